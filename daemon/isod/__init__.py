@@ -1,0 +1,1 @@
+"""The root daemon: decides, prepares containers, starts apps in them, keeps the audit."""

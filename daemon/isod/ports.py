@@ -1,0 +1,162 @@
+"""What passes between the core and the outside: values, and the Protocols that adapters fulfil."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from isod_contract.actions import Action
+from isod_contract.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a message: taken from the broker, never from arguments."""
+
+    sender: str  # unique bus name; "" for isod itself
+    uid: int
+    user: str  # account name on the host; "" where there is none
+    groups: frozenset[str] = field(default_factory=frozenset)  # group names on the host
+    pid: int = 0
+    unit: str = ""  # the unit that the sender's process is in
+    interactive: bool = False  # the message allows interactive authorisation
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the caller is the host's root, who may do all."""
+        return self.uid == 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStatus:
+    """What a systemd manager says of one unit (org.freedesktop.systemd1(5))."""
+
+    load_state: str
+    active_state: str
+    sub_state: str
+    invocation_id: str  # hexadecimal; "" while inactive
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineStatus:
+    """What machined says of one machine (org.freedesktop.machine1(5))."""
+
+    name: str
+    unit: str
+    machine_class: str
+    service: str
+    leader_pid: int
+    owner_uid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One line of a container's /etc/passwd, parsed from a bounded read."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+class AuditSink(Protocol):
+    """Writes audit records; never blocks, never raises."""
+
+    def record(self, kind: Record, **fields: object) -> None:
+        """Write one record; field names in lower case become ISOCTL_<NAME>."""
+
+
+class Authority(Protocol):
+    """Asks polkit."""
+
+    async def check(self, caller: Caller, action: Action, details: Mapping[str, str]) -> bool:
+        """Tell whether polkit allows; any error, time-out or vanished caller is False."""
+
+
+class HostUnits(Protocol):
+    """The host's systemd, for container units."""
+
+    async def status(self, unit: str) -> UnitStatus:
+        """Read a unit's state; load_state is `not-found` where there is none."""
+
+    async def start(self, unit: str) -> str:
+        """Queue a start and wait for its job; gives the job's result (`done`, `failed`, ...)."""
+
+    async def stop(self, unit: str) -> str:
+        """Queue a stop and wait for its job."""
+
+    async def restart(self, unit: str) -> str:
+        """Queue a restart and wait for its job."""
+
+    async def watch(self, unit: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever the unit's state may have changed; gives the function that ends this."""
+
+    async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
+        """Give unit name and InvocationID of a process; raises IdentityMismatch where there is none."""
+
+
+class Machines(Protocol):
+    """The host's machined."""
+
+    async def status(self, machine: str) -> MachineStatus | None:
+        """Read a machine's registration, None where there is none."""
+
+    async def open_root(self, machine: str) -> int:
+        """Give an fd of the machine's root directory (OpenMachineRootDirectory)."""
+
+    async def open_terminal(self, machine: str) -> int:
+        """Give the master side of a new pty of the machine's own devpts (OpenMachinePTY)."""
+
+    async def uid_shift(self, machine: str) -> int:
+        """Give the host uid that the machine's root is (MapFromMachineUser); 0 without a user namespace."""
+
+
+class Guest(Protocol):
+    """One running container, reached through its own systemd; everything that comes from it is untrusted."""
+
+    unit: str
+    invocation_id: str
+    root_fd: int
+    uid_shift: int
+
+    async def start_app(self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int]) -> None:
+        """Start a transient unit; properties are (name, signature, value), `h` values index `fds`."""
+
+    async def unit_properties(self, unit: str, interface: str) -> dict[str, Any]:
+        """Read all properties of a unit's interface (`Unit`, `Service`)."""
+
+    async def watch_service(self, unit: str, changed: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """Pass on each PropertiesChanged of the unit's Service and Unit interface; gives the function that ends it."""
+
+    async def call_manager(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+        """Call a method of the guest's org.freedesktop.systemd1.Manager."""
+
+    def on_closed(self, closed: Callable[[], None]) -> None:
+        """Call back once when the connection to the container is lost."""
+
+    async def close(self) -> None:
+        """Drop the connection and the root fd."""
+
+
+class GuestConnector(Protocol):
+    """Makes a checked connection to a container's own bus."""
+
+    async def connect(self, machine: str, unit: str, invocation_id: str) -> Guest:
+        """Connect; raises IdentityMismatch, UnsafePath, ContainerGone, StartFailed (no bus yet)."""
+
+
+class FdStore(Protocol):
+    """systemd's FD store of isod's own unit (sd_pid_notify_with_fds(3)): fds that outlive a restart."""
+
+    def put(self, name: str, fd: int) -> None:
+        """Store a duplicate of an fd under a name."""
+
+    def take(self, name: str) -> int | None:
+        """Give back an fd that an earlier isod stored, once; None where there is none."""
+
+    def drop(self, name: str) -> None:
+        """Remove it from the store."""
+
+
+Spawn = Callable[[Awaitable[None]], None]

@@ -1,0 +1,3 @@
+"""What isod, isod-session, isod-helper and isoctl agree on; standard library only."""
+
+VERSION = "0.1.0"

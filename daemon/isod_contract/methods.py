@@ -1,0 +1,275 @@
+"""The whole D-Bus interface, declared once: methods with who may call them, signals, properties.
+
+The gate exports exactly this; the bus policy, the introspection XML and the reference are generated from it.
+A method without an `Access` cannot be written down, so it cannot be exported.
+"""
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from isod_contract import names, options
+
+
+class Access(StrEnum):
+    """Who may call a method. uid 0 may call all."""
+
+    ANYONE = "anyone"  # what it answers or does concerns only what the caller may see
+    SEE = "see"  # users, groups and ask of the container's policy; for others it does not exist
+    USE = "use"  # as SEE; policy may want a polkit answer, which then comes after the reply
+    MANAGE = "manage"  # as SEE, without a question unless another user's app runs in it
+    OWN = "own"  # the app's owner; for others it does not exist
+    ADMIN = "admin"  # polkit's org.isoctl1.manage
+    SESSION = "session"  # any user, for himself; system bus only
+
+
+class Arg(NamedTuple):
+    """One argument of a method or signal."""
+
+    name: str
+    signature: str
+
+
+class Method(NamedTuple):
+    """One method."""
+
+    interface: str
+    name: str
+    args: tuple[Arg, ...]
+    returns: tuple[Arg, ...]
+    access: Access
+    doc: str
+    options: type[Any] | None = None  # the class that the trailing a{sv} is checked against
+    effect: bool = True  # false: only reads, so only refusals are audited
+
+    @property
+    def in_signature(self) -> str:
+        """The signature of its arguments."""
+        return "".join(arg.signature for arg in self.args)
+
+    @property
+    def out_signature(self) -> str:
+        """The signature of its reply."""
+        return "".join(arg.signature for arg in self.returns)
+
+
+class Signal(NamedTuple):
+    """One signal; on the system bus it is sent to subscribers who may see its object, one by one."""
+
+    interface: str
+    name: str
+    args: tuple[Arg, ...]
+    doc: str
+
+
+class Property(NamedTuple):
+    """One read-only property; changes are told by PropertiesChanged where `emits` is true."""
+
+    interface: str
+    name: str
+    signature: str
+    doc: str
+    emits: bool = True
+
+
+def _args(text: str) -> tuple[Arg, ...]:
+    """Read "s container, as argv" as arguments."""
+    return tuple(Arg(name, signature) for signature, name in (part.split() for part in text.split(",") if part.strip()))
+
+
+METHODS = (
+    Method(
+        names.MANAGER,
+        "ListContainers",
+        (),
+        _args("a(oa{sv}) containers"),
+        Access.ANYONE,
+        "The containers that the caller may see, with their properties.",
+        effect=False,
+    ),
+    Method(
+        names.MANAGER,
+        "GetContainer",
+        _args("s name"),
+        _args("o container"),
+        Access.SEE,
+        "The object of one container.",
+        effect=False,
+    ),
+    Method(
+        names.MANAGER,
+        "ListApps",
+        (),
+        _args("a(oa{sv}) apps"),
+        Access.ANYONE,
+        "The caller's apps (root: all), with their properties.",
+        effect=False,
+    ),
+    Method(names.MANAGER, "GetApp", _args("s id"), _args("o app"), Access.OWN, "The object of one app.", effect=False),
+    Method(
+        names.MANAGER,
+        "Run",
+        _args("s container, as argv, a{sv} options"),
+        _args("o app"),
+        Access.USE,
+        "Start an app; answers at once, the app's State tells the rest. The caller gets the app's signals.",
+        options.RunOptions,
+    ),
+    Method(
+        names.MANAGER,
+        "Explain",
+        _args("s container, s action, a{sv} options"),
+        _args("a{sv} decision"),
+        Access.SEE,
+        "Would this be allowed to the caller (run, start, stop, restart), and by what rule.",
+        options.ExplainOptions,
+        effect=False,
+    ),
+    Method(
+        names.MANAGER,
+        "History",
+        _args("a{sv} filter"),
+        _args("aa{sv} records"),
+        Access.ANYONE,
+        "The caller's own audit records (root: all), oldest first.",
+        options.HistoryFilter,
+        effect=False,
+    ),
+    Method(
+        names.MANAGER,
+        "Reload",
+        _args("a{sv} options"),
+        _args("aa{sv} changes"),
+        Access.ADMIN,
+        "Read the policy files again; answers what changes, and what it ends.",
+        options.ReloadOptions,
+    ),
+    Method(
+        names.MANAGER,
+        "Subscribe",
+        (),
+        (),
+        Access.ANYONE,
+        "Send the caller the signals of all that it may see, until it leaves the bus.",
+        effect=False,
+    ),
+    Method(names.MANAGER, "Unsubscribe", (), (), Access.ANYONE, "End that.", effect=False),
+    Method(
+        names.MANAGER,
+        "RegisterSession",
+        _args("a{sv} session"),
+        (),
+        Access.SESSION,
+        "isod-session says what the sender's live session is; the newest of a uid wins, gone with its bus name.",
+        options.SessionInfo,
+    ),
+    Method(
+        names.CONTAINER,
+        "Start",
+        _args("a{sv} options"),
+        (),
+        Access.USE,
+        "Start the container; answers at once, State and Problem tell the rest.",
+        options.ContainerOptions,
+    ),
+    Method(
+        names.CONTAINER,
+        "Stop",
+        _args("a{sv} options"),
+        (),
+        Access.MANAGE,
+        "Stop the container.",
+        options.ContainerOptions,
+    ),
+    Method(
+        names.CONTAINER,
+        "Restart",
+        _args("a{sv} options"),
+        (),
+        Access.MANAGE,
+        "Stop and start the container.",
+        options.ContainerOptions,
+    ),
+    Method(
+        names.CONTAINER,
+        "OpenLog",
+        _args("a{sv} options"),
+        _args("h log"),
+        Access.SEE,
+        "A pipe with what the caller's apps wrote to the container's journal (root: the whole journal).",
+        options.LogOptions,
+    ),
+    Method(
+        names.CONTAINER,
+        "GetUsage",
+        (),
+        _args("aa{sv} usage"),
+        Access.SEE,
+        "Processor time, memory and tasks of the caller's running apps (root: all).",
+        effect=False,
+    ),
+    Method(names.APP, "Signal", _args("i signal"), (), Access.OWN, "Send a signal to all processes of the app."),
+    Method(
+        names.APP,
+        "Stop",
+        (),
+        (),
+        Access.OWN,
+        "End the app: HUP and TERM at once, KILL after the policy's stop_timeout_sec.",
+    ),
+    Method(
+        names.APP,
+        "OpenTerminal",
+        (),
+        _args("h terminal"),
+        Access.OWN,
+        "The master side of the app's terminal, once, for an app started with `terminal`.",
+    ),
+    Method(
+        names.APP,
+        "OpenLog",
+        _args("a{sv} options"),
+        _args("h log"),
+        Access.OWN,
+        "A pipe with what the app wrote to the container's journal.",
+        options.LogOptions,
+    ),
+)
+
+SIGNALS = (
+    Signal(names.MANAGER, "ContainerChanged", _args("o container, s state"), "A container's state changed."),
+    Signal(names.MANAGER, "AppAdded", _args("o app"), "An app was asked for."),
+    Signal(names.MANAGER, "AppRemoved", _args("o app"), "Nothing is left of an app, and isod forgets it."),
+    Signal(
+        names.APP,
+        "Exited",
+        _args("i code, i signal"),
+        "The app's main process ended: its exit code (-1: unknown or by a signal), the signal (0: none).",
+    ),
+)
+
+PROPERTIES = (
+    Property(names.MANAGER, "Version", "s", "isod's version.", emits=False),
+    Property(names.MANAGER, "Features", "as", "What this isod can do, beyond its version.", emits=False),
+    Property(names.CONTAINER, "Name", "s", "The container's name.", emits=False),
+    Property(names.CONTAINER, "State", "s", "stopped, starting, running, stopping or failed."),
+    Property(names.CONTAINER, "Unit", "s", "The systemd unit on the host.", emits=False),
+    Property(names.CONTAINER, "User", "s", "The account inside that the caller's apps run as.", emits=False),
+    Property(names.CONTAINER, "Grants", "a{sv}", "Resource and level, by policy."),
+    Property(names.CONTAINER, "Attachments", "aa{sv}", "What of the host is reachable in it right now."),
+    Property(names.CONTAINER, "Apps", "ao", "The caller's apps in it (root: all)."),
+    Property(names.CONTAINER, "Problem", "(ss)", "Error name and text of the last failure; empty: none."),
+    Property(names.APP, "Id", "s", "128 bits, hexadecimal.", emits=False),
+    Property(names.APP, "Container", "s", "The container's name.", emits=False),
+    Property(names.APP, "State", "s", "authorizing, starting-container, preparing, starting, running, exited, failed."),
+    Property(names.APP, "ExitCode", "i", "Exit code of the main process; -1: none yet, unknown, or by a signal."),
+    Property(names.APP, "ExitSignal", "i", "Signal that ended the main process; 0: none."),
+    Property(names.APP, "Problem", "(ss)", "Error name and text of a failure or a warning; empty: none."),
+    Property(names.APP, "Unit", "s", "The transient unit inside the container.", emits=False),
+    Property(names.APP, "User", "s", "The account inside.", emits=False),
+    Property(names.APP, "Command", "as", "The argument vector.", emits=False),
+    Property(names.APP, "StartedUSec", "t", "When it was asked for, microseconds since 1970.", emits=False),
+    Property(names.APP, "Running", "b", "Whether any process of it is left, also after the main one ended."),
+    Property(names.APP, "Detached", "b", "Whether it outlives its caller.", emits=False),
+)
+
+METHOD_INDEX = {(method.interface, method.name): method for method in METHODS}

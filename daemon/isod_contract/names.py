@@ -1,0 +1,90 @@
+"""Names of the D-Bus contract: bus name, interfaces, object paths, unit names and what may stand in them."""
+
+import re
+
+BUS_NAME = "org.isoctl1"
+ROOT_PATH = "/org/isoctl1"
+MANAGER = "org.isoctl1.Manager"
+CONTAINER = "org.isoctl1.Container"
+APP = "org.isoctl1.App"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
+PEER = "org.freedesktop.DBus.Peer"
+
+CONTAINER_PATH_PREFIX = ROOT_PATH + "/container/"
+APP_PATH_PREFIX = ROOT_PATH + "/app/"
+
+STATE_DIRECTORY = "/run/isod/state"
+CONTAINER_DIRECTORY = "/run/isod/container"
+HELPER_SOCKET = "/run/isod/helper"
+
+# Linux host names are at most 64 bytes (HOST_NAME_MAX) and machined takes nothing longer.
+_CONTAINER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
+_APP_ID = re.compile(r"[0-9a-f]{32}")
+_USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+
+
+def is_container_name(untrusted_name: str) -> bool:
+    """Tell whether a text may be a container's name: letters, digits, `-` and `.`, case kept.
+
+    `..` is refused because systemd and machined refuse it as a host name.
+    """
+    return _CONTAINER_NAME.fullmatch(untrusted_name) is not None and ".." not in untrusted_name
+
+
+def is_app_id(untrusted_id: str) -> bool:
+    """Tell whether a text may be an app's id: 128 bits in lower-case hexadecimal."""
+    return _APP_ID.fullmatch(untrusted_id) is not None
+
+
+def is_user_name(untrusted_name: str) -> bool:
+    """Tell whether a text may be an account's name (systemd's strict rule, see USER_NAMES)."""
+    return _USER_NAME.fullmatch(untrusted_name) is not None
+
+
+def escape_label(text: str) -> str:
+    """Write any text as one element of an object path, as systemd does (sd_bus_path_encode)."""
+    if not text:
+        return "_"
+    return "".join(
+        char
+        if char.isascii() and char.isalnum() and not (position == 0 and char.isdigit())
+        else "".join(f"_{byte:02x}" for byte in char.encode())
+        for position, char in enumerate(text)
+    )
+
+
+def unescape_label(untrusted_label: str) -> str | None:
+    """Read what `escape_label` wrote; None for a text that it never writes."""
+    if untrusted_label == "_":
+        return ""
+    parts = re.split(r"_([0-9a-f]{2})", untrusted_label)
+    try:
+        raw = b"".join(
+            bytes.fromhex(part) if position % 2 else part.encode("ascii")
+            for position, part in enumerate(parts)
+        )
+        text = raw.decode()
+    except ValueError:
+        return None
+    return text if escape_label(text) == untrusted_label else None
+
+
+def container_path(name: str) -> str:
+    """Give the object path of a container."""
+    return CONTAINER_PATH_PREFIX + escape_label(name)
+
+
+def app_path(app_id: str) -> str:
+    """Give the object path of an app; ids are hexadecimal and stand as they are."""
+    return APP_PATH_PREFIX + app_id
+
+
+def app_unit(app_id: str) -> str:
+    """Give the name of the transient unit that an app is inside its container."""
+    return f"isoctl-app-{app_id}.service"
+
+
+def keeper_unit(uid: int) -> str:
+    """Give the name of the unit inside a container that keeps a user's login session alive."""
+    return f"isoctl-session-{uid}.service"

@@ -1,0 +1,104 @@
+"""Sending for a connection: encodes messages, gives them serials, and applies the caps of the write queue."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isod_wire.calls import CallSlots, CallTable
+from isod_wire.caps import Caps
+from isod_wire.encode import encode_body
+from isod_wire.errors import CallTimeout, ConnectionLost, TooLarge, WireError
+from isod_wire.fds import FdSet
+from isod_wire.header import Route, encode_header
+from isod_wire.message import Message
+from isod_wire.writer import Outgoing, WriteQueue
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A message that is encoded and owns copies of its descriptors, but has no serial yet."""
+
+    route: Route
+    signature: str
+    body: bytes
+    fds: FdSet
+
+
+class Sender:
+    """The writing half of a connection, with the calls that wait for replies."""
+
+    def __init__(self, sock: socket.socket, caps: Caps, on_broken: Callable[[str], None]) -> None:
+        """Write to `sock`; `on_broken(reason)` is called once the socket fails for good."""
+        self._caps = caps
+        self._slots = CallSlots(caps.max_outstanding_calls, caps.max_calls_per_destination)
+        self._lost: ConnectionLost | None = None
+        self.calls = CallTable()
+        self.queue = WriteQueue(asyncio.get_running_loop(), sock, caps, on_broken)
+
+    def prepare(self, route: Route, signature: str, body: Sequence[Any], fds: Sequence[int] = ()) -> Prepared:
+        """Encode a message and duplicate its descriptors at once.
+
+        At once, because the caller may close its own before the message is written, and the number may by then be
+        another file. Raises ValueError for a bad value, TooLarge, OSError for a bad descriptor.
+        """
+        encoded = encode_body(signature, body)
+        header_bytes = len(encode_header(route, 1, signature, len(encoded), len(fds)))
+        if header_bytes + len(encoded) > self._caps.max_message_bytes:
+            raise TooLarge(f"message over {self._caps.max_message_bytes} bytes")
+        return Prepared(route, signature, encoded, FdSet.duplicate(fds))
+
+    def post(self, message: Prepared) -> bool:
+        """Send a message that gets no reply; False if it was dropped because of a cap or the connection's end."""
+        return self.queue.push(self._outgoing(message, self.calls.next_serial()))
+
+    async def call(self, message: Prepared, timeout_sec: float, expect: str | None) -> Message:
+        """Send a call and wait for its reply, the time spent waiting for a slot included."""
+        destination = message.route.destination
+        try:
+            async with asyncio.timeout(timeout_sec):
+                await self._slots.acquire(destination)
+                try:
+                    return await self._exchange(message, expect)
+                finally:
+                    self._slots.release(destination)
+        except TimeoutError:
+            message.fds.close()
+            route = message.route
+            raise CallTimeout(f"no reply from {destination} to {route.interface}.{route.member}") from None
+        except BaseException:
+            message.fds.close()
+            raise
+
+    def lose(self, error: ConnectionLost) -> None:
+        """Fail every call, now and later."""
+        self._lost = error
+        self.queue.close()
+        self.calls.fail_all(error)
+
+    async def _exchange(self, message: Prepared, expect: str | None) -> Message:
+        if self._lost:
+            raise ConnectionLost(*self._lost.args)
+        serial = self.calls.next_serial()
+        # Registered before it is written: the reply may be read in the very next turn.
+        call = self.calls.add(serial, message.route.destination, expect)
+        item = self._outgoing(message, serial)
+        item.on_unsendable = lambda: self.calls.fail(serial, WireError("the kernel refused the file descriptors"))
+        message.fds = FdSet()  # the queue's now
+        try:
+            if not self.queue.push(item) and not call.future.done():
+                raise TooLarge("write queue is full")
+            return await call.future
+        except asyncio.CancelledError:
+            # The reply may have been read in the same turn in which we are cancelled: then nobody else closes it.
+            if call.future.done() and not call.future.cancelled() and call.future.exception() is None:
+                call.future.result().close()
+            raise
+        finally:
+            self.calls.remove(serial)
+            item.drop()
+
+    def _outgoing(self, message: Prepared, serial: int) -> Outgoing:
+        header = encode_header(message.route, serial, message.signature, len(message.body), len(message.fds))
+        return Outgoing(header + message.body, message.route.destination, message.fds)

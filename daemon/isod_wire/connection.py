@@ -4,35 +4,29 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isod_wire.calls import BUS_NAME
 from isod_wire.caps import Caps
-from isod_wire.errors import BadMessage, ConnectionLost, RemoteError, TooLarge, WireError
+from isod_wire.driver import BusDriver
+from isod_wire.errors import BadMessage, ConnectionLost, TooLarge
 from isod_wire.flood import TokenBucket
 from isod_wire.header import ALLOW_INTERACTIVE, NO_REPLY_EXPECTED, Route
-from isod_wire.match import Handler, Match, MatchRule, MatchTable, Predicate
+from isod_wire.match import Handler, Match, MatchRule, Predicate
 from isod_wire.message import Message, MessageKind
-from isod_wire.owners import OwnerTable
 from isod_wire.pump import ReadPump
 from isod_wire.reader import Refused
 from isod_wire.sender import Sender
-from isod_wire.syntax import is_unique_name
+from isod_wire.subscriptions import Subscriptions
 
 _log = logging.getLogger(__name__)
 
-_BUS_PATH = "/org/freedesktop/DBus"
-_BUS_TIMEOUT_SEC = 25.0
 _DRAIN_SEC = 1.0
 _ERROR_INTERNAL = "org.isoctl1.Error.Internal"
 _ERROR_INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 _ERROR_LIMITS = "org.freedesktop.DBus.Error.LimitsExceeded"
 _ERROR_UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
-
-_DO_NOT_QUEUE, _REPLACE_EXISTING = 4, 2
-_PRIMARY_OWNER, _ALREADY_OWNER = 1, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +53,8 @@ class Connection:
         self._sock = sock
         self._caps = caps
         self._closed = asyncio.Event()
-        self._matches = MatchTable()
-        self._owners = OwnerTable(self._add_rule, self.name_owner)
+        self._driver = BusDriver(self.call, self.call_no_reply)
+        self._subscriptions = Subscriptions(self._driver)
         self._on_call: Handler | None = None
         self._unsolicited = TokenBucket(caps.unsolicited) if caps.unsolicited else None
         self._signals = TokenBucket(caps.signals) if caps.signals else None
@@ -190,19 +184,11 @@ class Connection:
         text is only sent to the bus, so it needs a predicate that does. The handler must not block, and must not keep
         the message's descriptors. Returns once the bus has the rule. Raises ValueError, RemoteError, ConnectionLost.
         """
-        if isinstance(rule, str):
-            if predicate is None:
-                raise ValueError("a match rule given as text needs a predicate")
-            return await self._add_match(Match(rule, None, handler, predicate, self._remove_match))
-        followed = rule.sender if self._needs_owner(rule.sender) else None
-        if followed:
-            await self._owners.follow(followed)
-        try:
-            return await self._add_rule(rule, handler, predicate, followed)
-        except BaseException:
-            if followed:
-                self._owners.release(followed)
-            raise
+        if isinstance(rule, MatchRule):
+            return await self._subscriptions.add_rule(rule, handler, predicate)
+        if predicate is None:
+            raise ValueError("a match rule given as text needs a predicate")
+        return await self._subscriptions.add_text(rule, handler, predicate)
 
     def on_call(self, handler: Handler) -> None:
         """Give every METHOD_CALL to `handler`, which owns the message and must close it.
@@ -214,28 +200,16 @@ class Connection:
 
     async def request_name(self, name: str, *, replace: bool = False) -> None:
         """Own `name`, taking it from its owner if `replace` and the owner allows; raises WireError if it is taken."""
-        flags = _DO_NOT_QUEUE | (_REPLACE_EXISTING if replace else 0)
-        with await self._call_bus("RequestName", "su", [name, flags], expect="u") as reply:
-            if reply.body[0] not in (_PRIMARY_OWNER, _ALREADY_OWNER):
-                raise WireError(f"the bus name {name} is taken")
+        await self._driver.request_name(name, replace=replace)
 
     async def name_owner(self, name: str) -> str | None:
         """Return the unique name that owns `name`, None if nobody does."""
-        try:
-            with await self._call_bus("GetNameOwner", "s", [name], expect="s") as reply:
-                return str(reply.body[0])
-        except RemoteError as error:
-            if error.name == "org.freedesktop.DBus.Error.NameHasNoOwner":
-                return None
-            raise
+        return await self._driver.name_owner(name)
 
     async def hello(self) -> None:
         """Register with the bus; connect() does this. Raises WireError if it gives no unique name."""
-        with await self._call_bus("Hello", expect="s") as reply:
-            name = str(reply.body[0])
-        if not is_unique_name(name):
-            raise WireError("the bus gave no unique name")
-        self.unique_name = name
+        self.unique_name = await self._driver.hello()
+        self._subscriptions.use_bus()
 
     async def wait_closed(self) -> None:
         """Return once the connection is gone."""
@@ -258,50 +232,9 @@ class Connection:
         self._closed.set()
         # First unregister from the loop, then close: a new socket with the same number must not inherit our watch.
         self._pump.stop()
+        self._subscriptions.end()
         self._sender.lose(ConnectionLost(reason))
         self._sock.close()
-
-    def _call_bus(
-        self, member: str, signature: str = "", body: Sequence[Any] = (), *, expect: str = ""
-    ) -> Coroutine[Any, Any, Message]:
-        return self.call(
-            BUS_NAME, _BUS_PATH, BUS_NAME, member, signature, body, timeout_sec=_BUS_TIMEOUT_SEC, expect=expect
-        )
-
-    def _needs_owner(self, sender: str | None) -> bool:
-        return bool(self.unique_name and sender and sender != BUS_NAME and not is_unique_name(sender))
-
-    async def _add_rule(
-        self, rule: MatchRule, handler: Handler, predicate: Predicate | None = None, followed: str | None = None
-    ) -> Match:
-        owner_of: Callable[[str], str | None] | None = self._owners.owner_of if self.unique_name else None
-
-        def wants(message: Message) -> bool:
-            return rule.matches(message, owner_of) and (predicate is None or predicate(message))
-
-        def remove(match: Match) -> None:
-            self._remove_match(match)
-            if followed:
-                self._owners.release(followed)
-
-        return await self._add_match(Match(rule.text(), rule.path, handler, wants, remove))
-
-    async def _add_match(self, match: Match) -> Match:
-        # Before AddMatch goes out: the first signal may follow its reply within the same read.
-        self._matches.add(match)
-        try:
-            if self.unique_name:
-                (await self._call_bus("AddMatch", "s", [match.rule_text])).close()
-        except BaseException:
-            # Cancelled or timed out, the bus may still have the rule. If it refused, taking it back does no harm.
-            self._remove_match(match)
-            raise
-        return match
-
-    def _remove_match(self, match: Match) -> None:
-        self._matches.discard(match)
-        if self.unique_name and not self.closed:
-            self.call_no_reply(BUS_NAME, _BUS_PATH, BUS_NAME, "RemoveMatch", "s", [match.rule_text])
 
     def _on_frame(self, frame: Message | Refused) -> None:
         if isinstance(frame, Refused):
@@ -332,7 +265,7 @@ class Connection:
 
     def _on_signal(self, message: Message) -> None:
         with message:
-            if self._charge(self._signals) and not self._matches.dispatch(message) and self.unique_name:
+            if self._charge(self._signals) and not self._subscriptions.dispatch(message) and self.unique_name:
                 self._charge(self._unsolicited)
 
     def _dispatch_call(self, call: Message) -> None:

@@ -18,7 +18,7 @@ _MAX_WAITING_FDS = 2 * _SCM_MAX_FD
 _INT_BYTES = array.array("i").itemsize
 
 
-class EndOfStream(Exception):  # noqa: N818 - not a fault; the connection gives it its reason
+class EndOfStream(Exception):
     """The peer closed the connection."""
 
 

@@ -1,0 +1,66 @@
+"""Fixtures for tests that need a message bus of their own."""
+
+import gc
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+import pytest_asyncio
+from attacker import RawClient
+from buses import Bus, dbus_broker, dbus_daemon
+
+from isod_wire import SYSTEM_BUS_CAPS, Caps, Connection, connect
+
+_STARTERS = {"dbus-daemon": dbus_daemon, "dbus-broker": dbus_broker}
+
+Connect = Callable[..., Awaitable[Connection]]
+Attack = Callable[..., RawClient]
+
+
+@pytest.fixture(params=sorted(_STARTERS))
+def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
+    """A private bus; the test runs once on each implementation that is installed."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    with _STARTERS[request.param]() as running:
+        yield running
+
+
+@pytest.fixture
+def attack(bus: Bus) -> Iterator[Attack]:
+    """Return a function that opens a RawClient on the bus; all are closed at the end."""
+    opened: list[RawClient] = []
+
+    def open_client(uid: int | None = None) -> RawClient:
+        opened.append(RawClient(bus, uid))
+        return opened[-1]
+
+    yield open_client
+    for client in opened:
+        client.close()
+
+
+@pytest_asyncio.fixture
+async def connect_bus(bus: Bus) -> AsyncIterator[Connect]:
+    """Return a coroutine function that connects to the bus; all connections are closed at the end."""
+    async with AsyncExitStack() as stack:
+
+        async def open_connection(caps: Caps = SYSTEM_BUS_CAPS) -> Connection:
+            connection = await connect(bus.address, caps=caps)
+            stack.push_async_callback(connection.close)
+            return connection
+
+        yield open_connection
+
+
+@pytest.fixture
+def count_fds() -> Callable[[], int]:
+    """Return a function that counts the open descriptors of this process."""
+
+    def count() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    return count

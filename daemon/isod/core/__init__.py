@@ -1,0 +1,1 @@
+"""Use-cases and state; no bus, no udev, no subprocess."""

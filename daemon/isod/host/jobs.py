@@ -1,0 +1,82 @@
+"""Waiting for systemd jobs: JobRemoved told apart by job, without losing one that ends before its reply is read."""
+
+import asyncio
+
+from isod_wire import Connection, MatchRule, Message
+
+from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH
+
+_EARLY_MAX = 256
+
+
+class Jobs:
+    """The jobs of one systemd manager that somebody here waits for."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take the connection over which the manager is reached."""
+        self._connection = connection
+        self._waiting: dict[str, asyncio.Future[str]] = {}
+        self._early: dict[str, str] = {}
+        self._calls_in_flight = 0
+
+    async def open(self) -> None:
+        """Ask for the manager's signals; must be done before the first job is queued."""
+        await self._connection.add_match(
+            MatchRule(sender=SYSTEMD, path=SYSTEMD_PATH, interface=MANAGER_INTERFACE, member="JobRemoved"),
+            self._job_removed,
+        )
+        await self._connection.call(SYSTEMD, SYSTEMD_PATH, MANAGER_INTERFACE, "Subscribe", timeout_sec=5.0)
+
+    def _job_removed(self, message: Message) -> None:
+        if message.signature != "uoss":
+            return
+        _, job, _, result = message.body
+        future = self._waiting.pop(job, None)
+        if future is not None:
+            if not future.done():
+                future.set_result(result)
+        elif self._calls_in_flight and len(self._early) < _EARLY_MAX:
+            # The job may be over before the reply that names it has been read by the waiting task.
+            self._early[job] = result
+
+    async def queue(
+        self,
+        member: str,
+        signature: str,
+        body: list[object],
+        *,
+        fds: tuple[int, ...] = (),
+        timeout_sec: float = 25.0,
+    ) -> asyncio.Future[str]:
+        """Call a manager method that queues a job; gives a future of the job's result (`done`, `failed`, ...)."""
+        self._calls_in_flight += 1
+        try:
+            with await self._connection.call(
+                SYSTEMD,
+                SYSTEMD_PATH,
+                MANAGER_INTERFACE,
+                member,
+                signature,
+                body,
+                fds=fds,
+                timeout_sec=timeout_sec,
+                expect="o",
+            ) as reply:
+                job = str(reply.body[0])
+            future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            if job in self._early:
+                future.set_result(self._early.pop(job))
+            else:
+                self._waiting[job] = future
+                future.add_done_callback(lambda _: self._waiting.pop(job, None))
+            return future
+        finally:
+            self._calls_in_flight -= 1
+            if not self._calls_in_flight:
+                self._early.clear()
+
+    def fail_all(self) -> None:
+        """Resolve everything as `lost`, when the manager's connection is gone."""
+        for future in list(self._waiting.values()):
+            if not future.done():
+                future.set_result("lost")

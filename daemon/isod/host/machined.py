@@ -1,0 +1,78 @@
+"""The host's machined: registrations, root directory, terminals and uid maps (org.freedesktop.machine1(5))."""
+
+from isod_contract.errors import ContainerGone, Unsupported
+from isod_wire import Connection, RemoteError
+
+from isod.host.unitpath import PROPERTIES_INTERFACE
+from isod.ports import MachineStatus
+
+_NAME = "org.freedesktop.machine1"
+_PATH = "/org/freedesktop/machine1"
+_MANAGER = "org.freedesktop.machine1.Manager"
+_MACHINE = "org.freedesktop.machine1.Machine"
+# Below this a uid is the host's own; nspawn picks shifts in multiples of it (systemd-nspawn(1), --private-users=).
+_UID_RANGE = 65536
+
+
+class Machined:
+    """Adapter of `Machines` over the system bus."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take the system bus connection."""
+        self._connection = connection
+
+    async def status(self, machine: str) -> MachineStatus | None:
+        """Read a machine's registration; None where none of that name exists."""
+        try:
+            with await self._connection.call(_NAME, _PATH, _MANAGER, "GetMachine", "s", [machine], expect="o") as reply:
+                path = str(reply.body[0])
+            with await self._connection.call(
+                _NAME, path, PROPERTIES_INTERFACE, "GetAll", "s", [_MACHINE], expect="a{sv}"
+            ) as reply:
+                properties = {key: variant.value for key, variant in reply.body[0].items()}
+        except RemoteError:
+            return None
+        return MachineStatus(
+            name=str(properties["Name"]),
+            unit=str(properties["Unit"]),
+            machine_class=str(properties["Class"]),
+            service=str(properties["Service"]),
+            leader_pid=int(properties["Leader"]),
+            owner_uid=int(properties.get("UID", 0)),
+        )
+
+    async def open_root(self, machine: str) -> int:
+        """Give an O_PATH-like fd of the machine's root. Raises ContainerGone."""
+        try:
+            with await self._connection.call(
+                _NAME, _PATH, _MANAGER, "OpenMachineRootDirectory", "s", [machine], expect="h"
+            ) as reply:
+                return reply.take_fd(reply.body[0])
+        except RemoteError as error:
+            raise ContainerGone(container=machine, reason=error.text) from None
+
+    async def open_terminal(self, machine: str) -> int:
+        """Give the master of a new pty of the machine. Raises Unsupported, e.g. without devpts inside."""
+        try:
+            with await self._connection.call(
+                _NAME, _PATH, _MANAGER, "OpenMachinePTY", "s", [machine], expect="hs"
+            ) as reply:
+                return reply.take_fd(reply.body[0])
+        except RemoteError as error:
+            raise Unsupported(what="a terminal", reason=error.text) from None
+
+    async def uid_shift(self, machine: str) -> int:
+        """Give the host uid of the machine's uid 0; 0 without a user namespace."""
+        try:
+            with await self._connection.call(
+                _NAME, _PATH, _MANAGER, "MapFromMachineUser", "su", [machine, 0], expect="u"
+            ) as reply:
+                shift = int(reply.body[0])
+        except RemoteError as error:
+            # machined's own answer for a machine in the host's user namespace.
+            if error.name == "org.freedesktop.machine1.NoSuchUserMapping" or "user namespac" in error.text:
+                return 0
+            raise ContainerGone(container=machine, reason=error.text) from None
+        if 0 < shift < _UID_RANGE:
+            raise Unsupported(what=f"uid map of {machine}", reason=f"its root is the host's uid {shift}")
+        return shift

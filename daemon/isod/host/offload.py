@@ -1,0 +1,63 @@
+"""Blocking work on a container's files, off the loop and with a deadline: a hostile FUSE mount may never answer."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from isod_contract.errors import UnsafePath
+
+_DEADLINE_SEC = 5.0
+
+T = TypeVar("T")
+
+
+class Offload:
+    """One worker at a time for one container; stuck work makes later calls fail at once instead of piling up."""
+
+    def __init__(self, container: str) -> None:
+        """Take the container's name, for errors."""
+        self._container = container
+        self._turn = asyncio.Lock()
+        self._stuck = False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in a daemon thread. Raises what it raises, and UnsafePath after 5 s without an answer."""
+        async with self._turn:
+            if self._stuck:
+                raise self._silent()
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[T] = loop.create_future()
+
+            def settle(result: T | None, error: BaseException | None) -> None:
+                self._stuck = False
+                if not future.done():
+                    if error is not None:
+                        future.set_exception(error)
+                    else:
+                        future.set_result(result)  # type: ignore[arg-type]
+
+            def body() -> None:
+                result: T | None = None
+                error: BaseException | None = None
+                try:
+                    result = work()
+                except BaseException as caught:  # noqa: BLE001 - carried over to the waiting task
+                    error = caught
+                try:
+                    loop.call_soon_threadsafe(settle, result, error)
+                except RuntimeError:
+                    return  # the loop is closed: nobody waits any more
+
+            # A daemon thread: a blocked one must not keep isod from ending.
+            threading.Thread(target=body, name=f"files of {self._container}", daemon=True).start()
+            try:
+                return await asyncio.wait_for(asyncio.shield(future), _DEADLINE_SEC)
+            except TimeoutError:
+                self._stuck = True
+                future.add_done_callback(lambda done: done.exception())
+                raise self._silent() from None
+
+    def _silent(self) -> UnsafePath:
+        return UnsafePath(path="/", container=self._container, reason=f"no answer within {_DEADLINE_SEC:.0f} s")
+

@@ -1,0 +1,56 @@
+"""polkit's authority (org.freedesktop.PolicyKit1.Authority): every error, time-out or vanished caller is a no."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+
+from isod_contract.actions import Action
+from isod_contract.limits import POLKIT_TIMEOUT_SEC
+from isod_wire import Connection, Variant, WireError
+
+from isod.ports import Caller
+
+_NAME = "org.freedesktop.PolicyKit1"
+_PATH = "/org/freedesktop/PolicyKit1/Authority"
+_INTERFACE = "org.freedesktop.PolicyKit1.Authority"
+_ALLOW_INTERACTION = 1
+
+
+class Polkit:
+    """Adapter of `Authority` over the system bus."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take the system bus connection."""
+        self._connection = connection
+
+    async def check(self, caller: Caller, action: Action, details: Mapping[str, str]) -> bool:
+        """Ask about the sender's bus name, never about a pid (CVE-2013-4288); asks him only if his message allows."""
+        cancellation = secrets.token_hex(16)
+        subject = ["system-bus-name", {"name": Variant("s", caller.sender)}]
+        flags = _ALLOW_INTERACTION if caller.interactive else 0
+        try:
+            with await self._connection.call(
+                _NAME,
+                _PATH,
+                _INTERFACE,
+                "CheckAuthorization",
+                "(sa{sv})sa{ss}us",
+                [subject, action.id, dict(details), flags, cancellation],
+                timeout_sec=POLKIT_TIMEOUT_SEC,
+                expect="(bba{ss})",
+            ) as reply:
+                # CVE-2021-3560: only an explicit yes counts.
+                return reply.body[0][0] is True
+        except (WireError, LookupError):
+            self._cancel(cancellation)
+            return False
+        except asyncio.CancelledError:
+            self._cancel(cancellation)
+            raise
+
+    def _cancel(self, cancellation: str) -> None:
+        """Take an open prompt off the caller's screen."""
+        if not self._connection.closed:
+            self._connection.call_no_reply(
+                _NAME, _PATH, _INTERFACE, "CancelCheckAuthorization", "s", [cancellation]
+            )

@@ -1,0 +1,137 @@
+"""The host's systemd: state, start and stop of container units (org.freedesktop.systemd1(5))."""
+
+import asyncio
+from collections.abc import Callable
+
+from isod_contract.errors import IdentityMismatch
+from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
+from isod_wire import Connection, MatchRule, Message, RemoteError, WireError
+
+from isod.host.jobs import Jobs
+from isod.host.unitpath import (
+    MANAGER_INTERFACE,
+    PROPERTIES_INTERFACE,
+    SYSTEMD,
+    SYSTEMD_PATH,
+    UNIT_INTERFACE,
+    unit_path,
+)
+from isod.ports import UnitStatus
+
+
+class SystemdUnits:
+    """Adapter of `HostUnits` over the system bus."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take the system bus connection."""
+        self._connection = connection
+        self._jobs = Jobs(connection)
+        self._watchers: dict[str, set[Callable[[], None]]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Subscribe to the manager, and again whenever it comes back from a daemon-reexec under a new name."""
+        await self._jobs.open()
+        await self._connection.add_match(
+            MatchRule(
+                sender="org.freedesktop.DBus",
+                interface="org.freedesktop.DBus",
+                member="NameOwnerChanged",
+                arg0=SYSTEMD,
+            ),
+            self._owner_changed,
+        )
+
+    def _owner_changed(self, message: Message) -> None:
+        if message.body[2]:
+            task = asyncio.get_running_loop().create_task(self._resubscribe())
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _resubscribe(self) -> None:
+        try:
+            await self._connection.call(SYSTEMD, SYSTEMD_PATH, MANAGER_INTERFACE, "Subscribe", timeout_sec=25.0)
+        except WireError:
+            return
+        # What changed while nobody was subscribed is unknown: everybody looks again.
+        for watchers in list(self._watchers.values()):
+            for changed in list(watchers):
+                changed()
+
+    async def status(self, unit: str) -> UnitStatus:
+        """Read a unit's state. Raises WireError where systemd does not answer."""
+        with await self._connection.call(
+            SYSTEMD,
+            unit_path(unit),
+            PROPERTIES_INTERFACE,
+            "GetAll",
+            "s",
+            [UNIT_INTERFACE],
+            timeout_sec=HOST_CALL_TIMEOUT_SEC,
+            expect="a{sv}",
+        ) as reply:
+            properties = reply.body[0]
+        return UnitStatus(
+            load_state=str(properties["LoadState"].value),
+            active_state=str(properties["ActiveState"].value),
+            sub_state=str(properties["SubState"].value),
+            invocation_id=bytes(properties["InvocationID"].value).hex(),
+        )
+
+    async def start(self, unit: str) -> str:
+        """Queue a start, wait for its job."""
+        return await self._run_job("StartUnit", unit)
+
+    async def stop(self, unit: str) -> str:
+        """Queue a stop, wait for its job."""
+        return await self._run_job("StopUnit", unit)
+
+    async def restart(self, unit: str) -> str:
+        """Queue a restart, wait for its job."""
+        return await self._run_job("RestartUnit", unit)
+
+    async def _run_job(self, member: str, unit: str) -> str:
+        try:
+            return await (await self._jobs.queue(member, "ss", [unit, "replace"], timeout_sec=HOST_CALL_TIMEOUT_SEC))
+        except RemoteError as error:
+            return f"refused: {error.text}"
+
+    async def watch(self, unit: str, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call back on each PropertiesChanged of the unit."""
+        match = await self._connection.add_match(
+            MatchRule(
+                sender=SYSTEMD,
+                path=unit_path(unit),
+                interface=PROPERTIES_INTERFACE,
+                member="PropertiesChanged",
+                arg0=UNIT_INTERFACE,
+            ),
+            lambda _: changed(),
+        )
+        watchers = self._watchers.setdefault(unit, set())
+        watchers.add(changed)
+
+        def end() -> None:
+            watchers.discard(changed)
+            match.remove()
+
+        return end
+
+    async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
+        """Give (unit, InvocationID) of the process behind a pidfd (GetUnitByPIDFD, systemd 253)."""
+        try:
+            with await self._connection.call(
+                SYSTEMD,
+                SYSTEMD_PATH,
+                MANAGER_INTERFACE,
+                "GetUnitByPIDFD",
+                "h",
+                [0],
+                fds=(pidfd,),
+                timeout_sec=HOST_CALL_TIMEOUT_SEC,
+                expect="osay",
+            ) as reply:
+                _, unit, invocation_id = reply.body
+        except RemoteError as error:
+            raise IdentityMismatch(container="?", reason=f"its process is in no unit ({error.text})") from None
+        return str(unit), bytes(invocation_id).hex()

@@ -1,0 +1,61 @@
+"""What a kind of host resource must declare so that policy, documentation and checks can follow from it."""
+
+from abc import ABC
+from collections.abc import Iterable
+from typing import ClassVar
+
+GrantValue = str | tuple[str, ...]
+"""A grant as policy holds it: a level, or a list that narrows one."""
+
+
+class Resource(ABC):
+    """One kind of host resource that policy can grant to a container; subclasses are found, not listed."""
+
+    key: ClassVar[str]
+    """Its name in `[grants]` and in `[never]`."""
+    levels: ClassVar[tuple[str, ...]]
+    """From the least to the most; the first is "none"."""
+    default: ClassVar[str]
+    """The level of a container whose policy does not name the kind."""
+    doc: ClassVar[str]
+    """What it grants, one paragraph for isod.toml(5)."""
+    variables: ClassVar[tuple[str, ...]] = ()
+    """Environment variables that isod alone sets in apps, since they lead to the resource."""
+
+    @classmethod
+    def validate(cls, untrusted_value: object) -> GrantValue:
+        """Give the grant that a value of a policy file means; raises ValueError with a reason for the administrator."""
+        if isinstance(untrusted_value, str) and untrusted_value in cls.levels:
+            return untrusted_value
+        raise ValueError(f"must be {cls.choices()}")
+
+    @classmethod
+    def choices(cls) -> str:
+        """Name the values that `validate` takes, for an error or the manual."""
+        return quoted_choices(cls.levels)
+
+    @classmethod
+    def level_of(cls, value: GrantValue) -> str:
+        """Give the level of a grant; a list is at the level that it narrows."""
+        return value if isinstance(value, str) else cls.levels[-1]
+
+    @classmethod
+    def text_of(cls, value: GrantValue) -> str:
+        """Write a grant as one string, as `Container.Grants` shows it."""
+        return value if isinstance(value, str) else ",".join(value)
+
+    @classmethod
+    def lowered(cls, value: GrantValue, forbidden: Iterable[str]) -> GrantValue:
+        """Give the value, or the highest level below it that is not forbidden; "none" can't be forbidden."""
+        never = frozenset(forbidden)
+        level = cls.level_of(value)
+        if level not in never:
+            return value
+        below = cls.levels[: cls.levels.index(level)]
+        return next((candidate for candidate in reversed(below) if candidate not in never), cls.levels[0])
+
+
+def quoted_choices(choices: Iterable[str]) -> str:
+    """Write choices as `"a", "b" or "c"`."""
+    quoted = [f'"{choice}"' for choice in choices]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"

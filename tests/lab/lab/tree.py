@@ -1,0 +1,102 @@
+"""Build the lab host's root tree once, and keep it in a cache keyed by its recipe."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SUITE = "trixie"
+
+SYSTEM = (
+    "systemd systemd-sysv dbus dbus-user-session dbus-broker systemd-container polkitd "
+    "libpam-systemd libnss-systemd udev procps iproute2 util-linux coreutils"
+).split()
+PRODUCT = (
+    "python3 python3-dbus-next python3-pydantic python3-systemd python3-pyudev "
+    "python3-structlog python3-jeepney"
+).split()
+TOOLS = "bash dash zsh fish ksh hyperfine strace less file make libglib2.0-bin psmisc".split()
+PACKAGES = (*SYSTEM, *PRODUCT, *TOOLS)
+
+USERS = {"alice": 1000, "bob": 1001, "mallory": 1002, "carol": 1003}
+
+HOOKS = (
+    *(f'chroot "$1" useradd -m -u {uid} -s /bin/bash {user}' for user, uid in USERS.items()),
+    'chroot "$1" passwd -d root',
+    'mkdir -p "$1/var/lib/systemd/linger"',
+    *(f'touch "$1/var/lib/systemd/linger/{user}"' for user in USERS),
+)
+
+
+def cache_dir() -> Path:
+    """Where trees and run directories live; outside the repository."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "isoctl-lab"
+
+
+def recipe_key() -> str:
+    """A short name for exactly this recipe."""
+    recipe = json.dumps([SUITE, PACKAGES, HOOKS])
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock that vanishes with this process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def debian_mirror() -> str | None:
+    """The Debian mirror of this machine's own apt sources; None means mmdebstrap's default."""
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for line in listing.stdout.splitlines():
+        origin, component, uri = (line.split(maxsplit=2) + ["", "", ""])[:3]
+        # the security archive has no whole suite to bootstrap from
+        if origin == "Debian" and component == "main" and "security" not in uri:
+            return uri
+    return None
+
+
+def host_tree() -> Path:
+    """The finished tree for this recipe; builds it first where needed."""
+    cache = cache_dir()
+    done = cache / f"host-{recipe_key()}"
+    if done.is_dir():
+        return done
+    with exclusive(cache / "build.lock"):
+        if not done.is_dir():
+            _build(cache, done)
+    return done
+
+
+def _build(cache: Path, done: Path) -> None:
+    for stale in cache.glob("building-*"):
+        # we hold the lock: whoever made this is dead
+        shutil.rmtree(stale, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
+    root = work / "root"
+    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    argv += [f"--customize-hook={hook}" for hook in HOOKS]
+    argv += [SUITE, str(root)]
+    mirror = debian_mirror()
+    if mirror:
+        argv.append(mirror)
+    subprocess.run(argv, stdin=subprocess.DEVNULL, check=True)
+    root.rename(done)
+    work.rmdir()

@@ -83,7 +83,8 @@ def unit_text(container: str, flags: str, ready: str = "yes") -> str:
     allow = "".join(f"DeviceAllow=/dev/{device} rwm\n" for device in devices)
     return (
         f"[Unit]\nDescription=Container {container}\nAfter=network.target\n"
-        "[Service]\n"
+        # a drop-in may set either variable; unset they would each cost a warning
+        "[Service]\nEnvironment=LAB_NSPAWN_FLAGS= EXTRA_NSPAWN_FLAGS=\n"
         f"ExecStart=systemd-nspawn --keep-unit -M {container} -D /var/lib/machines/{container} "
         f"--notify-ready={ready} --kill-signal=SIGRTMIN+3 --link-journal=try-guest "
         f"--bind-ro=/usr --boot {flags}\n"

@@ -98,6 +98,9 @@ def _make_etc(root: Path) -> None:
     write(etc / "hostname", "")
     write(etc / "machine-id", "")
     write(etc / "resolv.conf", "")
+    # systemd-nspawn looks for it before it binds /usr, so no symlink to there
+    (etc / "os-release").unlink()
+    shutil.copy(root.parents[3] / "usr/lib/os-release", etc / "os-release")
     link(etc / "mtab", "../proc/self/mounts")
     link(etc / "systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")
     for unit in Path(root.parents[3] / "etc/systemd/system").iterdir():

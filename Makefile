@@ -1,0 +1,72 @@
+# `make test` is all that continuous integration runs; `make install` needs neither pip nor a network.
+PREFIX ?= /usr/local
+DESTDIR ?=
+# What the installed programs run on, and what makes the virtual environment of the tests.
+PYTHON ?= /usr/bin/python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+SOURCES := daemon client tools tests
+
+.PHONY: help demo test test-unit test-bus test-lab bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+
+help:
+	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
+	@echo "make test        everything that must pass; test-unit, test-bus, test-lab, lint are its parts"
+	@echo "make fmt         format; make generate: write what is made from the contract"
+	@echo "make lab-shell   a root shell on the lab host; make bench: measure there"
+	@echo "make install     [DESTDIR=] [PREFIX=/usr/local]"
+
+bootstrap:
+	tools/bootstrap.sh
+
+venv: $(VENV)/.made
+
+$(VENV)/.made: pyproject.toml | bootstrap
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install $$($(PYTHON) tools/requirements.py)
+	touch $@
+
+test: lint test-unit test-bus test-lab
+
+test-unit: venv
+	$(PYTEST) tests/unit
+
+test-bus: venv
+	$(PYTEST) tests/bus
+
+test-lab: venv
+	$(PYTEST) tests/lab
+
+bench: venv
+	$(BIN)/python tests/bench
+
+lint: venv generate-check
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	PYTHONPATH=daemon:client $(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/module_length.py $(SOURCES)
+
+fmt: venv
+	$(BIN)/ruff check --fix-only --exit-zero $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+generate: venv
+	@for generator in tools/generate_*.py; do $(BIN)/python $$generator || exit; done
+
+generate-check: venv
+	@for generator in tools/generate_*.py; do $(BIN)/python $$generator --check || exit; done
+
+demo: bootstrap
+	tools/demo.sh
+
+lab-shell: venv
+	PYTHONPATH=tests/lab $(BIN)/python -m lab shell
+
+install:
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' tools/install.sh
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

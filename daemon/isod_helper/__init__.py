@@ -1,0 +1,1 @@
+"""The few acts that need more rights than isod has, one fixed verb a process; standard library only."""

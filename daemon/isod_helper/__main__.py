@@ -1,0 +1,25 @@
+"""`isod-helper`: serve the one call for which systemd started this process (sd_listen_fds(3))."""
+
+import os
+import signal
+import socket
+import sys
+
+from isod_helper.serve import DEADLINE_SEC, serve
+
+_FIRST_FD = 3
+
+
+def main() -> int:
+    """Answer one call on fd 3; gives the exit code."""
+    if os.environ.get("LISTEN_FDS") != "1" or os.environ.get("LISTEN_PID") != str(os.getpid()):
+        sys.stderr.write("isod-helper: to be started by isod-helper.socket\n")
+        return 2
+    # By default the signal ends the process, also one that hangs in connect(2): the caller sees the hang-up.
+    signal.alarm(DEADLINE_SEC)
+    with socket.socket(fileno=_FIRST_FD) as connection:
+        return 0 if serve(connection) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Make a container's directory below /run/isod/container, with or without isod running (see systemd-units/).
+
+It is a tmpfs of the container's own: small, since root in a container without user namespacing can write to it, and
+private, since a mount made by that root on a shared one would appear on the host.
+"""
+
+import fcntl
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from isod_contract import names
+from isod_helper import mounts
+
+_TMPFS_OPTIONS = "size=1M,nr_inodes=256,mode=0755"
+_SUBDIRECTORIES = ("run", "dri")
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Wider than isod's own rule: a drop-in brings every container of the host here, and must not break one.
+_MACHINE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9:_.-]{1,255}")
+
+
+class UnsafeDirectory(Exception):
+    """What stands at the place of a directory is not one that root alone can write."""
+
+
+@contextmanager
+def base_directory(root: str = "/") -> Iterator[int]:
+    """Make what tmpfiles.d/isod.conf makes below /run, and yield an fd of the directory of containers.
+
+    `root` is another root directory, for tests. Raises UnsafeDirectory, OSError.
+    """
+    parts = names.CONTAINER_DIRECTORY.strip("/").split("/")
+    fd = os.open(os.path.join(root, parts[0]), _OPEN)
+    try:
+        for part in parts[1:]:
+            if part == os.path.basename(names.CONTAINER_DIRECTORY):
+                _make(os.path.basename(names.STATE_DIRECTORY), fd, 0o700)
+            _make(part, fd, 0o755)
+            inner = _open_own(part, fd)
+            os.close(fd)
+            fd = inner
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def prepare(machine: str, root: str = "/") -> None:
+    """Make the container's directory, or find that it is there. Raises UnsafeDirectory, OSError."""
+    with base_directory(root) as base_fd:
+        # isod may do the same at this moment.
+        fcntl.flock(base_fd, fcntl.LOCK_EX)
+        _make(machine, base_fd, 0o755)
+        fd = _open_own(machine, base_fd)
+        try:
+            if _is_mounted(fd, base_fd) and not _is_intact(fd):
+                # Root in the container has been at it; the container is about to start, so nobody needs what is left.
+                mounts.detach(fd)
+                fd = _reopen(machine, base_fd, fd)
+            if not _is_mounted(fd, base_fd):
+                mounts.mount_tmpfs(fd, _TMPFS_OPTIONS)
+                # The old descriptor is the directory below the mount.
+                fd = _reopen(machine, base_fd, fd)
+            mounts.make_private(fd)
+            for name in _SUBDIRECTORIES:
+                _make(name, fd, 0o755)
+                os.close(_open_own(name, fd))
+        finally:
+            os.close(fd)
+
+
+def _reopen(name: str, parent_fd: int, old_fd: int) -> int:
+    fd = _open_own(name, parent_fd)
+    os.close(old_fd)
+    return fd
+
+
+def _make(name: str, parent_fd: int, mode: int) -> None:
+    try:
+        os.mkdir(name, mode, dir_fd=parent_fd)
+    except FileExistsError:
+        return
+    # The umask may have taken bits away; what exists already is the administrator's.
+    fd = _open_own(name, parent_fd)
+    try:
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
+def _open_own(name: str, parent_fd: int) -> int:
+    """Open a directory that belongs to us and that nobody else can write."""
+    try:
+        fd = os.open(name, _OPEN, dir_fd=parent_fd)
+    except OSError as error:
+        raise UnsafeDirectory(f"{name}: {error.strerror}") from None
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        os.close(fd)
+        raise UnsafeDirectory(f"{name}: others can write it")
+    return fd
+
+
+def _is_mounted(fd: int, parent_fd: int) -> bool:
+    return os.fstat(fd).st_dev != os.fstat(parent_fd).st_dev
+
+
+def _is_intact(fd: int) -> bool:
+    """Tell whether each subdirectory is absent or one of ours."""
+    for name in _SUBDIRECTORIES:
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o755:
+            return False
+    return True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`isod-prepare NAME`, or `--directories` for those that all containers share; gives the exit code."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: isod-prepare NAME | --directories\n")
+        return 2
+    machine = arguments[0]
+    if machine != "--directories" and not _MACHINE.fullmatch(machine):
+        sys.stderr.write(f"isod-prepare: {ascii(machine)} is not the name of a container\n")
+        return 2
+    try:
+        if machine == "--directories":
+            with base_directory():
+                return 0
+        prepare(machine)
+    except UnsafeDirectory as error:
+        sys.stderr.write(f"isod-prepare: {names.CONTAINER_DIRECTORY}: {error}; remove it\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"isod-prepare: {names.CONTAINER_DIRECTORY}/{machine}: {error.strerror}\n")
+        return 1
+    return 0

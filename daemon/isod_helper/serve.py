@@ -1,0 +1,63 @@
+"""The protocol of isod-helper: one JSON object with descriptors in, one out, over a SOCK_SEQPACKET socket.
+
+{"verb": "connect-bus", "uid": 524288} with a descriptor is answered by {"ok": true} with a descriptor, or by
+{"error": "why", "errno": 111} where errno is 0 if it was no system call that failed.
+"""
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from isod_helper.connect_bus import connect_bus
+
+DEADLINE_SEC = 5
+REQUEST_BYTES_MAX = 4096
+_FDS_MAX = 4
+_UCRED = struct.Struct("3i")
+
+# Each takes the request and its descriptors and gives a descriptor, or raises ValueError or OSError.
+_VERBS: dict[str, Callable[[dict[str, object], list[int]], int]] = {"connect-bus": connect_bus}
+
+
+def serve(connection: socket.socket) -> bool:
+    """Read one call, do it, answer; tells whether it was done. A caller that is not root gets no answer."""
+    _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    if uid != 0:
+        return False
+    data, fds, flags, _ = socket.recv_fds(connection, REQUEST_BYTES_MAX, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+    try:
+        result = _perform(data, fds, flags)
+    except ValueError as error:
+        _refuse(connection, str(error), 0)
+        return False
+    except OSError as error:
+        _refuse(connection, error.strerror or "failed", error.errno or 0)
+        return False
+    finally:
+        for fd in fds:
+            os.close(fd)
+    try:
+        socket.send_fds(connection, [b'{"ok":true}'], [result])
+    finally:
+        os.close(result)
+    return True
+
+
+def _perform(data: bytes, fds: list[int], flags: int) -> int:
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise ValueError("the request is too long")
+    try:
+        request = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ValueError("the request is not JSON") from None
+    verb = request.pop("verb", None) if isinstance(request, dict) else None
+    act = _VERBS.get(verb) if isinstance(verb, str) else None
+    if act is None:
+        raise ValueError("no such verb")
+    return act(request, fds)
+
+
+def _refuse(connection: socket.socket, text: str, code: int) -> None:
+    connection.send(json.dumps({"error": text, "errno": code}).encode())

@@ -146,6 +146,19 @@ class GuestConnector(Protocol):
         """Connect; raises IdentityMismatch, UnsafePath, ContainerGone, StartFailed (no bus yet)."""
 
 
+class Files(Protocol):
+    """A container's files, by fds only; blocking, so called through the guest's offload."""
+
+    def prepare_nix_and_check(self, guest: Any, account: Account, container: str) -> bool:
+        """Make the per-user nix directories where /nix is; tell whether the runtime directory is right."""
+
+    def runtime_ready(self, guest: Any, account: Account, container: str) -> bool:
+        """Tell whether the runtime directory and the session bus are there."""
+
+    def make_runtime_directory(self, guest: Any, account: Account, container: str) -> None:
+        """Make /run/user/UID by fd, for a container without logind."""
+
+
 class FdStore(Protocol):
     """systemd's FD store of isod's own unit (sd_pid_notify_with_fds(3)): fds that outlive a restart."""
 

@@ -1,0 +1,76 @@
+"""One app: a launched command and all that is known of it."""
+
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from isod_contract.names import app_unit
+from isod_contract.states import ENDED, AppState
+
+
+@dataclass(slots=True, kw_only=True)
+class AppRecord:
+    """What must outlive isod: lies in the state directory as JSON."""
+
+    id: str
+    container: str
+    host_unit: str
+    machine: str
+    invocation_id: str = ""
+    owner_uid: int
+    user: str
+    argv: tuple[str, ...]
+    started_usec: int = field(default_factory=lambda: time.time_ns() // 1000)
+    detached: bool = False
+    state: AppState = AppState.AUTHORIZING
+    exit_code: int = -1
+    exit_signal: int = 0
+    problem: tuple[str, str] = ("", "")
+    running: bool = False
+    main_ended: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, untrusted_values: dict[str, Any]) -> "AppRecord":
+        """Read what to_json gave. Raises TypeError, ValueError, KeyError for anything else."""
+        known = {item.name for item in fields(cls)}
+        values = {key: value for key, value in untrusted_values.items() if key in known}
+        return cls(
+            **{
+                **values,
+                "argv": tuple(values["argv"]),
+                "problem": tuple(values["problem"]),
+                "state": AppState(values["state"]),
+            }
+        )
+
+
+class App:
+    """A record and what only this isod knows of it: terminal, lifetime pipe, watch."""
+
+    def __init__(self, record: AppRecord) -> None:
+        """Take the record."""
+        self.record = record
+        self.terminal_fd: int | None = None
+        self.lifetime_fd: int | None = None
+        self.unwatch: Any = None
+        self.stop_wanted = False
+
+    @property
+    def unit(self) -> str:
+        """The transient unit inside the container."""
+        return app_unit(self.record.id)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the main process has ended, or never will be."""
+        return self.record.state in ENDED
+
+    def __getattr__(self, name: str) -> Any:
+        """Show the record's fields as the app's own."""
+        if name.startswith("__") or name == "record":
+            raise AttributeError(name)
+        return getattr(self.record, name)

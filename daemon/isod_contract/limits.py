@@ -25,3 +25,8 @@ GUEST_CALL_TIMEOUT_SEC = 5.0
 GUEST_CONNECT_TIMEOUT_SEC = 3.0
 HOST_CALL_TIMEOUT_SEC = 25.0
 POLKIT_TIMEOUT_SEC = 120.0
+
+# 256 `isoctl run` of one user at once, with about six calls each, pass without a refusal.
+CALLS_BURST_PER_UID = 2048
+CALLS_PER_SEC_PER_UID = 100.0
+CALLS_OPEN_PER_UID = 512

@@ -68,3 +68,20 @@ SESSION = Record(
 )
 
 RECORDS = (DECISION, LAUNCH, EXIT, CONTAINER_START, CONTAINER_STOP, ATTACH, DETACH, POLICY, SESSION)
+
+HISTORY_FIELDS = {
+    "time_usec": "t",
+    "kind": "s",
+    "uid": "u",
+    "method": "s",
+    "container": "s",
+    "app": "s",
+    "argv": "as",
+    "outcome": "s",
+    "rule": "s",
+    "error": "s",
+    "exit_code": "i",
+    "exit_signal": "i",
+    "duration_usec": "t",
+}
+"""What `Manager.History` tells of a record, with D-Bus types; a field that the record lacks is absent."""

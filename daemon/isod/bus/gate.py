@@ -1,0 +1,256 @@
+"""The one way in: each call passes the same checks in the same order, and nothing is called that is not declared."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from isod.bus.caller import CallerGone, Callers, is_unique_name
+from isod.bus.decisions import Decisions, Facts
+from isod.bus.ratelimit import CallLimits
+from isod.bus.refusal import Refusal, access_denied
+from isod.bus.request import Handler, Reply, Request
+from isod.bus.requests import check_argv, parse_options, take_fds
+from isod.bus.route import Kind, Route, route, shown_method
+from isod.bus.services import Services
+from isod.bus.standard import StandardInterfaces
+from isod.bus.values import shown
+from isod.ports import Authority, Caller
+from isod_contract import actions, errors, limits, names
+from isod_contract.methods import METHOD_INDEX, Access, Method
+from isod_contract.options import NoOptions
+from isod_wire import BadMessage, Connection, Message
+
+_log = logging.getLogger(__name__)
+
+# Access.USE may mean a question to the user, which comes after the reply: the core decides, and records it.
+_CORE_DECIDES = frozenset({Access.USE})
+_REFUSALS = (
+    errors.NoSuchContainer,
+    errors.NoSuchApplication,
+    errors.NotPermitted,
+    errors.InvalidArgument,
+    errors.Busy,
+    errors.LimitExceeded,
+    errors.UnsafeFd,
+    errors.NotGranted,
+)
+
+
+class Gate:
+    """Takes every call that reaches isod on the system bus, and answers each exactly once."""
+
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        callers: Callers,
+        services: Services,
+        standard: StandardInterfaces,
+        handlers: Mapping[tuple[str, str], Handler],
+        authority: Authority,
+        decisions: Decisions,
+        call_limits: CallLimits,
+    ) -> None:
+        """Take all that a call passes; raises ValueError unless exactly the declared methods have a handler."""
+        if handlers.keys() != METHOD_INDEX.keys():
+            odd = sorted(".".join(key) for key in handlers.keys() ^ METHOD_INDEX.keys())
+            message = f"declared without a handler, or handled without a declaration: {', '.join(odd)}"
+            raise ValueError(message)
+        self._connection = connection
+        self._callers = callers
+        self._services = services
+        self._standard = standard
+        self._handlers = handlers
+        self._authority = authority
+        self._decisions = decisions
+        self._limits = call_limits
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: Counter[str] = Counter()
+        self._prompts: Counter[int] = Counter()
+
+    def open(self) -> None:
+        """Begin to take calls; Callers.open must have returned."""
+        self._connection.on_call(self._accept)
+
+    async def close(self) -> None:
+        """Cancel what is under way; callers get no answer."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, call: Message) -> None:
+        sender = call.sender
+        if sender is None or not is_unique_name(sender):
+            call.close()
+            return
+        if self._open[sender] >= limits.CALLS_OPEN_PER_UID:
+            # Before the credentials are known there is nobody else to count for.
+            self._connection.reply_error(call, errors.PREFIX + "LimitExceeded", "limit reached: too many open calls")
+            call.close()
+            return
+        self._open[sender] += 1
+        task = asyncio.get_running_loop().create_task(self._serve(call, sender))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._served(done, call, sender))
+
+    def _served(self, task: asyncio.Task[None], call: Message, sender: str) -> None:
+        # Here and not in the task: one that is cancelled before its first step runs none of its code.
+        call.close()
+        self._tasks.discard(task)
+        self._open[sender] -= 1
+        if not self._open[sender]:
+            del self._open[sender]
+
+    async def _serve(self, call: Message, sender: str) -> None:
+        facts = Facts(shown_method(call), time.monotonic())
+        try:
+            await self._handle(call, sender, facts)
+        except CallerGone:
+            self._decisions.refused(facts, "CallerGone")
+        except Refusal as refusal:
+            self._decisions.refused(facts, refusal.name)
+            self._connection.reply_error(call, refusal.name, refusal.text)
+        except BadMessage:
+            self._decisions.refused(facts, "org.freedesktop.DBus.Error.InvalidArgs")
+            self._connection.reply_error(call, "org.freedesktop.DBus.Error.InvalidArgs", "The arguments are malformed")
+        except errors.IsodError as error:
+            self._record_error(facts, error)
+            self._connection.reply_error(call, error.name, error.text)
+        except Exception:  # noqa: BLE001 - a fault of ours may say what it likes to the journal, to the caller nothing
+            incident = secrets.token_hex(8)
+            _log.exception("call.failed", extra={"incident": incident, "method": facts.method})
+            internal = errors.Internal(incident=incident)
+            self._decisions.failed(facts, internal.name)
+            self._connection.reply_error(call, internal.name, internal.text)
+
+    def _record_error(self, facts: Facts, error: errors.IsodError) -> None:
+        if facts.core_decides:
+            return
+        if isinstance(error, _REFUSALS):
+            self._decisions.refused(facts, error.name)
+        else:
+            self._decisions.failed(facts, error.name)
+
+    async def _handle(self, call: Message, sender: str, facts: Facts) -> None:
+        known = await self._callers.resolve(sender)
+        caller = replace(known, interactive=call.allow_interactive)
+        facts.caller, facts.rule = caller, "limits"
+        with self._limits.call(caller.uid):
+            facts.rule = "call"
+            way = route(call)
+            if len(call.fds) > limits.MESSAGE_FDS_MAX:
+                raise errors.InvalidArgument(
+                    argument="message", reason=f"has more than {limits.MESSAGE_FDS_MAX} file descriptors"
+                )
+            if way.method is None:
+                facts.rule = "access"
+                target = self._find(way.kind, way.untrusted_name, caller, facts)
+                signature, reply = self._standard.answer(way, target, caller, call.body)
+                self._answer(call, signature, reply)
+            else:
+                await self._handle_method(call, way, way.method, caller, facts)
+
+    async def _handle_method(self, call: Message, way: Route, method: Method, caller: Caller, facts: Facts) -> None:
+        facts.rule = "request"
+        arguments, options = _check_request(call, method, facts)
+        facts.rule = "access"
+        target = await self._authorise(way, method, arguments, caller, facts)
+        # CVE-2021-3560: whatever was awaited, nothing is done for somebody who is not there to be held to it.
+        if not self._callers.still_there(caller.sender):
+            raise CallerGone
+        # From here to the handler's first step nothing is awaited, so the descriptors always have an owner.
+        try:
+            owned = take_fds(options, call.fds)
+        except OSError:
+            raise errors.LimitExceeded(reason="isod has no file descriptors left, try again later") from None
+        facts.core_decides = method.access in _CORE_DECIDES
+        request = Request(method, caller, target, arguments, replace(options, **owned))
+        reply = await self._handlers[method.interface, method.name](request)
+        if method.effect and not facts.core_decides:
+            self._decisions.allowed(facts)
+        self._answer(call, method.out_signature, reply)
+
+    def _answer(self, call: Message, signature: str, reply: Reply) -> None:
+        try:
+            self._connection.reply(call, signature, reply.body, reply.fds)
+        finally:
+            for fd in reply.fds:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+
+    async def _authorise(
+        self, way: Route, method: Method, arguments: tuple[Any, ...], caller: Caller, facts: Facts
+    ) -> Any:
+        """Give the object that the call is about; raises NoSuchContainer, NoSuchApplication, NotPermitted."""
+        match method.access:
+            case Access.SEE | Access.USE | Access.MANAGE:
+                name = way.untrusted_name if way.kind is Kind.CONTAINER else arguments[0]
+                target = self._find(Kind.CONTAINER, name, caller, facts)
+                facts.rule = "uid 0" if caller.is_root else "visible"
+                return target
+            case Access.OWN:
+                app_id = way.untrusted_name if way.kind is Kind.APP else arguments[0]
+                target = self._find(Kind.APP, app_id, caller, facts)
+                facts.rule = "uid 0" if caller.is_root else "owner"
+                return target
+            case Access.ADMIN:
+                await self._ask_for_admin(caller)
+                facts.rule = "uid 0" if caller.is_root else f"polkit {actions.MANAGE.id}"
+                return None
+            case Access.ANYONE | Access.SESSION:
+                facts.rule = str(method.access)
+                return None
+        raise access_denied("Not declared who may call this")
+
+    def _find(self, kind: Kind, untrusted_name: str, caller: Caller, facts: Facts) -> Any:
+        if kind is Kind.CONTAINER:
+            if not names.is_container_name(untrusted_name):
+                raise errors.NoSuchContainer(container=shown(untrusted_name))
+            facts.container = untrusted_name
+            return self._services.containers.find(untrusted_name, caller)
+        if kind is Kind.APP:
+            if not names.is_app_id(untrusted_name):
+                raise errors.NoSuchApplication(app=shown(untrusted_name))
+            facts.app = untrusted_name
+            app = self._services.apps.find(untrusted_name, caller)
+            facts.container = app.container
+            return app
+        return None
+
+    async def _ask_for_admin(self, caller: Caller) -> None:
+        if caller.is_root:
+            return
+        if self._prompts[caller.uid] >= limits.PROMPTS_PER_UID:
+            raise errors.LimitExceeded(reason="too many open questions for a password")
+        self._prompts[caller.uid] += 1
+        try:
+            question = self._authority.check(caller, actions.MANAGE, {"container": "(all)"})
+            allowed = await self._callers.while_there(caller.sender, question)
+        finally:
+            self._prompts[caller.uid] -= 1
+        if allowed is not True:
+            raise errors.NotPermitted(reason=f"an administrator must authenticate ({actions.MANAGE.id})")
+
+
+def _check_request(call: Message, method: Method, facts: Facts) -> tuple[tuple[Any, ...], Any]:
+    """Give arguments and options of a call whose signature fits; raises InvalidArgument, BadMessage."""
+    values = tuple(call.body)
+    options: Any = NoOptions()
+    if method.options is not None:
+        options = parse_options(method.options, values[-1], len(call.fds))
+        values = values[:-1]
+    facts.claim = getattr(options, "via", None) or {}
+    environment = getattr(options, "environment", None)
+    if environment:
+        facts.environment = tuple(entry.partition("=")[0] for entry in environment)
+    if (method.interface, method.name) == (names.MANAGER, "Run"):
+        facts.argv = check_argv(values[1])
+        values = (values[0], facts.argv)
+    return values, options

@@ -1,0 +1,80 @@
+"""org.isoctl1.Container on the bus."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from isod.bus.request import Handler, Reply, Request
+from isod.bus.services import AppService, ContainerService, ContainerView
+from isod.bus.values import variants
+from isod.ports import Caller
+from isod_contract import names
+from isod_wire import Variant
+
+
+class ContainerObject:
+    """Shows containers and passes their methods on."""
+
+    def __init__(self, *, containers: ContainerService, apps: AppService) -> None:
+        """Take the core's containers and apps."""
+        self._containers = containers
+        self._apps = apps
+
+    def handlers(self) -> dict[tuple[str, str], Handler]:
+        """Give the handler of each method."""
+        return {
+            (names.CONTAINER, "Start"): self._start,
+            (names.CONTAINER, "Stop"): self._stop,
+            (names.CONTAINER, "Restart"): self._restart,
+            (names.CONTAINER, "OpenLog"): self._open_log,
+            (names.CONTAINER, "GetUsage"): self._get_usage,
+        }
+
+    def properties(
+        self, container: ContainerView, caller: Caller, wanted: Iterable[str] | None = None
+    ) -> dict[str, Variant]:
+        """Give all properties as `caller` sees them, or only those in `wanted`."""
+        return {key: self._property(container, caller, key) for key in (_PROPERTIES if wanted is None else wanted)}
+
+    def _property(self, container: ContainerView, caller: Caller, key: str) -> Variant:
+        match key:
+            case "Name":
+                return Variant("s", container.name)
+            case "State":
+                return Variant("s", str(container.state))
+            case "Unit":
+                return Variant("s", container.unit)
+            case "User":
+                return Variant("s", container.account_for(caller))
+            case "Grants":
+                return Variant("a{sv}", variants(container.grants()))
+            case "Attachments":
+                return Variant("aa{sv}", [variants(attachment) for attachment in container.attachments()])
+            case "Apps":
+                apps = (app for app in self._apps.visible(caller) if app.container == container.name)
+                return Variant("ao", [names.app_path(app.id) for app in apps])
+            case "Problem":
+                return Variant("(ss)", list(container.problem))
+        raise KeyError(key)
+
+    async def _start(self, request: Request) -> Reply:
+        await self._containers.start(request.target, request.caller)
+        return Reply()
+
+    async def _stop(self, request: Request) -> Reply:
+        await self._containers.stop(request.target, request.caller, force=bool(request.options.force))
+        return Reply()
+
+    async def _restart(self, request: Request) -> Reply:
+        await self._containers.restart(request.target, request.caller, force=bool(request.options.force))
+        return Reply()
+
+    async def _open_log(self, request: Request) -> Reply:
+        fd = await self._containers.open_log(request.target, request.caller, request.options)
+        return Reply([0], fds=(fd,))
+
+    async def _get_usage(self, request: Request) -> Reply:
+        usage: Any = await self._containers.usage(request.target, request.caller)
+        return Reply([[variants(item) for item in usage]])
+
+
+_PROPERTIES = ("Name", "State", "Unit", "User", "Grants", "Attachments", "Apps", "Problem")

@@ -1,0 +1,110 @@
+"""org.isoctl1.Manager on the bus."""
+
+from dataclasses import replace
+
+from isod.bus.objects.app import AppObject
+from isod.bus.objects.container import ContainerObject
+from isod.bus.request import Handler, Reply, Request
+from isod.bus.services import Services
+from isod.bus.signals import Subscriptions
+from isod.bus.values import shown, typed, variants
+from isod_contract import VERSION, limits, names
+from isod_contract.errors import InvalidArgument
+from isod_contract.records import HISTORY_FIELDS
+from isod_wire import Variant
+
+_EXPLAINED = ("run", "start", "stop", "restart")
+
+
+class ManagerObject:
+    """Passes the methods of the root object on."""
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        subscriptions: Subscriptions,
+        container_object: ContainerObject,
+        app_object: AppObject,
+    ) -> None:
+        """Take the core's services and the other objects, whose properties the lists hold."""
+        self._services = services
+        self._subscriptions = subscriptions
+        self._container_object = container_object
+        self._app_object = app_object
+
+    def handlers(self) -> dict[tuple[str, str], Handler]:
+        """Give the handler of each method."""
+        return {
+            (names.MANAGER, "ListContainers"): self._list_containers,
+            (names.MANAGER, "GetContainer"): self._get_container,
+            (names.MANAGER, "ListApps"): self._list_apps,
+            (names.MANAGER, "GetApp"): self._get_app,
+            (names.MANAGER, "Run"): self._run,
+            (names.MANAGER, "Explain"): self._explain,
+            (names.MANAGER, "History"): self._history,
+            (names.MANAGER, "Reload"): self._reload,
+            (names.MANAGER, "Subscribe"): self._subscribe,
+            (names.MANAGER, "Unsubscribe"): self._unsubscribe,
+            (names.MANAGER, "RegisterSession"): self._register_session,
+        }
+
+    def properties(self) -> dict[str, Variant]:
+        """Give all properties."""
+        return {"Version": Variant("s", VERSION), "Features": Variant("as", list(self._services.features))}
+
+    async def _list_containers(self, request: Request) -> Reply:
+        entries = [
+            [names.container_path(container.name), self._container_object.properties(container, request.caller)]
+            for container in self._services.containers.visible(request.caller)
+        ]
+        return Reply([entries])
+
+    async def _get_container(self, request: Request) -> Reply:
+        return Reply([names.container_path(request.target.name)])
+
+    async def _list_apps(self, request: Request) -> Reply:
+        entries = [
+            [names.app_path(app.id), self._app_object.properties(app)]
+            for app in self._services.apps.visible(request.caller)
+        ]
+        return Reply([entries])
+
+    async def _get_app(self, request: Request) -> Reply:
+        return Reply([names.app_path(request.target.id)])
+
+    async def _run(self, request: Request) -> Reply:
+        # Nothing may be awaited here: until launch() has them, the descriptors in the options have no owner.
+        app = self._services.launcher.launch(request.caller, request.target, request.arguments[1], request.options)
+        self._subscriptions.follow(request.caller, app.id)
+        return Reply([names.app_path(app.id)])
+
+    async def _explain(self, request: Request) -> Reply:
+        action = request.arguments[1]
+        if action not in _EXPLAINED:
+            raise InvalidArgument(argument="action", reason=f"{shown(action)!r} is none of {', '.join(_EXPLAINED)}")
+        decision = await self._services.explain(request.target, action, request.caller, request.options)
+        return Reply([variants(decision)])
+
+    async def _history(self, request: Request) -> Reply:
+        wanted = request.options
+        if wanted.limit is None:
+            wanted = replace(wanted, limit=limits.HISTORY_RECORDS_DEFAULT)
+        records = await self._services.read_history(request.caller, wanted)
+        return Reply([[typed(record, HISTORY_FIELDS) for record in records]])
+
+    async def _reload(self, request: Request) -> Reply:
+        changes = await self._services.reload(request.caller, bool(request.options.dry_run))
+        return Reply([[variants(change) for change in changes]])
+
+    async def _subscribe(self, request: Request) -> Reply:
+        self._subscriptions.subscribe(request.caller)
+        return Reply()
+
+    async def _unsubscribe(self, request: Request) -> Reply:
+        self._subscriptions.unsubscribe(request.caller.sender)
+        return Reply()
+
+    async def _register_session(self, request: Request) -> Reply:
+        self._services.sessions.register(request.caller, request.options)
+        return Reply()

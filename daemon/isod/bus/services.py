@@ -1,0 +1,185 @@
+"""What the bus side needs of the core, as Protocols, so that it can be tested without one.
+
+Where a container or an app is handed back to the core the parameter is `Any`: it is the very object that the same
+core gave before.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from isod.ports import Caller
+from isod_contract.options import ExplainOptions, HistoryFilter, LogOptions, RunOptions, SessionInfo
+
+
+class ContainerView(Protocol):
+    """A container, as far as it is shown on the bus."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def unit(self) -> str:
+        """The systemd unit on the host."""
+
+    @property
+    def state(self) -> str:
+        """One of isod_contract.states.ContainerState."""
+
+    @property
+    def problem(self) -> tuple[str, str]:
+        """Error name and text of the last failure, both empty if there was none."""
+
+    def account_for(self, caller: Caller) -> str:
+        """Give the account inside that the caller's apps run as."""
+
+    def grants(self) -> Mapping[str, str]:
+        """Give the granted level by kind of resource."""
+
+    def attachments(self) -> Sequence[Mapping[str, str]]:
+        """Give what of the host is reachable in it now."""
+
+
+class AppView(Protocol):
+    """An app, as far as it is shown on the bus."""
+
+    @property
+    def id(self) -> str:
+        """128 bits in hexadecimal."""
+
+    @property
+    def container(self) -> str:
+        """The container's name."""
+
+    @property
+    def owner_uid(self) -> int:
+        """Whose it is."""
+
+    @property
+    def state(self) -> str:
+        """One of isod_contract.states.AppState."""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code, -1 while there is none."""
+
+    @property
+    def exit_signal(self) -> int:
+        """Signal that ended it, 0 for none."""
+
+    @property
+    def problem(self) -> tuple[str, str]:
+        """Error name and text of a failure or a warning."""
+
+    @property
+    def unit(self) -> str:
+        """The transient unit inside the container."""
+
+    @property
+    def user(self) -> str:
+        """The account inside."""
+
+    @property
+    def argv(self) -> Sequence[str]:
+        """The argument vector."""
+
+    @property
+    def started_usec(self) -> int:
+        """When it was asked for, microseconds since 1970."""
+
+    @property
+    def running(self) -> bool:
+        """Whether any process of it is left."""
+
+    @property
+    def detached(self) -> bool:
+        """Whether it outlives its caller."""
+
+
+class ContainerService(Protocol):
+    """isod.core.containers.Containers."""
+
+    def visible(self, caller: Caller) -> Sequence[ContainerView]:
+        """Give the containers that the caller may see."""
+
+    def find(self, untrusted_name: str, caller: Caller) -> ContainerView:
+        """Give one container; raises NoSuchContainer also for one that the caller may not see."""
+
+    async def start(self, container: Any, caller: Caller) -> None:
+        """Start; decides, asks and audits itself."""
+
+    async def stop(self, container: Any, caller: Caller, *, force: bool) -> None:
+        """Stop; raises Busy, NotPermitted."""
+
+    async def restart(self, container: Any, caller: Caller, *, force: bool) -> None:
+        """Stop and start; raises Busy, NotPermitted."""
+
+    async def open_log(self, container: Any, caller: Caller, options: LogOptions) -> int:
+        """Give the read end of a pipe."""
+
+    async def usage(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
+        """Give what the caller's apps use."""
+
+
+class AppService(Protocol):
+    """isod.core.apps.Apps."""
+
+    def visible(self, caller: Caller) -> Sequence[AppView]:
+        """Give the caller's apps; all to root."""
+
+    def find(self, untrusted_id: str, caller: Caller) -> AppView:
+        """Give one app; raises NoSuchApplication also for somebody else's."""
+
+    async def signal(self, app: Any, signum: int) -> None:
+        """Send a signal to all its processes."""
+
+    async def stop(self, app: Any) -> None:
+        """End it."""
+
+    def open_terminal(self, app: Any) -> int:
+        """Give the master side of its terminal, once."""
+
+    async def open_log(self, app: Any, options: LogOptions) -> int:
+        """Give the read end of a pipe."""
+
+
+class LaunchService(Protocol):
+    """isod.core.launch.Launcher."""
+
+    def launch(self, caller: Caller, container: Any, argv: tuple[str, ...], options: RunOptions) -> AppView:
+        """Begin a launch; owns the descriptors in `options` from here on, also if it raises."""
+
+
+class SessionService(Protocol):
+    """isod.core.sessions.Sessions."""
+
+    def register(self, caller: Caller, session: SessionInfo) -> None:
+        """Take note of the sender's live session."""
+
+    def forget(self, sender: str) -> None:
+        """Drop the session of a sender that left the bus."""
+
+
+Explain = Callable[[Any, str, Caller, ExplainOptions], Awaitable[Mapping[str, object]]]
+"""(container, action, caller, options) -> the decision and its rule."""
+
+Reload = Callable[[Caller, bool], Awaitable[Sequence[Mapping[str, object]]]]
+"""(caller, dry run) -> what changes."""
+
+ReadHistory = Callable[[Caller, HistoryFilter], Awaitable[Sequence[Mapping[str, object]]]]
+"""(caller, filter) -> audit records with the fields of isod_contract.records.HISTORY_FIELDS, oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """All that the objects on the bus call."""
+
+    containers: ContainerService
+    apps: AppService
+    launcher: LaunchService
+    sessions: SessionService
+    explain: Explain
+    reload: Reload
+    read_history: ReadHistory
+    features: tuple[str, ...] = ()

@@ -31,15 +31,18 @@ def read_trusted(name: str, directory_fd: int, owners: Collection[int]) -> bytes
     """Read a regular file that nobody but `owners` (uids) can write; raises RefusedFile, FileNotFoundError."""
     # Without O_NONBLOCK a FIFO in its place would hold us for ever.
     fd = _open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, directory_fd)
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise RefusedFile("not a regular file")
         _check_owner(status, owners)
-        try:
-            content = file.read(FILE_BYTES_MAX + 1)
-        except OSError as error:
-            raise RefusedFile(os.strerror(error.errno or 0)) from None
+        content = b""
+        while len(content) <= FILE_BYTES_MAX and (chunk := os.read(fd, FILE_BYTES_MAX + 1)):
+            content += chunk
+    except OSError as error:
+        raise RefusedFile(os.strerror(error.errno or 0)) from None
+    finally:
+        os.close(fd)
     if len(content) > FILE_BYTES_MAX:
         raise RefusedFile(f"longer than {FILE_BYTES_MAX} bytes")
     return content

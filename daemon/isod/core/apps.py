@@ -1,0 +1,390 @@
+"""All apps: followed through their units, ended with their callers, found again after a restart of isod."""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+import time
+from typing import Any
+
+from isod.core import stdio
+from isod.core.app import App
+from isod.core.containers import Containers
+from isod.core.container import Container
+from isod.core.events import Events
+from isod.core.state_files import StateFiles
+from isod.ports import AuditSink, Caller, FdStore
+from isod_contract.errors import (
+    ContainerGone,
+    InvalidArgument,
+    IsodError,
+    LimitExceeded,
+    NoSuchApplication,
+    NotPermitted,
+)
+from isod_contract.limits import LOG_LINES_MAX, LOGS_PER_UID
+from isod_contract.names import is_app_id
+from isod_contract.options import LogOptions
+from isod_contract.records import EXIT
+from isod_contract.states import ENDED, AppState
+
+_ENDED_KEPT_MAX = 256
+_CLD_EXITED = 1  # sigaction(2), si_code
+
+
+class Apps:
+    """The apps that isod started and has not forgotten."""
+
+    def __init__(self, *, containers: Containers, files: StateFiles, store: FdStore, audit: AuditSink,
+                 events: Events) -> None:
+        """Take the ports, and follow the containers."""
+        self._containers = containers
+        self._files = files
+        self._store = store
+        self._audit = audit
+        self._events = events
+        self._apps: dict[str, App] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        containers.guest_ready = self._guest_ready
+        containers.guest_lost = self._guest_lost
+        containers.others_running = self._others_running
+
+    def visible(self, caller: Caller) -> list[App]:
+        """Give the caller's apps; all to root."""
+        return [app for app in self._apps.values() if caller.is_root or app.record.owner_uid == caller.uid]
+
+    def find(self, untrusted_id: str, caller: Caller) -> App:
+        """Give one app. Raises NoSuchApplication, the same for somebody else's."""
+        app = self._apps.get(untrusted_id) if is_app_id(untrusted_id) else None
+        if app is None or not (caller.is_root or app.record.owner_uid == caller.uid):
+            raise NoSuchApplication(app=untrusted_id[:64])
+        return app
+
+    def known(self, app_id: str) -> App | None:
+        """Give an app whoever owns it."""
+        return self._apps.get(app_id)
+
+    def live_count(self, uid: int) -> int:
+        """Count a uid's apps that have not ended."""
+        return sum(1 for app in self._apps.values() if app.record.owner_uid == uid and not app.ended)
+
+    def add(self, app: App) -> None:
+        """Take a new app, forgetting the oldest that are over."""
+        over = [known for known in self._apps.values() if known.ended and not known.record.running]
+        for known in over[: max(0, len(over) - _ENDED_KEPT_MAX)]:
+            self.forget(known)
+        self._apps[app.record.id] = app
+        self._events.app_added(app)
+
+    def forget(self, app: App) -> None:
+        """Remove an app and its record."""
+        self._apps.pop(app.record.id, None)
+        self._files.remove(app.record.id)
+
+    def set_state(self, app: App, state: AppState) -> None:
+        """Move an app on."""
+        if app.record.state is not state and not app.ended:
+            app.record.state = state
+            self._events.app_changed(app, "State")
+
+    def save(self, app: App) -> None:
+        """Write the record. Raises NoSpace."""
+        self._files.save(app.record)
+
+    def spawn(self, work: Any) -> asyncio.Task[Any]:
+        """Run something for an app; the reference is kept here."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- life time
+
+    def hold_lifetime(self, app: App, fd: int) -> None:
+        """End the app when the last writer of this pipe is gone."""
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
+        app.lifetime_fd = fd
+        asyncio.get_running_loop().add_reader(fd, self._lifetime_readable, app)
+
+    def _lifetime_readable(self, app: App) -> None:
+        # End of file, or data that nobody may send: both mean that the caller no longer keeps the app.
+        self.release_lifetime(app)
+        if not app.record.main_ended:
+            self.spawn(self.stop(app))
+
+    def release_lifetime(self, app: App) -> None:
+        """Let go of the pipe."""
+        if app.lifetime_fd is not None:
+            asyncio.get_running_loop().remove_reader(app.lifetime_fd)
+            os.close(app.lifetime_fd)
+            app.lifetime_fd = None
+            self._store.drop(f"lifetime-{app.record.id}")
+
+    # -- what the unit says
+
+    def unit_changed(self, app: App, properties: dict[str, Any]) -> None:
+        """Take PropertiesChanged of the app's unit, or all its properties; everything is untrusted."""
+        record = app.record
+        code, status = properties.get("ExecMainCode"), properties.get("ExecMainStatus")
+        if not record.main_ended and isinstance(code, int) and isinstance(status, int) and code:
+            if code == _CLD_EXITED:
+                self.main_ended(app, exit_code=status & 0xFF, exit_signal=0)
+            else:
+                self.main_ended(app, exit_code=-1, exit_signal=status & 0x7F)
+        active, sub = properties.get("ActiveState"), properties.get("SubState")
+        if active == "active" and sub == "running":
+            self.set_state(app, AppState.RUNNING)
+        if record.main_ended and record.running and (sub in ("exited", "failed", "dead") or active == "failed"):
+            self.spawn(self._nothing_left(app))
+
+    def main_ended(self, app: App, *, exit_code: int, exit_signal: int, error: IsodError | None = None) -> None:
+        """Record how the main process ended, tell it, once."""
+        record = app.record
+        if record.main_ended:
+            return
+        record.main_ended = True
+        record.exit_code, record.exit_signal = exit_code, exit_signal
+        changed = ["State", "ExitCode", "ExitSignal"]
+        if error is not None:
+            record.problem = (error.name, error.text)
+            changed.append("Problem")
+        record.state = AppState.EXITED
+        self.spawn(self._save_quietly(app))
+        self._audit.record(
+            EXIT,
+            uid=record.owner_uid,
+            container=record.container,
+            app=record.id,
+            exit_code=exit_code,
+            exit_signal=exit_signal,
+            error=error.name if error else None,
+            duration_usec=time.time_ns() // 1000 - record.started_usec,
+        )
+        self.release_lifetime(app)
+        self._events.app_changed(app, *changed)
+        self._events.app_exited(app)
+
+    async def _save_quietly(self, app: App) -> None:
+        if app.record.id in self._apps:
+            try:
+                self._files.save(app.record)
+            except IsodError as error:
+                app.record.problem = (error.name, error.text)
+
+    async def _nothing_left(self, app: App) -> None:
+        """Unload the unit: until then the container's PID 1 holds the app's pipes and readers see no end."""
+        if not app.record.running:
+            return
+        app.record.running = False
+        guest = self._guest_of(app)
+        if guest is not None:
+            try:
+                await guest.stop_unit(app.unit)
+                await guest.reset_failed(app.unit)
+            except IsodError:
+                pass  # the container is gone, and the unit with it
+        self._forget_unit(app)
+
+    def _forget_unit(self, app: App) -> None:
+        app.record.running = False
+        if app.unwatch is not None:
+            app.unwatch()
+            app.unwatch = None
+        stdio.close_all(app.terminal_fd)
+        app.terminal_fd = None
+        self.spawn(self._save_quietly(app))
+        self._events.app_changed(app, "Running")
+        self._events.app_removed(app)
+
+    def fail(self, app: App, error: IsodError) -> None:
+        """The launch did not succeed: no process ever ran, or nobody can know."""
+        record = app.record
+        if app.ended:
+            return
+        record.main_ended = True
+        record.running = False
+        record.state = AppState.FAILED
+        record.problem = (error.name, error.text)
+        self._audit.record(EXIT, uid=record.owner_uid, container=record.container, app=record.id, exit_code=-1,
+                           exit_signal=0, error=error.name, outcome="failed")
+        self.release_lifetime(app)
+        self._events.app_changed(app, "State", "Problem")
+        self._forget_unit(app)
+
+    # -- containers come and go
+
+    def _guest_of(self, app: App) -> Any:
+        for container in self._containers.all():
+            guest = container.guest
+            if (container.unit, container.name) == (app.record.host_unit, app.record.container) and guest is not None:
+                return guest if guest.invocation_id == app.record.invocation_id else None
+        return None
+
+    def _guest_lost(self, container: Container) -> None:
+        for app in list(self._apps.values()):
+            if app.record.invocation_id and app.record.host_unit == container.unit and app.record.running:
+                self.spawn(self._check_after_loss(app, container))
+
+    async def _check_after_loss(self, app: App, container: Container) -> None:
+        # The connection may be lost while the container lives on: then the app is followed again.
+        await asyncio.sleep(0)
+        while container.starting is not None:
+            await asyncio.wait({container.starting})
+        if self._guest_of(app) is not None:
+            return
+        gone = ContainerGone(container=app.record.container, reason="the exit code of its app is not known")
+        self.main_ended(app, exit_code=-1, exit_signal=0, error=gone)
+        self._forget_unit(app)
+
+    def _guest_ready(self, container: Container) -> None:
+        for app in list(self._apps.values()):
+            record = app.record
+            if record.host_unit == container.unit and record.invocation_id and record.running and app.unwatch is None:
+                self.spawn(self._follow_again(app, container))
+
+    async def _follow_again(self, app: App, container: Container) -> None:
+        """After a restart of isod: match first, then ask, so that no change falls in between."""
+        gone = ContainerGone(container=container.name, reason="the exit code of its app is not known")
+        guest = container.guest
+        try:
+            if guest is None or guest.invocation_id != app.record.invocation_id:
+                raise gone
+            app.unwatch = await guest.watch_unit(app.unit, lambda properties: self.unit_changed(app, properties))
+            unit = await guest.unit_properties(app.unit, "Unit")
+            # A unit that is not loaded answers 0 and 0 without an error: that is unknown, never success.
+            if unit.get("LoadState") != "loaded":
+                raise gone
+            service = await guest.unit_properties(app.unit, "Service")
+        except IsodError as error:
+            self.main_ended(app, exit_code=-1, exit_signal=0, error=error)
+            self._forget_unit(app)
+            return
+        self.unit_changed(app, {**service, **unit})
+        if app.stop_wanted and not app.record.main_ended:
+            await self.stop(app)
+
+    def recover(self) -> None:
+        """Take over what an earlier isod recorded, before containers are followed."""
+        for record in self._files.load_all():
+            app = App(record)
+            self._apps[record.id] = app
+            if record.state not in ENDED and not record.invocation_id:
+                # It was not started yet, and its caller's descriptors are gone with the earlier isod.
+                self.fail(app, ContainerGone(container=record.container, reason="isod was restarted during the start"))
+                continue
+            if not record.main_ended and not record.detached:
+                fd = self._store.take(f"lifetime-{record.id}")
+                if fd is None:
+                    app.stop_wanted = True
+                else:
+                    self.hold_lifetime(app, fd)
+
+    def after_recovery(self) -> None:
+        """End the records of containers that are not there any more."""
+        for app in list(self._apps.values()):
+            if app.record.running and not any(
+                container.unit == app.record.host_unit and container.invocation_id == app.record.invocation_id
+                for container in self._containers.all()
+            ):
+                gone = ContainerGone(container=app.record.container, reason="the exit code of its app is not known")
+                self.main_ended(app, exit_code=-1, exit_signal=0, error=gone)
+                self._forget_unit(app)
+
+    def _others_running(self, container: Container, caller: Caller) -> bool:
+        return any(
+            app.record.running and app.record.host_unit == container.unit and app.record.owner_uid != caller.uid
+            for app in self._apps.values()
+        )
+
+    # -- what owners do
+
+    async def signal(self, app: App, signum: int) -> None:
+        """Send a signal to all processes of the app. Raises InvalidArgument, ContainerGone."""
+        if not 1 <= signum <= signal.SIGRTMAX:
+            raise InvalidArgument(argument="signal", reason=f"{signum} is not a signal")
+        guest = self._guest_of(app)
+        if guest is not None and app.record.running:
+            await guest.kill_unit(app.unit, signum)
+        elif not app.ended and signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+            await self.stop(app)
+
+    async def stop(self, app: App) -> None:
+        """End the app: TERM and HUP at once (SendSIGHUP=), KILL after TimeoutStopSec=."""
+        app.stop_wanted = True
+        guest = self._guest_of(app)
+        if guest is not None and app.record.running:
+            await guest.stop_unit(app.unit)
+        elif not app.ended and not app.record.running:
+            self.fail(app, NotPermitted(reason="the app was stopped before it started"))
+
+    def open_terminal(self, app: App) -> int:
+        """Give the master of the app's terminal, once; the caller of this owns it. Raises NotPermitted."""
+        fd, app.terminal_fd = app.terminal_fd, None
+        if fd is None:
+            raise NotPermitted(reason="the app has no terminal to hand over (now)")
+        return fd
+
+    async def open_log(self, app: App, options: LogOptions) -> int:
+        """Give a pipe with what the app wrote to the container's journal. Raises ContainerGone, LimitExceeded."""
+        guest = self._guest_of(app)
+        if guest is None:
+            raise ContainerGone(container=app.record.container, reason="its journal can be read only while it runs")
+        return await self._journal(guest, app.record.owner_uid, options, [f"_SYSTEMD_UNIT={app.unit}"])
+
+    async def open_container_log(self, container: Container, caller: Caller, options: LogOptions) -> int:
+        """Give a pipe with what the caller's apps wrote (root: the whole journal)."""
+        if container.guest is None:
+            raise ContainerGone(container=container.name, reason="its journal can be read only while it runs")
+        matches = [] if caller.is_root else [f"ISOCTL_UID={caller.uid}"]
+        return await self._journal(container.guest, caller.uid, options, matches)
+
+    async def _journal(self, guest: Any, uid: int, options: LogOptions, matches: list[str]) -> int:
+        pattern = f"isoctl-log-{uid}-*.service"
+        running = await guest.call_manager("ListUnitsByPatterns", "asas", [["active", "activating"], [pattern]])
+        if len(running[0]) >= LOGS_PER_UID:
+            raise LimitExceeded(reason=f"{LOGS_PER_UID} logs are open in this container; close one")
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso"]
+        argv += [f"--lines={min(options.lines if options.lines is not None else LOG_LINES_MAX, LOG_LINES_MAX)}"]
+        argv += ["--follow"] if options.follow else []
+        argv += [f"--since=@{options.since_usec / 1e6:.6f}"] if options.since_usec else []
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        try:
+            await guest.start_unit(
+                pattern.replace("*", secrets.token_hex(8)),
+                [
+                    ("Description", "s", "isoctl log"),
+                    ("Type", "s", "exec"),
+                    ("CollectMode", "s", "inactive-or-failed"),
+                    ("RuntimeMaxUSec", "t", 86_400_000_000 if options.follow else 60_000_000),
+                    ("StandardOutputFileDescriptor", "h", 0),
+                    ("StandardError", "s", "null"),
+                    ("ExecStartEx", "a(sasas)", [["/bin/sh", ["sh", "-c", 'exec "$@"', "sh", *argv, *matches],
+                                                  ["no-env-expand"]]]),
+                    ("Environment", "as", ["PATH=/run/current-system/sw/bin:/usr/bin:/bin"]),
+                ],
+                [write_fd],
+            )
+        except BaseException:
+            os.close(read_fd)
+            raise
+        finally:
+            os.close(write_fd)
+        return read_fd
+
+    async def usage(self, container: Container, caller: Caller) -> list[dict[str, object]]:
+        """Give processor time, memory and tasks of the caller's running apps."""
+        result: list[dict[str, object]] = []
+        for app in self.visible(caller):
+            guest = self._guest_of(app)
+            if app.record.running and app.record.host_unit == container.unit and guest is not None:
+                values = await guest.unit_properties(app.unit, "Service")
+                numbers = {key: values.get(name, 0) for key, name in
+                           (("cpu_usec", "CPUUsageNSec"), ("memory_bytes", "MemoryCurrent"), ("tasks", "TasksCurrent"))}
+                # 2^64-1 is systemd's "not known".
+                clean = {key: 0 if not isinstance(v, int) or v >= 2**64 - 1 else v for key, v in numbers.items()}
+                clean["cpu_usec"] //= 1000
+                result.append({"app": app.record.id, **clean})
+        return result
+
+

@@ -1,0 +1,44 @@
+"""One container: its unit on the host, its state, and the connection to its own systemd while it runs."""
+
+import asyncio
+from typing import Any
+
+from isod.authorise import account_for
+from isod.policy import ContainerPolicy
+from isod.ports import Caller
+from isod_contract.errors import IsodError
+from isod_contract.states import ContainerState
+
+
+class Container:
+    """What isod knows of a container; a cache that may be lost at any moment."""
+
+    def __init__(self, name: str, unit: str, machine: str, policy: ContainerPolicy) -> None:
+        """Take name, host unit, machined's name of it, policy."""
+        self.name = name
+        self.unit = unit
+        self.machine = machine
+        self.policy = policy
+        self.state = ContainerState.STOPPED
+        self.problem: tuple[str, str] = ("", "")
+        self.invocation_id = ""
+        self.guest: Any = None
+        self.starting: asyncio.Task[Any] | None = None
+        self.refreshing: asyncio.Task[None] | None = None
+        self.refresh_again = False
+
+    def account_for(self, caller: Caller) -> str:
+        """Give the account inside that the caller's apps run as."""
+        return account_for(self.policy, caller)
+
+    def grants(self) -> dict[str, str]:
+        """Give the granted level by kind of resource."""
+        return self.policy.grants.texts()
+
+    def attachments(self) -> list[dict[str, str]]:
+        """Give what of the host is attached right now; resources come with their own reconcilers."""
+        return []
+
+    def note_problem(self, error: IsodError | None) -> None:
+        """Remember a failure, or that there is none."""
+        self.problem = (error.name, error.text) if error else ("", "")

@@ -1,0 +1,337 @@
+"""All containers: found by policy, started on demand with one shared job, followed by their units' signals."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from isod.authorise import Outcome, Verb, decide, sees
+from isod.core.container import Container
+from isod.core.events import Events
+from isod.policy_loader import Policy
+from isod.ports import AuditSink, Authority, Caller, GuestConnector, HostUnits
+from isod_contract.errors import (
+    Busy,
+    ContainerGone,
+    IsodError,
+    NoSuchContainer,
+    NotPermitted,
+    StartFailed,
+    StartTimeout,
+)
+from isod_contract.names import is_container_name
+from isod_contract.records import CONTAINER_START, CONTAINER_STOP, DECISION
+from isod_contract.states import ContainerState
+
+_STATES = {
+    "active": ContainerState.RUNNING,
+    "reloading": ContainerState.RUNNING,
+    "activating": ContainerState.STARTING,
+    "deactivating": ContainerState.STOPPING,
+    "failed": ContainerState.FAILED,
+}
+_RETRY_FIRST_SEC = 0.02
+_RETRY_MOST_SEC = 0.25
+
+
+class Containers:
+    """Finds, starts and stops containers. One instance for each name and unit (`%u`: one for each user)."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        units: HostUnits,
+        door: GuestConnector,
+        authority: Authority,
+        audit: AuditSink,
+        events: Events,
+    ) -> None:
+        """Take the ports."""
+        self.policy = policy
+        self._units = units
+        self._door = door
+        self._authority = authority
+        self._audit = audit
+        self._events = events
+        self._known: dict[tuple[str, str], Container] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.guest_ready: Callable[[Container], None] = lambda _: None
+        self.guest_lost: Callable[[Container], None] = lambda _: None
+        self.others_running: Callable[[Container, Caller], bool] = lambda _container, _caller: False
+
+    async def open(self) -> None:
+        """Begin to follow every container whose unit does not depend on the caller."""
+        for name, policy in self.policy.containers.items():
+            if "%u" not in (policy.unit or ""):
+                container = self._instance(name, policy.unit or await self._usual_unit(name))
+                await self._follow(container)
+
+    async def _usual_unit(self, name: str) -> str:
+        """Give the unit of a container whose policy names none: what runs, else what is set up (nixos-container(8))."""
+        nixos, stock = f"container@{name}.service", f"systemd-nspawn@{name}.service"
+        statuses = {unit: await self._units.status(unit) for unit in (nixos, stock)}
+        for unit, status in statuses.items():
+            if status.active_state not in ("inactive", "failed"):
+                return unit
+        if Path(f"/etc/nixos-containers/{name}.conf").exists() or statuses[nixos].load_state == "loaded":
+            return nixos
+        return stock if statuses[stock].load_state == "loaded" else nixos
+
+    def _instance(self, name: str, unit: str) -> Container:
+        container = self._known.get((name, unit))
+        if container is None:
+            prefix, _, instance = unit.removesuffix(".service").partition("@")
+            machine = instance if prefix in ("container", "systemd-nspawn") and instance else name
+            container = self._known[name, unit] = Container(name, unit, machine, self.policy.containers[name])
+        return container
+
+    async def _follow(self, container: Container) -> None:
+        await self._units.watch(container.unit, lambda: self._unit_changed(container))
+        await self._refresh(container)
+
+    def _unit_changed(self, container: Container) -> None:
+        # One reader at a time, and one more round if anything came meanwhile: the last state read is the newest.
+        if container.refreshing is not None:
+            container.refresh_again = True
+            return
+        container.refreshing = self._spawn(self._refresh_until_quiet(container))
+
+    async def _refresh_until_quiet(self, container: Container) -> None:
+        try:
+            container.refresh_again = True
+            while container.refresh_again:
+                container.refresh_again = False
+                await self._refresh(container)
+        finally:
+            container.refreshing = None
+
+    async def _refresh(self, container: Container) -> None:
+        status = await self._units.status(container.unit)
+        if container.invocation_id and status.invocation_id != container.invocation_id:
+            await self._lose_guest(container)
+        container.invocation_id = status.invocation_id
+        state = _STATES.get(status.active_state, ContainerState.STOPPED)
+        if state is ContainerState.RUNNING and container.guest is None:
+            state = ContainerState.STARTING  # active is the container's word; its bus must answer
+            if container.starting is None:
+                container.starting = self._spawn(self._adopt(container))
+        elif state in (ContainerState.STOPPED, ContainerState.FAILED):
+            await self._lose_guest(container)
+        self._set_state(container, state)
+
+    async def _adopt(self, container: Container) -> Any:
+        """Connect to a container that somebody else started; a failure is only noted."""
+        try:
+            return await self._connect(container, time.monotonic() + container.policy.start_timeout_sec)
+        except IsodError as error:
+            container.note_problem(error)
+            self._events.container_changed(container, "Problem")
+            return None
+        finally:
+            container.starting = None
+
+    def _set_state(self, container: Container, state: ContainerState) -> None:
+        if state is not container.state:
+            container.state = state
+            self._events.container_changed(container, "State")
+
+    async def _lose_guest(self, container: Container) -> None:
+        guest, container.guest = container.guest, None
+        if guest is not None:
+            self.guest_lost(container)
+            await guest.close()
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def all(self) -> list[Container]:
+        """Give all containers followed now."""
+        return list(self._known.values())
+
+    def visible(self, caller: Caller) -> list[Container]:
+        """Give the containers that the caller may see, by name."""
+        names = sorted(name for name, policy in self.policy.containers.items() if sees(policy, caller))
+        found = (self._of(name, caller) for name in names)
+        return [container for container in found if container is not None]
+
+    def find(self, untrusted_name: str, caller: Caller) -> Container:
+        """Give one container. Raises NoSuchContainer, the same for one that the caller may not see."""
+        if is_container_name(untrusted_name):
+            policy = self.policy.containers.get(untrusted_name)
+            container = self._of(untrusted_name, caller) if policy and sees(policy, caller) else None
+            if container is not None:
+                return container
+        raise NoSuchContainer(container=untrusted_name[:64])
+
+    def _of(self, name: str, caller: Caller) -> Container | None:
+        policy = self.policy.containers[name]
+        if policy.unit and "%u" in policy.unit:
+            try:
+                unit = policy.unit_for(caller.user)
+            except ValueError:
+                return None
+            fresh = (name, unit) not in self._known
+            container = self._instance(name, unit or "")
+            if fresh:
+                self._spawn(self._follow(container))
+            return container
+        return next((known for (known_name, _), known in self._known.items() if known_name == name), None)
+
+    async def authorise(self, container: Container, caller: Caller, verb: Verb, **facts: Any) -> str:
+        """Decide by policy and polkit, write the one DECISION record; gives the rule. Raises NotPermitted, Busy."""
+        decision = decide(container.policy, caller, verb, container.name, **facts)
+        allowed = decision.outcome is Outcome.ALLOWED
+        if decision.outcome is Outcome.ASK and decision.action is not None:
+            details = {"container": container.name, "uid": str(caller.uid), "verb": str(verb)}
+            allowed = await self._authority.check(caller, decision.action, details)
+        self._audit.record(
+            DECISION,
+            uid=caller.uid,
+            pid=caller.pid,
+            caller_unit=caller.unit,
+            method=str(verb),
+            container=container.name,
+            rule=decision.rule,
+            outcome="allowed" if allowed else "refused",
+        )
+        if allowed:
+            return decision.rule
+        if decision.outcome is Outcome.INVISIBLE:
+            raise NoSuchContainer(container=container.name)
+        if decision.rule == "busy" and decision.outcome is Outcome.REFUSED:
+            raise Busy(container=container.name, reason=decision.reason)
+        raise NotPermitted(reason=decision.reason or "the authentication was not given")
+
+    async def start(self, container: Container, caller: Caller) -> None:
+        """Begin a start; State and Problem tell the rest."""
+        self._spawn(self._start_for(container, caller))
+
+    async def _start_for(self, container: Container, caller: Caller) -> None:
+        try:
+            await self.authorise(container, caller, Verb.START)
+            await self.ensure_running(container, caller)
+        except IsodError as error:
+            container.note_problem(error)
+            self._events.container_changed(container, "Problem")
+
+    async def stop(self, container: Container, caller: Caller, *, force: bool) -> None:
+        """Stop; answers when systemd has the job. Raises Busy, NotPermitted."""
+        await self._authorise_end(container, caller, Verb.STOP, force=force)
+        self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
+        self._spawn(self._units.stop(container.unit))
+
+    async def restart(self, container: Container, caller: Caller, *, force: bool) -> None:
+        """Stop and start. Raises Busy, NotPermitted."""
+        await self._authorise_end(container, caller, Verb.RESTART, force=force)
+        self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
+        self._spawn(self._stop_and_start(container, caller))
+
+    async def _authorise_end(self, container: Container, caller: Caller, verb: Verb, *, force: bool) -> None:
+        others = self.others_running(container, caller)
+        await self.authorise(container, caller, verb, others_running=others, force=force)
+
+    async def _stop_and_start(self, container: Container, caller: Caller) -> None:
+        await self._units.stop(container.unit)
+        with contextlib.suppress(IsodError):
+            await self.ensure_running(container, caller)
+
+    async def ensure_running(self, container: Container, caller: Caller) -> Any:
+        """Give the guest of a running container, started if need be; all waiters share one start job.
+
+        Raises StartFailed, StartTimeout, IdentityMismatch, UnsafePath, ContainerGone.
+        """
+        if container.guest is not None and not container.guest.closed:
+            return container.guest
+        if container.starting is None:
+            container.starting = self._spawn(self._start(container, caller))
+        # Shielded: one waiter that leaves must not take the start away from the others.
+        guest = await asyncio.shield(container.starting)
+        return guest if guest is not None else await self._start(container, caller)
+
+    async def _start(self, container: Container, caller: Caller) -> Any:
+        deadline = time.monotonic() + container.policy.start_timeout_sec
+        try:
+            container.note_problem(None)
+            await self._run_start_job(container, caller, deadline)
+            return await self._connect(container, deadline)
+        except IsodError as error:
+            container.note_problem(error)
+            self._events.container_changed(container, "Problem")
+            raise
+        finally:
+            container.starting = None
+
+    async def _run_start_job(self, container: Container, caller: Caller, deadline: float) -> None:
+        status = await self._units.status(container.unit)
+        if status.load_state != "loaded":
+            raise StartFailed(container=container.name, reason=f"unit {container.unit} is {status.load_state}")
+        if status.active_state == "active":
+            return
+        job = self._spawn(self._units.start(container.unit))
+        self._audit.record(CONTAINER_START, uid=caller.uid, container=container.name, unit=container.unit)
+        try:
+            # The job is left to systemd when we stop waiting.
+            result = await asyncio.wait_for(asyncio.shield(job), deadline - time.monotonic())
+        except TimeoutError:
+            raise self._timeout(container, "its unit is still starting") from None
+        if result != "done":
+            raise StartFailed(
+                container=container.name, reason=f"{container.unit}: {result}; see `systemctl status {container.unit}`"
+            )
+
+    def _timeout(self, container: Container, reason: str) -> StartTimeout:
+        return StartTimeout(
+            container=container.name,
+            timeout_sec=container.policy.start_timeout_sec,
+            reason=reason,
+            unit=container.unit,
+        )
+
+    async def _connect(self, container: Container, deadline: float) -> Any:
+        """Connect until the container's own bus answers: that is what ready means."""
+        pause_sec = _RETRY_FIRST_SEC
+        while True:
+            status = await self._units.status(container.unit)
+            if status.active_state not in ("active", "reloading", "activating"):
+                raise ContainerGone(container=container.name, reason=f"{container.unit} is {status.active_state}")
+            try:
+                guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
+                break
+            except (StartFailed, ContainerGone) as error:
+                if time.monotonic() + pause_sec > deadline:
+                    raise self._timeout(container, error.text) from None
+            await asyncio.sleep(pause_sec)
+            pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
+        container.guest = guest
+        container.invocation_id = guest.invocation_id
+        guest.on_closed(lambda: self._guest_closed(container, guest))
+        container.note_problem(None)
+        self._set_state(container, ContainerState.RUNNING)
+        self.guest_ready(container)
+        return guest
+
+    def _guest_closed(self, container: Container, guest: Any) -> None:
+        if container.guest is guest:
+            container.guest = None
+            self.guest_lost(container)
+            self._unit_changed(container)
+
+    def apply_policy(self, policy: Policy) -> None:
+        """Take a new policy; containers that it no longer names vanish for callers, what runs is left."""
+        self.policy = policy
+        for (name, _), container in list(self._known.items()):
+            fresh = policy.containers.get(name)
+            if fresh is not None:
+                container.policy = fresh
+        for name, fresh in policy.containers.items():
+            if "%u" not in (fresh.unit or "") and not any(known == name for known, _ in self._known):
+                self._spawn(self._add(name, fresh.unit))
+
+    async def _add(self, name: str, unit: str | None) -> None:
+        await self._follow(self._instance(name, unit or await self._usual_unit(name)))

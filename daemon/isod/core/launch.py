@@ -1,0 +1,288 @@
+"""A launch, step by step: decide, start the container, prepare it, start the app, hand over its terminal."""
+
+import asyncio
+import fcntl
+import os
+import pwd
+import secrets
+import struct
+import termios
+from dataclasses import dataclass
+from typing import Any
+
+from isod.authorise import Verb
+from isod.core import command, environment, stdio
+from isod.core.app import App, AppRecord
+from isod.core.apps import Apps
+from isod.core.container import Container
+from isod.core.containers import Containers
+from isod.core.prepare import Prepare
+from isod.core.sessions import Sessions
+from isod.ports import Account, AuditSink, Caller, FdStore, Machines
+from isod_contract import limits
+from isod_contract.errors import InvalidArgument, IsodError, LimitExceeded, NotPermitted, StartFailed
+from isod_contract.options import RunOptions
+from isod_contract.records import LAUNCH
+from isod_contract.states import AppState
+
+_TIOCGPTPEER = 0x5441  # ioctl_tty(2)
+_STREAMS = ("stdin", "stdout", "stderr")
+_EXEC_FAILED = range(200, 244)  # systemd's own exit codes (systemd.exec(5))
+
+
+@dataclass(slots=True)
+class _Request:
+    caller: Caller
+    container: Container
+    argv: tuple[str, ...]
+    options: RunOptions
+    streams: dict[str, int | None]
+
+    def close(self) -> None:
+        stdio.close_all(*self.streams.values())
+        self.streams = {}
+
+
+class Launcher:
+    """Starts apps; at most so many at once for each uid, the rest queued fairly."""
+
+    def __init__(self, *, containers: Containers, apps: Apps, prepare: Prepare, machines: Machines,
+                 sessions: Sessions, store: FdStore, audit: AuditSink) -> None:
+        """Take the parts."""
+        self._containers = containers
+        self._apps = apps
+        self._prepare = prepare
+        self._machines = machines
+        self._sessions = sessions
+        self._store = store
+        self._audit = audit
+        self._turns: dict[int, asyncio.Semaphore] = {}
+        self._queued: dict[int, int] = {}
+
+    def launch(self, caller: Caller, container: Container, argv: tuple[str, ...], options: RunOptions) -> App:
+        """Begin a launch and answer at once; the app's state tells the rest.
+
+        Owns the descriptors in `options`, also when it raises. Raises LimitExceeded, UnsafeFd, InvalidArgument.
+        """
+        streams = {name: getattr(options, name) for name in _STREAMS}
+        lifetime = options.lifetime
+        try:
+            app = self._known(caller, container, options.id)
+            if app is not None:
+                stdio.close_all(*streams.values(), lifetime)
+                return app
+            for name, fd in streams.items():
+                if fd is not None and not stdio.check(fd, name, reads=name == "stdin"):
+                    os.close(fd)
+                    streams[name] = None if name == "stdin" else -1
+            if lifetime is not None:
+                stdio.check_lifetime(lifetime)
+            self._count(caller.uid)
+        except BaseException:
+            stdio.close_all(*(fd for fd in streams.values() if fd != -1), lifetime)
+            raise
+        app = App(
+            AppRecord(
+                id=options.id or secrets.token_hex(16),
+                container=container.name,
+                host_unit=container.unit,
+                machine=container.machine,
+                owner_uid=caller.uid,
+                user=options.user or container.account_for(caller),
+                argv=argv,
+                detached=lifetime is None,
+            )
+        )
+        if lifetime is not None:
+            self._apps.hold_lifetime(app, lifetime)
+        self._apps.add(app)
+        self._apps.spawn(self._run(app, _Request(caller, container, argv, options, streams)))
+        return app
+
+    def _known(self, caller: Caller, container: Container, app_id: str | None) -> App | None:
+        """Give the app of a repeated call. Raises InvalidArgument for an id that means something else."""
+        app = self._apps.known(app_id) if app_id else None
+        if app is not None and (app.record.owner_uid, app.record.container) != (caller.uid, container.name):
+            raise InvalidArgument(argument="id", reason="taken by another app; use a random one")
+        return app
+
+    def _count(self, uid: int) -> None:
+        if self._queued.get(uid, 0) >= limits.LAUNCHES_QUEUED_PER_UID:
+            raise LimitExceeded(reason=f"{limits.LAUNCHES_QUEUED_PER_UID} launches of uid {uid} are under way")
+        if self._apps.live_count(uid) >= limits.APPS_PER_UID:
+            raise LimitExceeded(reason=f"{limits.APPS_PER_UID} apps of uid {uid} are running")
+        self._queued[uid] = self._queued.get(uid, 0) + 1
+
+    async def _run(self, app: App, request: _Request) -> None:
+        uid = request.caller.uid
+        turn = self._turns.setdefault(uid, asyncio.Semaphore(limits.LAUNCHES_STARTING_PER_UID))
+        try:
+            async with turn:
+                await self._steps(app, request)
+        except IsodError as error:
+            self._apps.fail(app, error)
+        except TimeoutError:
+            self._apps.fail(app, StartFailed(container=app.record.container, reason="no answer from inside in time"))
+        finally:
+            request.close()
+            self._queued[uid] -= 1
+            if not self._queued[uid]:
+                del self._queued[uid], self._turns[uid]
+
+    async def _steps(self, app: App, request: _Request) -> None:
+        caller, container = request.caller, request.container
+        rule = await self._containers.authorise(container, caller, Verb.RUN, account=app.record.user)
+        if container.guest is None:
+            self._apps.set_state(app, AppState.STARTING_CONTAINER)
+        guest = await self._containers.ensure_running(container, caller)
+        self._apps.set_state(app, AppState.PREPARING)
+        account = await self._account(guest, app, request)
+        await self._prepare.run(guest, account, container.name)
+        self._stop_if_wanted(app)
+        self._apps.set_state(app, AppState.STARTING)
+        await self._start(app, request, guest, account, rule)
+
+    @staticmethod
+    def _stop_if_wanted(app: App) -> None:
+        # The caller may have left while polkit or the boot was waited for: nothing must start then.
+        if app.stop_wanted or app.ended:
+            raise NotPermitted(reason="the caller left before the app started")
+
+    async def _account(self, guest: Any, app: App, request: _Request) -> Account:
+        """Find the account inside, and refuse one that is another login user of the host. Raises NotPermitted."""
+        name = app.record.user
+        account: Account | None = await guest.account(name) if name else None
+        if account is None:
+            raise NotPermitted(reason=f"container {app.record.container} has no account {name!r}; add it, or set `user`")
+        if account.uid == 0 and name != "root":
+            await self._containers.authorise(request.container, request.caller, Verb.RUN, account="root")
+        if not guest.uid_shift and account.uid not in (0, request.caller.uid) and not request.caller.is_root:
+            owner = await asyncio.to_thread(_host_user, account.uid)
+            if owner:
+                raise NotPermitted(
+                    reason=f"account {name!r} in container {app.record.container} has uid {account.uid}, "
+                    f"which on the host is {owner!r}; give it another uid, or use a user namespace"
+                )
+        return account
+
+    async def _start(self, app: App, request: _Request, guest: Any, account: Account, rule: str) -> None:
+        options, policy = request.options, request.container.policy
+        variables = environment.assemble(
+            session=self._sessions.environment(request.caller.uid),
+            hints=options.hints or (),
+            policy=policy.environment,
+            asked=options.environment or (),
+            account=account,
+            terminal=bool(options.terminal),
+        )
+        argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
+        use_login = policy.login_shell if options.login_shell is None else options.login_shell
+        start = (
+            command.login(argv, variables, account.shell) if use_login else command.plain(argv, variables, account.name)
+        )
+        if options.terminal:
+            await self._make_terminal(app, request)
+        properties, fds = self._properties(app, request, start, account)
+        app.record.invocation_id = guest.invocation_id
+        app.record.running = True
+        # Record and match before the start: an app that ends at once, or an isod that does, loses nothing.
+        if app.lifetime_fd is not None:
+            self._store.put(f"lifetime-{app.record.id}", app.lifetime_fd)
+        self._apps.save(app)
+        app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._changed(app, changed))
+        self._stop_if_wanted(app)
+        job = await guest.start_unit(app.unit, properties, fds)
+        request.close()
+        self._audit.record(
+            LAUNCH, uid=request.caller.uid, pid=request.caller.pid, caller_unit=request.caller.unit,
+            container=app.record.container, app=app.record.id, argv=request.argv, user=account.name, rule=rule,
+            environment=sorted(variables), claimed=options.via,
+        )
+        await self._await_start(app, guest, job)
+
+    def _changed(self, app: App, changed: dict[str, Any]) -> None:
+        # Whether 2xx is systemd's or the program's own exit code only the start job tells.
+        if app.record.state is AppState.STARTING and changed.get("ExecMainStatus") in _EXEC_FAILED:
+            return
+        self._apps.unit_changed(app, changed)
+
+    async def _await_start(self, app: App, guest: Any, job: asyncio.Future[str] | None) -> None:
+        """Type=exec: the job is done when the program runs, failed when it could not be executed."""
+        result = "lost" if job is None else await asyncio.wait_for(job, limits.HOST_CALL_TIMEOUT_SEC)
+        if result != "done" and not app.record.main_ended:
+            service = await guest.unit_properties(app.unit, "Service")
+            status = service.get("ExecMainStatus", 0)
+            await guest.reset_failed(app.unit)
+            raise StartFailed(container=app.record.container, reason=_why(status, app, result))
+        self._apps.set_state(app, AppState.RUNNING)
+        if not app.record.main_ended:
+            # The signal with a 2xx code may have come before the job's result and been put aside.
+            service = await guest.unit_properties(app.unit, "Service")
+            unit = await guest.unit_properties(app.unit, "Unit")
+            if unit.get("LoadState") == "loaded":
+                self._apps.unit_changed(app, {**service, **unit})
+        if app.stop_wanted and not app.record.main_ended:
+            await self._apps.stop(app)
+
+    async def _make_terminal(self, app: App, request: _Request) -> None:
+        """Make a pty of the container's own devpts; its slave, taken without a path, becomes the app's stdio."""
+        master = await self._machines.open_terminal(request.container.machine)
+        try:
+            rows, columns = request.options.rows or 24, request.options.columns or 80
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except BaseException:
+            os.close(master)
+            raise
+        app.terminal_fd = master
+        request.close()
+        request.streams = {"stdin": slave, "stdout": os.dup(slave), "stderr": os.dup(slave)}
+
+    def _properties(
+        self, app: App, request: _Request, start: command.Start, account: Account
+    ) -> tuple[list[tuple[str, str, Any]], list[int]]:
+        """Give the transient unit's properties; callers name none of them."""
+        timeout_usec = request.container.policy.stop_timeout_sec * 1_000_000
+        properties: list[tuple[str, str, Any]] = [
+            ("Description", "s", f"isoctl app {app.record.id[:12]} of uid {app.record.owner_uid}"),
+            ("Type", "s", "exec"),
+            ("ExitType", "s", "cgroup"),
+            ("KillMode", "s", "control-group"),
+            ("CollectMode", "s", "inactive"),
+            ("RemainAfterExit", "b", True),
+            ("IgnoreSIGPIPE", "b", False),
+            ("SendSIGHUP", "b", True),
+            ("OOMPolicy", "s", "continue"),
+            ("TimeoutStopUSec", "t", timeout_usec),
+            ("User", "s", account.name),
+            ("WorkingDirectory", "s", request.options.directory or "-~"),
+            ("LogExtraFields", "aay", [f"ISOCTL_UID={app.record.owner_uid}".encode()]),
+            ("SyslogIdentifier", "s", "isoctl-app"),
+            ("Environment", "as", [f"{name}={value}" for name, value in start.environment.items()]),
+            ("ExecStartEx", "a(sasas)", [[start.path, list(start.argv), ["no-env-expand"]]]),
+        ]
+        fds: list[int] = []
+        for name, fd in request.streams.items():
+            key = f"Standard{ {'stdin': 'Input', 'stdout': 'Output', 'stderr': 'Error'}[name] }"
+            if fd is not None and fd >= 0:
+                properties.append((f"{key}FileDescriptor", "h", len(fds)))
+                fds.append(fd)
+            elif name == "stdin" or fd == -1:
+                properties.append((key, "s", "null"))
+            else:
+                properties.append((key, "s", "journal"))
+        return properties, fds
+
+
+def _host_user(uid: int) -> str:
+    """Give the host's account of a uid, "" for none; NSS may block."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+def _why(status: object, app: App, result: str) -> str:
+    known = {200: "the working directory is not there inside", 203: "its shell can't be executed inside",
+             216: "its group is not there inside", 217: f"account {app.record.user!r} is not known to its systemd"}
+    return known.get(status, f"the start ended with {result} ({status})") if isinstance(status, int) else result

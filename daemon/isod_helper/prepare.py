@@ -17,9 +17,12 @@ from isod_helper import mounts
 
 _TMPFS_OPTIONS = "size=1M,nr_inodes=256,mode=0755"
 _SUBDIRECTORIES = ("run", "dri")
+# Enough for what isod puts there; less than this is left by a container that filled it.
+_FREE_INODES_MIN = 64
+_FREE_BYTES_MIN = 64 * 1024
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Wider than isod's own rule: a drop-in brings every container of the host here, and must not break one.
-_MACHINE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9:_.-]{1,255}")
+_MACHINE = re.compile(r"(?!-|\.{1,2}\Z)[A-Za-z0-9:_.-]{1,255}")
 
 
 class UnsafeDirectory(Exception):
@@ -48,7 +51,10 @@ def base_directory(root: str = "/") -> Iterator[int]:
 
 
 def prepare(machine: str, root: str = "/") -> None:
-    """Make the container's directory, or find that it is there. Raises UnsafeDirectory, OSError."""
+    """Make the container's directory before the container starts, or find that it is there.
+
+    Raises UnsafeDirectory, OSError.
+    """
     with base_directory(root) as base_fd:
         # isod may do the same at this moment.
         fcntl.flock(base_fd, fcntl.LOCK_EX)
@@ -108,12 +114,15 @@ def _is_mounted(fd: int, parent_fd: int) -> bool:
 
 
 def _is_intact(fd: int) -> bool:
-    """Tell whether each subdirectory is absent or one of ours."""
+    """Tell whether there is room in it, and each subdirectory is as it was made."""
+    space = os.fstatvfs(fd)
+    if space.f_favail < _FREE_INODES_MIN or space.f_bavail * space.f_frsize < _FREE_BYTES_MIN:
+        return False
     for name in _SUBDIRECTORIES:
         try:
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
-            continue
+            return False
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o755:
             return False
     return True

@@ -1,0 +1,247 @@
+"""The composition root: makes the adapters, the core and the bus side, wires them, and watches over them."""
+
+import asyncio
+import contextlib
+import grp
+import os
+import pwd
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from systemd import daemon  # type: ignore[import-untyped]
+
+from isod import history
+from isod.audit import JournalAudit
+from isod.authorise import Outcome, Verb, decide
+from isod.bus.endpoint import Endpoint
+from isod.bus.services import Services
+from isod.core.apps import Apps
+from isod.core.containers import Containers
+from isod.core.events import Events
+from isod.core.launch import Launcher
+from isod.core.prepare import Prepare
+from isod.core.sessions import Sessions
+from isod.core.state_files import StateFiles
+from isod.host.fdstore import SystemdFdStore
+from isod.host.files import GuestFiles
+from isod.host.guest import GuestDoor
+from isod.host.helper import Helper
+from isod.host.machined import Machined
+from isod.host.polkit import Polkit
+from isod.host.systemd import SystemdUnits
+from isod.log import get_logger
+from isod.policy_diff import diff_policies
+from isod.policy_loader import DIRECTORY, load_policy
+from isod.ports import Caller
+from isod_contract.errors import InvalidArgument
+from isod_contract.names import BUS_NAME
+from isod_contract.options import ExplainOptions, LogOptions
+from isod_contract.records import POLICY
+from isod_wire import SYSTEM_BUS_CAPS, Connection, connect
+
+_SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
+_EXIT_BUS_LOST = 75  # sysexits.h, EX_TEMPFAIL: systemd starts isod again
+
+
+class ContainerFront:
+    """Containers as the bus side sees them: with the logs and numbers of the apps in them."""
+
+    def __init__(self, containers: Containers, apps: Apps) -> None:
+        """Take both."""
+        self._containers = containers
+        self._apps = apps
+        self.visible = containers.visible
+        self.find = containers.find
+        self.start = containers.start
+        self.stop = containers.stop
+        self.restart = containers.restart
+
+    async def open_log(self, container: Any, caller: Caller, options: LogOptions) -> int:
+        """Give a pipe with the container's journal, as far as it is the caller's."""
+        return await self._apps.open_container_log(container, caller, options)
+
+    async def usage(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
+        """Give what the caller's apps in it use."""
+        return await self._apps.usage(container, caller)
+
+
+class Daemon:
+    """isod on one system bus connection; it lives as long as that does."""
+
+    def __init__(self, connection: Connection, directory: Path) -> None:
+        """Build all parts."""
+        self._connection = connection
+        self._directory = directory
+        self._log = get_logger()
+        self._audit = JournalAudit()
+        self._policy = load_policy(directory)
+        self._events = Events()
+        self._store = SystemdFdStore()
+        self._units = SystemdUnits(connection)
+        machines = Machined(connection)
+        authority = Polkit(connection)
+        self._sessions = Sessions(self._audit)
+        self._containers = Containers(
+            policy=self._policy.policy,
+            units=self._units,
+            door=GuestDoor(machines=machines, units=self._units, helper=Helper()),
+            authority=authority,
+            audit=self._audit,
+            events=self._events,
+        )
+        self._apps = Apps(
+            containers=self._containers,
+            files=StateFiles(),
+            store=self._store,
+            audit=self._audit,
+            events=self._events,
+        )
+        launcher = Launcher(
+            containers=self._containers,
+            apps=self._apps,
+            prepare=Prepare(GuestFiles()),
+            machines=machines,
+            sessions=self._sessions,
+            store=self._store,
+            audit=self._audit,
+        )
+        self._endpoint = Endpoint(
+            connection=connection,
+            services=Services(
+                containers=ContainerFront(self._containers, self._apps),
+                apps=self._apps,
+                launcher=launcher,
+                sessions=self._sessions,
+                explain=self._explain,
+                reload=self._reload,
+                read_history=history.read,
+            ),
+            units=self._units,
+            authority=authority,
+            audit=self._audit,
+        )
+        self._events.listen(self._endpoint.subscriptions)
+
+    async def open(self) -> None:
+        """Take over what an earlier isod left, follow the containers, then claim the name."""
+        self._tell_policy()
+        await self._units.open()
+        self._apps.recover()
+        await self._containers.open()
+        self._apps.after_recovery()
+        self._store.drop_rest()
+        # Callers come only when everything is in place.
+        await self._endpoint.open()
+        await self._connection.request_name(BUS_NAME)
+
+    async def close(self) -> None:
+        """Stop answering; apps and containers live on."""
+        await self._endpoint.close()
+
+    def _tell_policy(self) -> None:
+        problems = [str(problem) for problem in self._policy.problems]
+        for problem in problems:
+            self._log.error("policy.refused", problem=problem)
+        self._audit.record(POLICY, outcome="refused" if problems else "loaded", error="; ".join(problems) or None)
+
+    async def _explain(
+        self, container: Any, action: str, caller: Caller, options: ExplainOptions
+    ) -> Mapping[str, object]:
+        if action not in list(Verb):
+            raise InvalidArgument(argument="action", reason=f"{action!r} is none of {', '.join(Verb)}")
+        decision = decide(
+            container.policy,
+            caller,
+            Verb(action),
+            container.name,
+            account=options.user,
+            others_running=self._containers.others_running(container, caller),
+        )
+        outcome = "asked" if decision.outcome is Outcome.ASK else str(decision.outcome)
+        result = {"outcome": outcome, "rule": decision.rule, "reason": decision.reason}
+        return result | ({"action": decision.action.id} if decision.action else {})
+
+    async def _reload(self, _caller: Caller, dry_run: bool) -> Sequence[Mapping[str, object]]:
+        before = self._policy.policy
+        fresh = await asyncio.to_thread(load_policy, self._directory, before)
+        changes: list[Mapping[str, object]] = [
+            {
+                "container": change.container,
+                "key": change.key,
+                "change": f"{', '.join(change.before) or '-'} -> {', '.join(change.after) or '-'}",
+                "ends": change.ends,
+            }
+            for change in diff_policies(before, fresh.policy)
+        ]
+        changes += [{"container": "", "change": f"refused: {problem}"} for problem in fresh.problems]
+        if not dry_run:
+            self._policy = fresh
+            self._containers.apply_policy(fresh.policy)
+            await self._end_what_is_withdrawn()
+            self._tell_policy()
+        return changes
+
+    async def _end_what_is_withdrawn(self) -> None:
+        """A withdrawn user loses his running apps; a deleted policy file leaves them."""
+        for app in self._apps.visible(Caller(sender="", uid=0, user="root")):
+            policy = self._policy.policy.containers.get(app.record.container)
+            if policy is None or not app.record.running or app.record.owner_uid == 0:
+                continue
+            owner = await asyncio.to_thread(_account_of, app.record.owner_uid)
+            if decide(policy, owner, Verb.SEE, app.record.container).outcome is Outcome.INVISIBLE:
+                await self._apps.stop(app)
+
+
+def _account_of(uid: int) -> Caller:
+    """Give who a uid is now, by the host's account data; NSS may block."""
+    try:
+        account = pwd.getpwuid(uid)
+    except KeyError:
+        return Caller(sender="", uid=uid, user="")
+    groups = set()
+    for group_id in os.getgrouplist(account.pw_name, account.pw_gid):
+        with contextlib.suppress(KeyError):
+            groups.add(grp.getgrgid(group_id).gr_name)
+    return Caller(sender="", uid=uid, user=account.pw_name, groups=frozenset(groups))
+
+
+async def _heartbeat() -> None:
+    """Feed systemd's watchdog; also the proof that the loop still turns."""
+    interval_usec = int(os.environ.get("WATCHDOG_USEC", "0"))
+    if not interval_usec:
+        return
+    while True:
+        daemon.notify("WATCHDOG=1")
+        await asyncio.sleep(interval_usec / 2_000_000)
+
+
+async def run(address: str = "", directory: Path = DIRECTORY) -> int:
+    """Serve until SIGTERM (0) or the loss of the bus (75)."""
+    started_sec = time.monotonic()
+    connection = await connect(
+        address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS), caps=SYSTEM_BUS_CAPS, name="system bus"
+    )
+    isod = Daemon(connection, directory)
+    await isod.open()
+    log = get_logger()
+    log.info("daemon.ready", duration_ms=round((time.monotonic() - started_sec) * 1000))
+    daemon.notify("READY=1")
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    heartbeat = loop.create_task(_heartbeat())
+    lost = loop.create_task(connection.wait_closed())
+    wanted = loop.create_task(stop.wait())
+    await asyncio.wait({lost, wanted}, return_when=asyncio.FIRST_COMPLETED)
+    daemon.notify("STOPPING=1")
+    heartbeat.cancel()
+    await isod.close()
+    if wanted.done():
+        await connection.close()
+        return 0
+    log.error("bus.lost")
+    return _EXIT_BUS_LOST

@@ -7,8 +7,9 @@ from pathlib import Path
 from isod_contract import VERSION
 
 
-def main(arguments: list[str]) -> int:
-    """Run the daemon or the check; gives the exit code."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the daemon or the check on sys.argv; gives the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["--version"]:
         sys.stdout.write(f"isod {VERSION}\n")
         return 0
@@ -25,4 +26,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

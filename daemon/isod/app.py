@@ -13,7 +13,7 @@ from typing import Any
 
 from systemd import daemon  # type: ignore[import-untyped]
 
-from isod import history
+from isod import log
 from isod.audit import JournalAudit
 from isod.authorise import Outcome, Verb, decide
 from isod.bus.endpoint import Endpoint
@@ -31,8 +31,9 @@ from isod.host.guest import GuestDoor
 from isod.host.helper import Helper
 from isod.host.machined import Machined
 from isod.host.polkit import Polkit
+from isod.history import JournalHistory
 from isod.host.systemd import SystemdUnits
-from isod.log import get_logger
+from isod.journal import Journal
 from isod.policy_diff import diff_policies
 from isod.policy_loader import DIRECTORY, load_policy
 from isod.ports import Caller
@@ -71,12 +72,12 @@ class ContainerFront:
 class Daemon:
     """isod on one system bus connection; it lives as long as that does."""
 
-    def __init__(self, connection: Connection, directory: Path) -> None:
+    def __init__(self, connection: Connection, directory: Path, journal: Journal) -> None:
         """Build all parts."""
         self._connection = connection
         self._directory = directory
-        self._log = get_logger()
-        self._audit = JournalAudit()
+        self._log = log.logger()
+        self._audit = JournalAudit(journal=journal)
         self._policy = load_policy(directory)
         self._events = Events()
         self._store = SystemdFdStore()
@@ -117,7 +118,7 @@ class Daemon:
                 sessions=self._sessions,
                 explain=self._explain,
                 reload=self._reload,
-                read_history=history.read,
+                read_history=JournalHistory().read,
             ),
             units=self._units,
             authority=authority,
@@ -221,13 +222,14 @@ async def _heartbeat() -> None:
 async def run(address: str = "", directory: Path = DIRECTORY) -> int:
     """Serve until SIGTERM (0) or the loss of the bus (75)."""
     started_sec = time.monotonic()
+    journal = Journal()
+    log.configure(journal=journal if log.under_systemd() else None)
     connection = await connect(
         address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS), caps=SYSTEM_BUS_CAPS, name="system bus"
     )
-    isod = Daemon(connection, directory)
+    isod = Daemon(connection, directory, journal)
     await isod.open()
-    log = get_logger()
-    log.info("daemon.ready", duration_ms=round((time.monotonic() - started_sec) * 1000))
+    log.logger().info("daemon.ready", duration_ms=round((time.monotonic() - started_sec) * 1000))
     daemon.notify("READY=1")
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -243,5 +245,5 @@ async def run(address: str = "", directory: Path = DIRECTORY) -> int:
     if wanted.done():
         await connection.close()
         return 0
-    log.error("bus.lost")
+    log.logger().error("bus.lost")
     return _EXIT_BUS_LOST

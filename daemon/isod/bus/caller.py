@@ -23,7 +23,7 @@ _CONTAINER_UNIT = re.compile(r"(?:container@|systemd-nspawn@|machine-|libpod-|do
 _Result = TypeVar("_Result")
 
 
-class CallerGone(Exception):
+class CallerGoneError(Exception):
     """The caller left the bus while something was under way for it."""
 
 
@@ -81,10 +81,10 @@ class Callers:
         return sender in self._lookups
 
     async def while_there(self, sender: str, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Await something for a caller; it is cancelled, and CallerGone raised, once the caller leaves the bus."""
+        """Await something for a caller; it is cancelled, and CallerGoneError raised, once the caller leaves the bus."""
         if not self.still_there(sender):
             work.close()
-            raise CallerGone
+            raise CallerGoneError
         task = asyncio.get_running_loop().create_task(work)
         waiting = self._waiting.setdefault(sender, set())
         waiting.add(task)
@@ -92,7 +92,7 @@ class Callers:
             return await task
         except asyncio.CancelledError:
             if task.cancelled() and not self.still_there(sender):
-                raise CallerGone from None
+                raise CallerGoneError from None
             task.cancel()
             raise
         finally:
@@ -101,7 +101,7 @@ class Callers:
                 self._waiting.pop(sender, None)
 
     async def resolve(self, sender: str) -> Caller:
-        """Give the caller behind a unique name; raises Refusal (AccessDenied) if any fact about it is missing."""
+        """Give the caller behind a unique name; raises RefusedError (AccessDenied) if any fact about it is missing."""
         task = self._lookups.get(sender)
         if task is None:
             # Several calls of one connection wait for one lookup; the broker never gives a unique name twice.

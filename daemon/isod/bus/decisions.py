@@ -29,7 +29,7 @@ class Facts:
 
 
 @dataclass(slots=True)
-class _Refusals:
+class _Untold:
     told_sec: float
     untold: int = 0
 
@@ -41,7 +41,7 @@ class Decisions:
         """Take the sink and a monotonic clock in seconds."""
         self._audit = audit
         self._clock = clock
-        self._refusals: dict[int | None, _Refusals] = {}
+        self._refusals: dict[int | None, _Untold] = {}
 
     def allowed(self, facts: Facts) -> None:
         """Record that a call was allowed and done."""
@@ -61,7 +61,7 @@ class Decisions:
             return
         if last is None and len(self._refusals) >= _USERS_MAX:
             self._refusals.clear()
-        self._refusals[uid] = _Refusals(now_sec)
+        self._refusals[uid] = _Untold(now_sec)
         self._record(facts, "refused", error, last.untold if last else 0)
 
     def _record(self, facts: Facts, outcome: str, error: str | None, untold: int) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from isod.bus.caller import CallerGone, Callers, is_unique_name
+from isod.bus.caller import CallerGoneError, Callers, is_unique_name
 from isod.bus.decisions import Decisions, Facts
 from isod.bus.ratelimit import CallLimits
-from isod.bus.refusal import Refusal, access_denied
+from isod.bus.refusal import RefusedError, access_denied
 from isod.bus.request import Handler, Reply, Request
 from isod.bus.requests import check_argv, parse_options, take_fds
 from isod.bus.route import Kind, Route, route, shown_method
@@ -112,9 +112,9 @@ class Gate:
         facts = Facts(shown_method(call), time.monotonic())
         try:
             await self._handle(call, sender, facts)
-        except CallerGone:
+        except CallerGoneError:
             self._decisions.refused(facts, "CallerGone")
-        except Refusal as refusal:
+        except RefusedError as refusal:
             self._decisions.refused(facts, refusal.name)
             self._connection.reply_error(call, refusal.name, refusal.text)
         except BadMessage:
@@ -164,7 +164,7 @@ class Gate:
         target = await self._authorise(way, method, arguments, caller, facts)
         # CVE-2021-3560: whatever was awaited, nothing is done for somebody who is not there to be held to it.
         if not self._callers.still_there(caller.sender):
-            raise CallerGone
+            raise CallerGoneError
         # From here to the handler's first step nothing is awaited, so the descriptors always have an owner.
         try:
             owned = take_fds(options, call.fds)

@@ -3,7 +3,7 @@
 _PREFIX = "org.freedesktop.DBus.Error."
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A call that fails before it reaches anything of ours; the text says nothing that depends on an object."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -13,6 +13,6 @@ class Refusal(Exception):
         self.text = text
 
 
-def access_denied(reason: str) -> Refusal:
+def access_denied(reason: str) -> RefusedError:
     """Refuse the caller as such."""
-    return Refusal("AccessDenied", reason)
+    return RefusedError("AccessDenied", reason)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from isod.bus.refusal import Refusal
+from isod.bus.refusal import RefusedError
 from isod_contract import names
 from isod_contract.methods import METHOD_INDEX, Method
 from isod_wire import Message
@@ -45,18 +45,18 @@ def shown_method(call: Message) -> str:
 
 
 def route(call: Message) -> Route:
-    """Find the place of a call; raises Refusal for what no caller may ever do."""
+    """Find the place of a call; raises RefusedError for what no caller may ever do."""
     kind, untrusted_name = _object(call.path or "")
     key = (call.interface or "", call.member or "")
     method = METHOD_INDEX.get(key)
     signature = method.in_signature if method else _STANDARD.get(key)
     if key[0] == names.PROPERTIES and key[1] == "Set":
-        raise Refusal("PropertyReadOnly", "All properties are read-only")
+        raise RefusedError("PropertyReadOnly", "All properties are read-only")
     if signature is None or (method and method.interface != kind) or (key[1] in {GET, GET_ALL} and not kind):
-        raise Refusal("UnknownMethod", "No such method here")
+        raise RefusedError("UnknownMethod", "No such method here")
     # Before the body is decoded: a body of another shape is never looked at.
     if call.signature != signature:
-        raise Refusal("InvalidArgs", f"The arguments must be of type '{signature}'")
+        raise RefusedError("InvalidArgs", f"The arguments must be of type '{signature}'")
     return Route(kind, untrusted_name, key[1], method)
 
 
@@ -71,4 +71,4 @@ def _object(untrusted_path: str) -> tuple[Kind, str]:
             name = names.unescape_label(label) if kind is Kind.CONTAINER else label
             # A label that names nothing leads, as any other, to "no such container".
             return kind, label if name is None else name
-    raise Refusal("UnknownObject", "No such object")
+    raise RefusedError("UnknownObject", "No such object")

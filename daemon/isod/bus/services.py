@@ -125,11 +125,11 @@ class ContainerService(Protocol):
 class AppService(Protocol):
     """isod.core.apps.Apps."""
 
-    def visible(self, caller: Caller) -> Sequence[AppView]:
-        """Give the caller's apps; all to root."""
+    def visible(self, caller: Caller) -> Sequence[Any]:
+        """Give the caller's apps, each an AppView; all to root."""
 
-    def find(self, untrusted_id: str, caller: Caller) -> AppView:
-        """Give one app; raises NoSuchApplication also for somebody else's."""
+    def find(self, untrusted_id: str, caller: Caller) -> Any:
+        """Give one AppView; raises NoSuchApplication also for somebody else's."""
 
     async def signal(self, app: Any, signum: int) -> None:
         """Send a signal to all its processes."""
@@ -147,7 +147,7 @@ class AppService(Protocol):
 class LaunchService(Protocol):
     """isod.core.launch.Launcher."""
 
-    def launch(self, caller: Caller, container: Any, argv: tuple[str, ...], options: RunOptions) -> AppView:
+    def launch(self, caller: Caller, container: Any, argv: tuple[str, ...], options: RunOptions) -> Any:
         """Begin a launch; owns the descriptors in `options` from here on, also if it raises."""
 
 

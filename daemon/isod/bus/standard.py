@@ -6,7 +6,7 @@ from isod.bus.introspection import object_xml
 from isod.bus.objects.app import AppObject
 from isod.bus.objects.container import ContainerObject
 from isod.bus.objects.manager import ManagerObject
-from isod.bus.refusal import Refusal
+from isod.bus.refusal import RefusedError
 from isod.bus.request import Reply
 from isod.bus.route import GET, GET_ALL, INTROSPECT, Kind, Route
 from isod.bus.services import Services
@@ -37,7 +37,7 @@ class StandardInterfaces:
         self._app_object = app_object
 
     def answer(self, route: Route, target: Any, caller: Caller, body: list[Any]) -> tuple[str, Reply]:
-        """Give the reply's signature and values; raises Refusal for an interface or property that is not there."""
+        """Give the reply's signature and values; raises RefusedError for an interface or property that is not there."""
         if route.member == GET:
             return "v", Reply([self._get(route.kind, target, caller, body[0], body[1])])
         if route.member == GET_ALL:
@@ -48,16 +48,16 @@ class StandardInterfaces:
 
     def _get(self, kind: Kind, target: Any, caller: Caller, untrusted_interface: str, untrusted_name: str) -> Any:
         if untrusted_interface != kind:
-            raise Refusal("UnknownInterface", "No such interface here")
+            raise RefusedError("UnknownInterface", "No such interface here")
         if (kind, untrusted_name) not in _SIGNATURES:
-            raise Refusal("UnknownProperty", "No such property here")
+            raise RefusedError("UnknownProperty", "No such property here")
         return self._properties(kind, target, caller)[untrusted_name]
 
     def _get_all(self, kind: Kind, target: Any, caller: Caller, untrusted_interface: str) -> Variants:
         if untrusted_interface in _STANDARD_INTERFACES:
             return {}
         if untrusted_interface not in {kind, ""}:
-            raise Refusal("UnknownInterface", "No such interface here")
+            raise RefusedError("UnknownInterface", "No such interface here")
         return self._properties(kind, target, caller)
 
     def _properties(self, kind: Kind, target: Any, caller: Caller) -> Variants:

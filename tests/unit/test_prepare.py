@@ -50,7 +50,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-MOUNTS = "mounts = [line.split() for line in open('/proc/self/mountinfo') if 'isod/container' in line]"
+MOUNTS = "mounts = [line.split() for line in open('/proc/self/mountinfo') if root + '/run/isod/container' in line]"
 
 
 def test_it_makes_a_small_private_file_system_where_devices_work(host: Host) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from systemd import daemon  # type: ignore[import-untyped]
+from systemd import daemon
 
 from isod import log
 from isod.audit import JournalAudit
@@ -25,13 +25,13 @@ from isod.core.launch import Launcher
 from isod.core.prepare import Prepare
 from isod.core.sessions import Sessions
 from isod.core.state_files import StateFiles
+from isod.history import JournalHistory
 from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
 from isod.host.guest import GuestDoor
 from isod.host.helper import Helper
 from isod.host.machined import Machined
 from isod.host.polkit import Polkit
-from isod.history import JournalHistory
 from isod.host.systemd import SystemdUnits
 from isod.journal import Journal
 from isod.policy_diff import diff_policies
@@ -186,7 +186,7 @@ class Daemon:
         return changes
 
     async def _end_what_is_withdrawn(self) -> None:
-        """A withdrawn user loses his running apps; a deleted policy file leaves them."""
+        """End the running apps of withdrawn users; a deleted policy file leaves them."""
         for app in self._apps.visible(Caller(sender="", uid=0, user="root")):
             policy = self._policy.policy.containers.get(app.record.container)
             if policy is None or not app.record.running or app.record.owner_uid == 0:

@@ -53,9 +53,7 @@ class LoadResult:
     problems: tuple[PolicyProblem, ...]
 
 
-def load_policy(
-    directory: Path, previous: Policy | None = None, *, owners: Collection[int] = ROOT_ONLY
-) -> LoadResult:
+def load_policy(directory: Path, previous: Policy | None = None, *, owners: Collection[int] = ROOT_ONLY) -> LoadResult:
     """Read a policy directory; never raises for what is in it.
 
     `previous` is the policy in force: what is broken now keeps its last good form, what is deleted is gone.

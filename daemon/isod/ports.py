@@ -120,14 +120,25 @@ class Guest(Protocol):
     root_fd: int
     uid_shift: int
 
-    async def start_app(self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int]) -> None:
-        """Start a transient unit; properties are (name, signature, value), `h` values index `fds`."""
+    offload: Any  # runs blocking work on the container's files, with a deadline
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is lost."""
+
+    async def account(self, name: str) -> Account | None:
+        """Look up an account inside."""
+
+    async def start_unit(
+        self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int] = ()
+    ) -> Awaitable[str] | None:
+        """Queue the start of a transient unit; properties are (name, signature, value), `h` values index `fds`."""
 
     async def unit_properties(self, unit: str, interface: str) -> dict[str, Any]:
         """Read all properties of a unit's interface (`Unit`, `Service`)."""
 
-    async def watch_service(self, unit: str, changed: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
-        """Pass on each PropertiesChanged of the unit's Service and Unit interface; gives the function that ends it."""
+    async def watch_unit(self, unit: str, changed: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """Pass on each PropertiesChanged of the unit; gives the function that ends it."""
 
     async def call_manager(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
         """Call a method of the guest's org.freedesktop.systemd1.Manager."""

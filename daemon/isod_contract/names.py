@@ -61,8 +61,7 @@ def unescape_label(untrusted_label: str) -> str | None:
     parts = re.split(r"_([0-9a-f]{2})", untrusted_label)
     try:
         raw = b"".join(
-            bytes.fromhex(part) if position % 2 else part.encode("ascii")
-            for position, part in enumerate(parts)
+            bytes.fromhex(part) if position % 2 else part.encode("ascii") for position, part in enumerate(parts)
         )
         text = raw.decode()
     except ValueError:

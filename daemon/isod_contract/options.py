@@ -24,10 +24,21 @@ HINT_NAMES = frozenset(
     }
     | {
         f"LC_{category}"
-        for category in (
-            "ADDRESS ALL COLLATE CTYPE IDENTIFICATION MEASUREMENT MESSAGES MONETARY NAME NUMERIC PAPER "
-            "TELEPHONE TIME"
-        ).split()
+        for category in [
+            "ADDRESS",
+            "ALL",
+            "COLLATE",
+            "CTYPE",
+            "IDENTIFICATION",
+            "MEASUREMENT",
+            "MESSAGES",
+            "MONETARY",
+            "NAME",
+            "NUMERIC",
+            "PAPER",
+            "TELEPHONE",
+            "TIME",
+        ]
     }
 )
 
@@ -74,11 +85,11 @@ class RunOptions:
     )
     login_shell: bool | None = option("b", "start through the account's login shell, or not", "--[no-]login-shell")
     user: str | None = option("s", "account inside the container; needs a grant", "-u", "--user", metavar="USER")
-    display: str | None = option(
-        "s", "what to do without a display: auto, require, none", "--display", metavar="MODE"
-    )
+    display: str | None = option("s", "what to do without a display: auto, require, none", "--display", metavar="MODE")
     id: str | None = option("s", "id of the app, 32 hexadecimal digits: repeating a call with it starts nothing twice")
-    via: Mapping[str, Any] | None = option("a{sv}", "who asked isod-session for it (pid u, unit s): a claim, audited as one")
+    via: Mapping[str, Any] | None = option(
+        "a{sv}", "who asked isod-session for it (pid u, unit s): a claim, audited as one"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -83,8 +83,8 @@ def dbus_daemon(policy: str = _OPEN_POLICY) -> Iterator[Bus]:
 def dbus_broker() -> Iterator[Bus]:
     """Run a dbus-broker.
 
-    Its own launcher needs systemd and journald, so this is the launcher: it speaks D-Bus, without authentication, to
-    the broker over a socket pair and hands it the listening socket and a policy.
+    Its own launcher needs systemd and journald, so this is the launcher: it speaks D-Bus to the broker over a socket
+    pair and hands it the listening socket and a policy.
     """
     with _directory() as directory, contextlib.ExitStack() as stack:
         path = str(directory / "bus")
@@ -92,6 +92,7 @@ def dbus_broker() -> Iterator[Bus]:
         listener.bind(path)
         Path(path).chmod(0o666)
         listener.listen(128)
+        listener.setblocking(False)  # the broker takes it as it is, and would block in accept
         ours, theirs = socket.socketpair()
         stack.enter_context(ours)
         command = ["dbus-broker", "--controller", str(theirs.fileno()), "--machine-id", "0123456789abcdef" * 2]
@@ -105,6 +106,11 @@ def dbus_broker() -> Iterator[Bus]:
 
 def _add_listener(controller: socket.socket, listener: socket.socket) -> None:
     """Give the broker its socket and a policy that allows all."""
+    controller.settimeout(5)
+    controller.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n")
+    lines = b""
+    while not lines.endswith(b"AGREE_UNIX_FD\r\n"):
+        lines += controller.recv(4096)
     transmission = (True, 1, "", "", "", "", 0, 0, 0, _ANY_COUNT)
     batch = (True, 1, [(True, 1, True, "")], [transmission], [transmission])
     policy = Variant.__new__(Variant)  # its constructor takes no tuples
@@ -118,7 +124,6 @@ def _add_listener(controller: socket.socket, listener: socket.socket) -> None:
     )
     header = encode_header(route, 1, "ohv", len(body), 1)
     socket.send_fds(controller, [header + body], [listener.fileno()])
-    controller.settimeout(5)
     reply = controller.recv(4096)
     fields = read_fields(reply, read_fixed_header(reply))
     assert reply[1] == MessageKind.METHOD_RETURN, f"dbus-broker refused the listener: {fields}"
@@ -142,6 +147,10 @@ def _process(command: list[str], **options: object) -> Iterator[subprocess.Popen
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
         if process.stdout:
             process.stdout.close()

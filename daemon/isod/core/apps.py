@@ -10,8 +10,8 @@ from typing import Any
 
 from isod.core import stdio
 from isod.core.app import App
-from isod.core.containers import Containers
 from isod.core.container import Container
+from isod.core.containers import Containers
 from isod.core.events import Events
 from isod.core.state_files import StateFiles
 from isod.ports import AuditSink, Caller, FdStore
@@ -36,8 +36,9 @@ _CLD_EXITED = 1  # sigaction(2), si_code
 class Apps:
     """The apps that isod started and has not forgotten."""
 
-    def __init__(self, *, containers: Containers, files: StateFiles, store: FdStore, audit: AuditSink,
-                 events: Events) -> None:
+    def __init__(
+        self, *, containers: Containers, files: StateFiles, store: FdStore, audit: AuditSink, events: Events
+    ) -> None:
         """Take the ports, and follow the containers."""
         self._containers = containers
         self._files = files
@@ -198,7 +199,7 @@ class Apps:
         self._events.app_removed(app)
 
     def fail(self, app: App, error: IsodError) -> None:
-        """The launch did not succeed: no process ever ran, or nobody can know."""
+        """End an app whose launch did not succeed: no process ever ran, or nobody can know."""
         record = app.record
         if app.ended:
             return
@@ -206,8 +207,16 @@ class Apps:
         record.running = False
         record.state = AppState.FAILED
         record.problem = (error.name, error.text)
-        self._audit.record(EXIT, uid=record.owner_uid, container=record.container, app=record.id, exit_code=-1,
-                           exit_signal=0, error=error.name, outcome="failed")
+        self._audit.record(
+            EXIT,
+            uid=record.owner_uid,
+            container=record.container,
+            app=record.id,
+            exit_code=-1,
+            exit_signal=0,
+            error=error.name,
+            outcome="failed",
+        )
         self.release_lifetime(app)
         self._events.app_changed(app, "State", "Problem")
         self._forget_unit(app)
@@ -359,8 +368,11 @@ class Apps:
                     ("RuntimeMaxUSec", "t", 86_400_000_000 if options.follow else 60_000_000),
                     ("StandardOutputFileDescriptor", "h", 0),
                     ("StandardError", "s", "null"),
-                    ("ExecStartEx", "a(sasas)", [["/bin/sh", ["sh", "-c", 'exec "$@"', "sh", *argv, *matches],
-                                                  ["no-env-expand"]]]),
+                    (
+                        "ExecStartEx",
+                        "a(sasas)",
+                        [["/bin/sh", ["sh", "-c", 'exec "$@"', "sh", *argv, *matches], ["no-env-expand"]]],
+                    ),
                     ("Environment", "as", ["PATH=/run/current-system/sw/bin:/usr/bin:/bin"]),
                 ],
                 [write_fd],
@@ -379,12 +391,16 @@ class Apps:
             guest = self._guest_of(app)
             if app.record.running and app.record.host_unit == container.unit and guest is not None:
                 values = await guest.unit_properties(app.unit, "Service")
-                numbers = {key: values.get(name, 0) for key, name in
-                           (("cpu_usec", "CPUUsageNSec"), ("memory_bytes", "MemoryCurrent"), ("tasks", "TasksCurrent"))}
+                numbers = {
+                    key: values.get(name, 0)
+                    for key, name in (
+                        ("cpu_usec", "CPUUsageNSec"),
+                        ("memory_bytes", "MemoryCurrent"),
+                        ("tasks", "TasksCurrent"),
+                    )
+                }
                 # 2^64-1 is systemd's "not known".
                 clean = {key: 0 if not isinstance(v, int) or v >= 2**64 - 1 else v for key, v in numbers.items()}
                 clean["cpu_usec"] //= 1000
                 result.append({"app": app.record.id, **clean})
         return result
-
-

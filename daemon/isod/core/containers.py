@@ -11,7 +11,7 @@ from isod.authorise import Outcome, Verb, decide, sees
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.policy_loader import Policy
-from isod.ports import AuditSink, Authority, Caller, GuestConnector, HostUnits
+from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits
 from isod_contract.errors import (
     Busy,
     ContainerGone,
@@ -34,6 +34,11 @@ _STATES = {
 }
 _RETRY_FIRST_SEC = 0.02
 _RETRY_MOST_SEC = 0.25
+
+
+def _is_nixos_container(name: str) -> bool:
+    """Tell whether NixOS declares it; a stat of a local file."""
+    return Path(f"/etc/nixos-containers/{name}.conf").exists()
 
 
 class Containers:
@@ -76,7 +81,7 @@ class Containers:
         for unit, status in statuses.items():
             if status.active_state not in ("inactive", "failed"):
                 return unit
-        if Path(f"/etc/nixos-containers/{name}.conf").exists() or statuses[nixos].load_state == "loaded":
+        if _is_nixos_container(name) or statuses[nixos].load_state == "loaded":
             return nixos
         return stock if statuses[stock].load_state == "loaded" else nixos
 
@@ -296,18 +301,18 @@ class Containers:
     async def _connect(self, container: Container, deadline: float) -> Any:
         """Connect until the container's own bus answers: that is what ready means."""
         pause_sec = _RETRY_FIRST_SEC
-        while True:
+        guest: Guest | None = None
+        while guest is None:
             status = await self._units.status(container.unit)
             if status.active_state not in ("active", "reloading", "activating"):
                 raise ContainerGone(container=container.name, reason=f"{container.unit} is {status.active_state}")
             try:
                 guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
-                break
             except (StartFailed, ContainerGone) as error:
                 if time.monotonic() + pause_sec > deadline:
                     raise self._timeout(container, error.text) from None
-            await asyncio.sleep(pause_sec)
-            pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
+                await asyncio.sleep(pause_sec)
+                pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
         container.guest = guest
         container.invocation_id = guest.invocation_id
         guest.on_closed(lambda: self._guest_closed(container, guest))

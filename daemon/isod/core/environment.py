@@ -27,7 +27,7 @@ def assemble(
     else:
         result.setdefault("TERM", "xterm")
     result.update(policy)
-    result.update(entry.split("=", 1) for entry in asked)
+    result.update(dict(entry.split("=", 1) for entry in asked))
     runtime = f"/run/user/{account.uid}"
     result["XDG_RUNTIME_DIR"] = runtime
     result["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime}/bus"

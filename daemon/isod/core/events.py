@@ -10,13 +10,13 @@ class Listener(Protocol):
         """Properties of a container changed."""
 
     def app_added(self, app: Any) -> None:
-        """An app was asked for."""
+        """Take note that an app was asked for."""
 
     def app_changed(self, app: Any, changed: frozenset[str]) -> None:
         """Properties of an app changed."""
 
     def app_exited(self, app: Any) -> None:
-        """The app's main process ended."""
+        """Take note that the app's main process ended."""
 
     def app_removed(self, app: Any) -> None:
         """Nothing is left of an app."""

@@ -46,8 +46,17 @@ class _Request:
 class Launcher:
     """Starts apps; at most so many at once for each uid, the rest queued fairly."""
 
-    def __init__(self, *, containers: Containers, apps: Apps, prepare: Prepare, machines: Machines,
-                 sessions: Sessions, store: FdStore, audit: AuditSink) -> None:
+    def __init__(
+        self,
+        *,
+        containers: Containers,
+        apps: Apps,
+        prepare: Prepare,
+        machines: Machines,
+        sessions: Sessions,
+        store: FdStore,
+        audit: AuditSink,
+    ) -> None:
         """Take the parts."""
         self._containers = containers
         self._apps = apps
@@ -153,7 +162,9 @@ class Launcher:
         name = app.record.user
         account: Account | None = await guest.account(name) if name else None
         if account is None:
-            raise NotPermitted(reason=f"container {app.record.container} has no account {name!r}; add it, or set `user`")
+            raise NotPermitted(
+                reason=f"container {app.record.container} has no account {name!r}; add it, or set `user`"
+            )
         if account.uid == 0 and name != "root":
             await self._containers.authorise(request.container, request.caller, Verb.RUN, account="root")
         if not guest.uid_shift and account.uid not in (0, request.caller.uid) and not request.caller.is_root:
@@ -194,9 +205,17 @@ class Launcher:
         job = await guest.start_unit(app.unit, properties, fds)
         request.close()
         self._audit.record(
-            LAUNCH, uid=request.caller.uid, pid=request.caller.pid, caller_unit=request.caller.unit,
-            container=app.record.container, app=app.record.id, argv=request.argv, user=account.name, rule=rule,
-            environment=sorted(variables), claimed=options.via,
+            LAUNCH,
+            uid=request.caller.uid,
+            pid=request.caller.pid,
+            caller_unit=request.caller.unit,
+            container=app.record.container,
+            app=app.record.id,
+            argv=request.argv,
+            user=account.name,
+            rule=rule,
+            environment=sorted(variables),
+            claimed=options.via,
         )
         await self._await_start(app, guest, job)
 
@@ -283,6 +302,10 @@ def _host_user(uid: int) -> str:
 
 
 def _why(status: object, app: App, result: str) -> str:
-    known = {200: "the working directory is not there inside", 203: "its shell can't be executed inside",
-             216: "its group is not there inside", 217: f"account {app.record.user!r} is not known to its systemd"}
+    known = {
+        200: "the working directory is not there inside",
+        203: "its shell can't be executed inside",
+        216: "its group is not there inside",
+        217: f"account {app.record.user!r} is not known to its systemd",
+    }
     return known.get(status, f"the start ended with {result} ({status})") if isinstance(status, int) else result

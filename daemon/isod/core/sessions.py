@@ -22,7 +22,7 @@ class Sessions:
         self._audit.record(SESSION, uid=caller.uid, pid=caller.pid, outcome="registered")
 
     def forget(self, sender: str) -> None:
-        """The sender left the bus."""
+        """Take note that the sender left the bus."""
         for uid, (owner, _) in list(self._by_uid.items()):
             if owner == sender:
                 del self._by_uid[uid]

@@ -41,8 +41,12 @@ def check(fd: int, argument: str, *, reads: bool) -> bool:
         if mode not in (os.O_RDWR, os.O_RDONLY if reads else os.O_WRONLY):
             raise UnsafeFd(argument=argument, reason="the wrong end of a pipe")
         return True
-    kinds = {stat.S_IFREG: "a regular file", stat.S_IFDIR: "a directory", stat.S_IFCHR: "a character device",
-             stat.S_IFBLK: "a block device"}
+    kinds = {
+        stat.S_IFREG: "a regular file",
+        stat.S_IFDIR: "a directory",
+        stat.S_IFCHR: "a character device",
+        stat.S_IFBLK: "a block device",
+    }
     raise UnsafeFd(argument=argument, reason=kinds.get(stat.S_IFMT(status.st_mode), "an anonymous file"))
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from systemd import daemon  # type: ignore[import-untyped]
+from systemd import daemon
 
 
 class SystemdFdStore:
@@ -16,7 +16,7 @@ class SystemdFdStore:
             self._found[name] = fd
 
     def put(self, name: str, fd: int) -> None:
-        """Store a duplicate. FDPOLL=0: systemd would drop a pipe whose writer has gone, and that is what we ask of it."""
+        """Store a duplicate; FDPOLL=0, since else systemd drops a pipe whose writer has gone, which we must learn."""
         daemon.notify(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", fds=[fd])
 
     def take(self, name: str) -> int | None:

@@ -7,10 +7,6 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed
-from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
-from isod_wire import CONTAINER_CAPS, Connection, MatchRule, Message, RemoteError, Variant, WireError, connect
-
 from isod.host import rootfs
 from isod.host.accounts import AccountCache
 from isod.host.jobs import Jobs
@@ -24,6 +20,9 @@ from isod.host.unitpath import (
     unit_path,
 )
 from isod.ports import Account, HostUnits, Machines
+from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed
+from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
+from isod_wire import CONTAINER_CAPS, Connection, MatchRule, Message, RemoteError, Variant, WireError, connect
 
 _SO_PEERPIDFD = 77  # socket(7), Linux 6.5; Python has no name for it
 _BUS_SOCKET = "run/dbus/system_bus_socket"
@@ -39,8 +38,9 @@ class BusHelper(Protocol):
 class GuestManager:
     """Adapter of `Guest`."""
 
-    def __init__(self, *, connection: Connection, root_fd: int, uid_shift: int, unit: str, invocation_id: str,
-                 machine: str) -> None:
+    def __init__(
+        self, *, connection: Connection, root_fd: int, uid_shift: int, unit: str, invocation_id: str, machine: str
+    ) -> None:
         """Take over a checked connection and the root fd that it was reached through."""
         self.unit = unit
         self.invocation_id = invocation_id
@@ -65,7 +65,12 @@ class GuestManager:
         self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int] = ()
     ) -> asyncio.Future[str] | None:
         """Queue the start of a transient unit; gives its job's result later, None if the unit exists already."""
-        body = [unit, "fail", [[name, Variant(signature, value)] for name, signature, value in properties], []]
+        body: list[Any] = [
+            unit,
+            "fail",
+            [[name, Variant(signature, value)] for name, signature, value in properties],
+            [],
+        ]
         try:
             return await self._jobs.queue(
                 "StartTransientUnit",
@@ -84,7 +89,8 @@ class GuestManager:
     async def start_existing(self, unit: str) -> str:
         """Start a unit that is loaded inside and wait for its job."""
         try:
-            return await (await self._jobs.queue("StartUnit", "ss", [unit, "replace"], timeout_sec=GUEST_CALL_TIMEOUT_SEC))
+            job = await self._jobs.queue("StartUnit", "ss", [unit, "replace"], timeout_sec=GUEST_CALL_TIMEOUT_SEC)
+            return await job
         except WireError as error:
             return f"refused: {error}"
 
@@ -210,8 +216,14 @@ class GuestDoor:
             shift = await self._machines.uid_shift(machine)
             sock = await self._connect_socket(machine, root_fd, shift)
             connection = await self._authenticate(machine, sock, unit, invocation_id)
-            guest = GuestManager(connection=connection, root_fd=root_fd, uid_shift=shift, unit=unit,
-                                 invocation_id=invocation_id, machine=machine)
+            guest = GuestManager(
+                connection=connection,
+                root_fd=root_fd,
+                uid_shift=shift,
+                unit=unit,
+                invocation_id=invocation_id,
+                machine=machine,
+            )
             try:
                 await guest.open()
             except WireError as error:

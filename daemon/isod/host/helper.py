@@ -53,7 +53,7 @@ class Helper:
 async def _readable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(connection, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(connection, _resolve, ready)
     try:
         await ready
     finally:
@@ -73,3 +73,8 @@ def _check(data: bytes) -> None:
     if answer.get("ok") is not True:
         code = answer.get("errno")
         raise OSError(code if isinstance(code, int) else 0, f"isod-helper: {answer.get('error')}")
+
+
+def _resolve(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)

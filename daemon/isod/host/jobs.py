@@ -2,9 +2,8 @@
 
 import asyncio
 
-from isod_wire import Connection, MatchRule, Message
-
 from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH
+from isod_wire import Connection, MatchRule, Message
 
 _EARLY_MAX = 256
 

@@ -1,10 +1,9 @@
 """The host's machined: registrations, root directory, terminals and uid maps (org.freedesktop.machine1(5))."""
 
-from isod_contract.errors import ContainerGone, Unsupported
-from isod_wire import Connection, RemoteError
-
 from isod.host.unitpath import PROPERTIES_INTERFACE
 from isod.ports import MachineStatus
+from isod_contract.errors import ContainerGone, Unsupported
+from isod_wire import Connection, RemoteError
 
 _NAME = "org.freedesktop.machine1"
 _PATH = "/org/freedesktop/machine1"

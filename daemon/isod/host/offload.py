@@ -60,4 +60,3 @@ class Offload:
 
     def _silent(self) -> UnsafePath:
         return UnsafePath(path="/", container=self._container, reason=f"no answer within {_DEADLINE_SEC:.0f} s")
-

@@ -4,11 +4,10 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 
+from isod.ports import Caller
 from isod_contract.actions import Action
 from isod_contract.limits import POLKIT_TIMEOUT_SEC
 from isod_wire import Connection, Variant, WireError
-
-from isod.ports import Caller
 
 _NAME = "org.freedesktop.PolicyKit1"
 _PATH = "/org/freedesktop/PolicyKit1/Authority"
@@ -51,6 +50,4 @@ class Polkit:
     def _cancel(self, cancellation: str) -> None:
         """Take an open prompt off the caller's screen."""
         if not self._connection.closed:
-            self._connection.call_no_reply(
-                _NAME, _PATH, _INTERFACE, "CancelCheckAuthorization", "s", [cancellation]
-            )
+            self._connection.call_no_reply(_NAME, _PATH, _INTERFACE, "CancelCheckAuthorization", "s", [cancellation])

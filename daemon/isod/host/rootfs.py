@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def openat2(directory_fd: int, path: str, flags: int) -> int:
-    """Open a relative path that may not leave the directory or cross any symlink; OSError as openat2(2)."""
+    """Open a relative path that may not leave the directory or cross any symlink; raises OSError."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE)
     while True:
         fd = int(_libc.syscall(_SYS_OPENAT2, directory_fd, path.encode(), how, len(how)))

@@ -3,10 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-from isod_contract.errors import IdentityMismatch
-from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
-from isod_wire import Connection, MatchRule, Message, RemoteError, WireError
-
 from isod.host.jobs import Jobs
 from isod.host.unitpath import (
     MANAGER_INTERFACE,
@@ -17,6 +13,9 @@ from isod.host.unitpath import (
     unit_path,
 )
 from isod.ports import UnitStatus
+from isod_contract.errors import IdentityMismatch
+from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
+from isod_wire import Connection, MatchRule, Message, RemoteError, WireError
 
 
 class SystemdUnits:

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     machine = arguments[0]
     if machine != "--directories" and not _MACHINE.fullmatch(machine):
-        sys.stderr.write(f"isod-prepare: {ascii(machine)} is not the name of a container\n")
+        sys.stderr.write(f"isod-prepare: {machine!a} is not the name of a container\n")
         return 2
     try:
         if machine == "--directories":

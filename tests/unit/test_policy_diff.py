@@ -12,9 +12,7 @@ def policy(**keys: object) -> ContainerPolicy:
 
 
 def changes(before: ContainerPolicy | None, after: ContainerPolicy | None) -> list[PolicyChange]:
-    return diff_policies(
-        Policy({"blog": before} if before else {}), Policy({"blog": after} if after else {})
-    )
+    return diff_policies(Policy({"blog": before} if before else {}), Policy({"blog": after} if after else {}))
 
 
 def test_no_change_is_no_change() -> None:

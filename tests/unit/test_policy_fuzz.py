@@ -21,7 +21,7 @@ values = st.recursive(
         st.integers().map(str),
         st.floats().map(str),
         st.text(max_size=8).map(repr),
-        st.sampled_from(['"alice"', '"root"', '"none"', '"host"', "1979-05-27", '"""\na = 1\n"""', "'''x'''", "nan", "{"]),
+        st.sampled_from(["'alice'", "'root'", "'none'", "1979-05-27", "'''\na = 1\n'''", "nan", "{"]),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),

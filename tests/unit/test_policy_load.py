@@ -129,7 +129,7 @@ REFUSED = {
         "1: user = 'worker' would serve several users: say shared_account = true if it may"
     ),
     "users = [": "1: Invalid value",
-    'a = 1\na = 2': "2: Cannot overwrite a value",
+    "a = 1\na = 2": "2: Cannot overwrite a value",
     b"# \xff": "1: not UTF-8",
     "[" * 20000: None,
     "a = " + "[" * 20000: "1: nested too deeply",
@@ -277,7 +277,13 @@ def test_the_ceiling_lowers_grants_and_says_so_where_they_were_asked_for(etc: Et
     etc.write("blog", 'users = ["alice"]\n[grants]\nroot = "yes"\nx11 = "host"\ngpu = ["0000:00:02.0"]\n')
     result = etc.load()
     policy = result.policy.containers["blog"]
-    assert policy.grants.texts() == {"audio": "none", "gpu": "none", "root": "ask", "wayland": "none", "x11": "isolated"}
+    assert policy.grants.texts() == {
+        "audio": "none",
+        "gpu": "none",
+        "root": "ask",
+        "wayland": "none",
+        "x11": "isolated",
+    }
     assert policy.never == {"gpu", "root", "wayland", "x11"}
     assert etc.problems() == [
         "containers/blog.toml:5: gpu: forbidden by [never] of isod.toml, so it is 'none'",

@@ -1,0 +1,149 @@
+"""isod's interface on the session bus: calls go to isod, answers and signals come back, only `via` is added."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import fields
+from typing import Any
+
+from isod_contract import names
+from isod_contract.errors import Internal, Unsupported
+from isod_contract.limits import POLKIT_TIMEOUT_SEC
+from isod_contract.methods import METHOD_INDEX, Access
+from isod_session.callers import Callers, is_own_user
+from isod_wire import BadMessage, CallTimeout, Connection, ConnectionLost, Message, RemoteError, WireError
+
+_log = logging.getLogger(__name__)
+
+_CALLS_MAX = 256
+# isod answers in milliseconds, except where polkit's answer is the answer.
+_TIMEOUT_SEC = POLKIT_TIMEOUT_SEC + 5
+# The call that had us started comes before we are on the system bus.
+_SYSTEM_BUS_WAIT_SEC = 3.0
+_DBUS_ERROR = "org.freedesktop.DBus.Error."
+_SERVICE_UNKNOWN = _DBUS_ERROR + "ServiceUnknown"
+_NO_DAEMON = frozenset(_DBUS_ERROR + name for name in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound"))
+_NO_DAEMON_TEXT = "isod does not run on this host; an administrator can start it: systemctl start isod"
+_SIGNAL_INTERFACES = frozenset({names.MANAGER, names.CONTAINER, names.APP, names.PROPERTIES})
+
+
+class Forwarder:
+    """Passes messages between the session bus and isod; keeps no state of its own about containers or apps."""
+
+    def __init__(self, session_bus: Connection, *, before_run: Callable[[], Awaitable[None]]) -> None:
+        """Serve calls on `session_bus`; `before_run` is awaited before each Run."""
+        self._session_bus = session_bus
+        self._before_run = before_run
+        self._callers = Callers(session_bus)
+        self._system_bus: Connection | None = None
+        self._connected = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        session_bus.on_call(self._on_call)
+
+    def use(self, system_bus: Connection | None) -> None:
+        """Forward to isod on this connection from now on; None: there is none at the moment."""
+        self._system_bus = system_bus
+        if system_bus is None:
+            self._connected.clear()
+        else:
+            self._connected.set()
+
+    def pass_signal_on(self, signal: Message) -> None:
+        """Tell everybody on the session bus what isod told us; all listeners there are the user."""
+        if signal.interface not in _SIGNAL_INTERFACES:
+            return
+        try:
+            self._session_bus.emit(
+                signal.path or "", signal.interface, signal.member or "", signal.signature, signal.body
+            )
+        except (BadMessage, ValueError) as error:
+            _log.warning("a signal of isod was dropped: %s", error)
+
+    async def close(self) -> None:
+        """End what is under way; its callers get an error from the bus as we leave."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _on_call(self, call: Message) -> None:
+        if len(self._tasks) >= _CALLS_MAX:
+            with call:
+                self._session_bus.reply_error(call, _DBUS_ERROR + "LimitsExceeded", "Too many calls are under way")
+            return
+        task = asyncio.create_task(self._serve(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, call: Message) -> None:
+        with call:
+            try:
+                await self._answer(call)
+            except RemoteError as error:
+                text = _NO_DAEMON_TEXT if error.name in _NO_DAEMON else error.text
+                self._reply_error(call, error.name, text)
+            except CallTimeout:
+                self._reply_error(call, _DBUS_ERROR + "NoReply", "isod did not answer in time")
+            except ConnectionLost:
+                self._reply_error(call, _SERVICE_UNKNOWN, "The connection to the system bus was lost; try again")
+            except BadMessage as error:
+                self._reply_error(call, _DBUS_ERROR + "InvalidArgs", f"Invalid message: {error}")
+            except WireError as error:
+                self._reply_error(call, _DBUS_ERROR + "LimitsExceeded", f"Not forwarded: {error}")
+            except (ValueError, OSError) as error:
+                # Of encoding again what was decoded: our fault, and the caller shall not wait for his time-out.
+                incident = f"session-{call.serial}"
+                _log.warning("call not forwarded incident=%s %r: %s", incident, call, error)
+                internal = Internal(incident=incident)
+                self._reply_error(call, internal.name, internal.text)
+
+    async def _answer(self, call: Message) -> None:
+        caller = await self._callers.find(call.sender or "")
+        if not is_own_user(caller):
+            self._reply_error(call, _DBUS_ERROR + "AccessDenied", "This service works for its own user only")
+            return
+        method = METHOD_INDEX.get((call.interface or "", call.member or ""))
+        if method and method.access is Access.SESSION:
+            error = Unsupported(what=method.name, reason="it is for the system bus only")
+            self._reply_error(call, error.name, error.text)
+            return
+        if method and method.name in ("Subscribe", "Unsubscribe"):
+            # Here everybody gets every signal; forwarded, one caller's Unsubscribe would end that for all.
+            self._session_bus.reply(call)
+            return
+        body = call.body
+        if method and call.signature == method.in_signature and _takes_claim(method.options):
+            # In the place of what the caller may have written there himself.
+            body = [*body[:-1], {**body[-1], "via": caller.claim()}]
+        if method and method.name == "Run":
+            await self._before_run()
+        await self._forward(call, body)
+
+    async def _forward(self, call: Message, body: list[Any]) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), _SYSTEM_BUS_WAIT_SEC)
+        system_bus = self._system_bus
+        if system_bus is None:
+            self._reply_error(call, _SERVICE_UNKNOWN, "The system bus can't be reached; try again")
+            return
+        with await system_bus.call(
+            names.BUS_NAME,
+            call.path or "",
+            call.interface or "",
+            call.member or "",
+            call.signature,
+            body,
+            fds=call.fds.raw(),
+            timeout_sec=_TIMEOUT_SEC,
+            allow_interactive=call.allow_interactive,
+        ) as reply:
+            self._session_bus.reply(call, reply.signature, reply.body, reply.fds.raw())
+
+    def _reply_error(self, call: Message, name: str, text: str) -> None:
+        if not self._session_bus.closed:
+            self._session_bus.reply_error(call, name, text)
+
+
+def _takes_claim(options: type[Any] | None) -> bool:
+    return options is not None and any(field.name == "via" for field in fields(options))

@@ -1,0 +1,111 @@
+"""Making the live session known to isod, again whenever isod or the session is a new one."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+
+from isod_contract import names
+from isod_session.environment import SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH, read_environment
+from isod_session.forwarder import Forwarder
+from isod_wire import Connection, MatchRule, Message, Variant, WireError
+
+_log = logging.getLogger(__name__)
+
+_BUS = "org.freedesktop.DBus"
+_GRAPHICAL_SESSION = SYSTEMD_PATH + "/unit/graphical_2dsession_2etarget"
+
+
+class Registration:
+    """What isod knows of this session, and the file that says so to isoctl."""
+
+    def __init__(self, session_bus: Connection, runtime_directory: Path) -> None:
+        """`runtime_directory` is the user's XDG_RUNTIME_DIR."""
+        self._session_bus = session_bus
+        self._flag = runtime_directory / "isoctl/session-registered"
+        self._system_bus: Connection | None = None
+        self._registered: tuple[str, ...] | None = None
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def watch_session(self) -> None:
+        """Register anew when the graphical session comes or goes; raises WireError if the session bus is lost."""
+        rule = MatchRule(sender=SYSTEMD, path=_GRAPHICAL_SESSION, interface=names.PROPERTIES)
+        await self._session_bus.add_match(rule, lambda _: self._soon(self.refresh()))
+        try:
+            (await self._session_bus.call(SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe")).close()
+        except WireError as error:
+            # A session bus without a user manager: the environment is read before each launch anyway.
+            _log.info("no signals from the user manager: %s", error)
+
+    async def use(self, system_bus: Connection, forwarder: Forwarder) -> None:
+        """Register on a new connection to the system bus and follow isod on it; raises WireError."""
+        self._registered = None
+        self._system_bus = system_bus
+        # Both before the first registration: an isod that starts or speaks in between must not be missed.
+        owner_changed = MatchRule(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=names.BUS_NAME)
+        await system_bus.add_match(owner_changed, self._on_owner_changed)
+        signals = MatchRule(sender=names.BUS_NAME, path_namespace=names.ROOT_PATH)
+        await system_bus.add_match(signals, forwarder.pass_signal_on)
+        await self.refresh()
+
+    def lost(self) -> None:
+        """Take note that the connection to the system bus is gone, and the registration with it."""
+        self._system_bus = None
+        self._set(None)
+
+    async def refresh(self) -> None:
+        """Register if there is anything that isod does not know; never raises, since a launch goes on without it."""
+        async with self._turn:
+            environment = await read_environment(self._session_bus)
+            system_bus = self._system_bus
+            if system_bus is None or environment == self._registered:
+                return
+            try:
+                await self._register(system_bus, environment)
+            except WireError as error:
+                _log.warning("isod does not know this session: %s", error)
+                self._set(None)
+            else:
+                self._set(environment)
+
+    async def close(self) -> None:
+        """End what is under way and remove the file."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._set(None)
+
+    async def _register(self, system_bus: Connection, environment: tuple[str, ...]) -> None:
+        session = {"environment": Variant("as", list(environment))}
+        session_id = next((entry.partition("=")[2] for entry in environment if entry.startswith("XDG_SESSION_ID=")), "")
+        if session_id:
+            session["session"] = Variant("s", session_id)
+        for member, signature, body in (("RegisterSession", "a{sv}", (session,)), ("Subscribe", "", ())):
+            (await system_bus.call(names.BUS_NAME, names.ROOT_PATH, names.MANAGER, member, signature, body)).close()
+
+    def _on_owner_changed(self, signal: Message) -> None:
+        if signal.signature != "sss":
+            return
+        self._set(None)
+        # An isod that went away is not started again by us: the next call does that.
+        if signal.body[2]:
+            self._soon(self.refresh())
+
+    def _set(self, environment: tuple[str, ...] | None) -> None:
+        self._registered = environment
+        try:
+            if environment is None:
+                self._flag.unlink(missing_ok=True)
+            else:
+                self._flag.parent.mkdir(mode=0o700, exist_ok=True)
+                self._flag.write_text(f"{os.getpid()}\n")
+        except OSError as error:
+            _log.warning("%s: %s", self._flag, error.strerror)
+
+    def _soon(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

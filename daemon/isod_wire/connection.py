@@ -281,7 +281,7 @@ class Connection:
         except BadMessage as error:
             self.reply_error(call, _ERROR_INVALID_ARGS, f"Invalid message: {error}")
             call.close()
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever a handler does, the connection and the other callers stay
             incident = secrets.token_hex(4)
             _log.exception("wire.call_handler_failed incident=%s %r", incident, call)
             self.reply_error(call, _ERROR_INTERNAL, f"Internal error {incident}")

@@ -11,32 +11,26 @@ from collections.abc import Callable
 from typing import Any
 
 from isod_wire.errors import BadMessage
+from isod_wire.leaves import (
+    FIXED_FORMATS,
+    PAST_THE_END,
+    Decoder,
+    Reader,
+    boolean_reader,
+    fixed_reader,
+    path_reader,
+    read_byte,
+    read_signature_text,
+    string_reader,
+)
 from isod_wire.signature import ParsedSignature, SignatureType, Variant, is_cached, parse_signature
-from isod_wire.syntax import is_path
 
-Reader = Callable[["Decoder", int, int, int], tuple[Any, int]]
-
-# A signature not in the cache costs about as much to parse as this many values to read.
-_NEW_SIGNATURE_COST = 64
+# What parsing and compiling a signature that is not cached costs, in values that could be read in the same time.
+_NEW_SIGNATURE_COST = 16
+_NEW_CHARACTER_COST = 4
 
 ALIGNMENT = {**dict.fromkeys("ygv", 1), **dict.fromkeys("nq", 2), **dict.fromkeys("biuhsoa", 4)}
 ALIGNMENT.update(dict.fromkeys("xtd({", 8))
-
-_FIXED_FORMATS = {"n": "h", "q": "H", "i": "i", "u": "I", "h": "I", "x": "q", "t": "Q", "d": "d"}
-
-_PAST_THE_END = "a value reaches past its end"
-
-
-class Decoder:
-    """The bytes of one body and what may still be spent on them."""
-
-    __slots__ = ("budget", "data", "max_depth")
-
-    def __init__(self, data: bytes, max_depth: int, max_values: int) -> None:
-        """Start with nothing spent."""
-        self.data = data
-        self.max_depth = max_depth
-        self.budget = max_values
 
 
 def decode_body(data: bytes, signature: str, *, little: bool, max_depth: int, max_values: int) -> list[Any]:
@@ -88,101 +82,21 @@ def _compile_array(element: SignatureType, *, little: bool) -> Reader:
         case "{":
             key, value = (_compile(part, little=little) for part in element.children)
             return _dict_reader(order, key, value)
-        case number if number in _FIXED_FORMATS:
-            return _fixed_array_reader(order, _FIXED_FORMATS[number])
+        case number if number in FIXED_FORMATS:
+            return _fixed_array_reader(order, FIXED_FORMATS[number])
         case other:
             return _array_reader(order, _compile(element, little=little), ALIGNMENT[other])
 
 
-def _read_byte(decoder: Decoder, position: int, end: int, _depth: int) -> tuple[int, int]:
-    if position >= end:
-        raise BadMessage(_PAST_THE_END)
-    return decoder.data[position], position + 1
-
-
-def _fixed_reader(code: str) -> Reader:
-    size = struct.calcsize(code)
-    unpack = struct.Struct(code).unpack_from
-
-    def read(decoder: Decoder, position: int, end: int, _depth: int) -> tuple[Any, int]:
-        position = (position + size - 1) & -size
-        after = position + size
-        if after > end:
-            raise BadMessage(_PAST_THE_END)
-        return unpack(decoder.data, position)[0], after
-
-    return read
-
-
-def _boolean_reader(order: str) -> Reader:
-    read_number = _fixed_reader(order + "I")
-
-    def read(decoder: Decoder, position: int, end: int, depth: int) -> tuple[bool, int]:
-        number, after = read_number(decoder, position, end, depth)
-        if number > 1:
-            raise BadMessage("boolean is neither 0 nor 1")
-        return number == 1, after
-
-    return read
-
-
-def _string_reader(order: str) -> Reader:
-    unpack = struct.Struct(order + "I").unpack_from
-
-    def read(decoder: Decoder, position: int, end: int, _depth: int) -> tuple[str, int]:
-        position = ((position + 3) & -4) + 4
-        data = decoder.data
-        if position > end:
-            raise BadMessage(_PAST_THE_END)
-        last = position + unpack(data, position - 4)[0]
-        if last >= end:
-            raise BadMessage(_PAST_THE_END)
-        text = _decode_text(data[position:last])
-        if data[last] or "\0" in text:
-            raise BadMessage("string with a NUL byte, or without one at its end")
-        return text, last + 1
-
-    return read
-
-
-def _path_reader(order: str) -> Reader:
-    read_string = _string_reader(order)
-
-    def read(decoder: Decoder, position: int, end: int, depth: int) -> tuple[str, int]:
-        text, after = read_string(decoder, position, end, depth)
-        if not is_path(text):
-            raise BadMessage("invalid object path")
-        return text, after
-
-    return read
-
-
-def _decode_text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise BadMessage("string is not UTF-8") from None
-
-
-def _read_signature_text(decoder: Decoder, position: int, end: int) -> tuple[str, int]:
-    data = decoder.data
-    if position >= end:
-        raise BadMessage(_PAST_THE_END)
-    last = position + 1 + data[position]
-    if last >= end or data[last]:
-        raise BadMessage(_PAST_THE_END)
-    # latin-1 never fails; a byte that is no type is refused by the parser.
-    return data[position + 1 : last].decode("latin-1"), last + 1
-
-
 def _read_signature(decoder: Decoder, position: int, end: int, _depth: int) -> tuple[str, int]:
-    text, after = _read_signature_text(decoder, position, end)
-    _charge_and_parse(decoder, text)
+    text, after = read_signature_text(decoder, position, end)
+    charge_and_parse(decoder, text)
     return text, after
 
 
-def _charge_and_parse(decoder: Decoder, text: str) -> ParsedSignature:
-    decoder.budget -= 1 if is_cached(text) else _NEW_SIGNATURE_COST
+def charge_and_parse(decoder: Decoder, text: str) -> ParsedSignature:
+    """Parse a signature on the decoder's budget; raises BadMessage if it is invalid or the budget is spent."""
+    decoder.budget -= 1 if is_cached(text) else _NEW_SIGNATURE_COST + _NEW_CHARACTER_COST * len(text)
     if decoder.budget < 0:
         raise BadMessage("body holds too many values")
     return parse_signature(text)
@@ -192,8 +106,8 @@ def _variant_reader(*, little: bool) -> Reader:
     new_variant = Variant.__new__
 
     def read(decoder: Decoder, position: int, end: int, depth: int) -> tuple[Variant, int]:
-        text, position = _read_signature_text(decoder, position, end)
-        parsed = _charge_and_parse(decoder, text)
+        text, position = read_signature_text(decoder, position, end)
+        parsed = charge_and_parse(decoder, text)
         if len(parsed.types) != 1:
             raise BadMessage("variant without exactly one complete type")
         depth += 1
@@ -229,11 +143,11 @@ def _bounds_reader(order: str, alignment: int) -> Callable[[Decoder, int, int], 
     def read(decoder: Decoder, position: int, end: int) -> tuple[int, int]:
         position = ((position + 3) & -4) + 4
         if position > end:
-            raise BadMessage(_PAST_THE_END)
+            raise BadMessage(PAST_THE_END)
         length = unpack(decoder.data, position - 4)[0]
         position = (position + alignment - 1) & -alignment
         if position + length > end:
-            raise BadMessage(_PAST_THE_END)
+            raise BadMessage(PAST_THE_END)
         return position, position + length
 
     return read
@@ -299,8 +213,8 @@ def _dict_reader(order: str, read_key: Reader, read_value: Reader) -> Reader:
 
 def _leaf_readers(*, little: bool) -> dict[str, Reader]:
     order = "<" if little else ">"
-    leaves: dict[str, Reader] = {token: _fixed_reader(order + code) for token, code in _FIXED_FORMATS.items()}
-    leaves |= {"y": _read_byte, "b": _boolean_reader(order), "s": _string_reader(order), "o": _path_reader(order)}
+    leaves: dict[str, Reader] = {token: fixed_reader(order + code) for token, code in FIXED_FORMATS.items()}
+    leaves |= {"y": read_byte, "b": boolean_reader(order), "s": string_reader(order), "o": path_reader(order)}
     leaves |= {"g": _read_signature, "v": _variant_reader(little=little)}
     return leaves
 

@@ -109,7 +109,7 @@ def _integer_writer(code: str) -> Writer:
 
 
 def _write_byte(out: bytearray, value: Any, _depth: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0xFF:  # noqa: PLR2004 - a byte
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0xFF:
         raise UnencodableValue("expected an int from 0 to 255")
     out.append(value)
 

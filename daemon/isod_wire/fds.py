@@ -24,6 +24,9 @@ class FdSet:
     @classmethod
     def duplicate(cls, fds: Sequence[int]) -> Self:
         """Return a set of close-on-exec copies; raises OSError if one of `fds` is closed."""
+        # All first: the copy of the first may get the number of a later one that is closed, and stand in for it.
+        for fd in fds:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
         copies = cls()
         try:
             for fd in fds:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from isod_wire.decode import Decoder, readers_of
+from isod_wire.decode import charge_and_parse, readers_of
 from isod_wire.errors import BadMessage
+from isod_wire.leaves import Decoder
 from isod_wire.message import KNOWN_KINDS, MessageKind
-from isod_wire.signature import parse_signature
 from isod_wire.syntax import is_bus_name, is_interface, is_member, is_path
 
 FIXED_HEADER_BYTES = 16
@@ -112,7 +112,7 @@ def _read_field(decoder: Decoder, position: int, end: int, fixed: FixedHeader, f
     known = _FIELDS.get(code)
     if known and (signature != known[1] or known[0] in found):
         raise BadMessage(f"header field {code} is given twice or has the wrong type")
-    parsed = parse_signature(signature)
+    parsed = charge_and_parse(decoder, signature)
     if len(parsed.types) != 1 or parsed.depth > decoder.max_depth:
         raise BadMessage("header field is not one plain value")
     read = readers_of(parsed, little=fixed.little)[0]

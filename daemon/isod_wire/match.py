@@ -156,7 +156,7 @@ class MatchTable:
                 match.handler(message)
             except BadMessage as error:
                 _log.warning("wire.signal_undecodable %r: %s", message, error)
-            except Exception:
+            except Exception:  # noqa: BLE001 - one handler must not cost the others their signal
                 _log.exception("wire.signal_handler_failed %r", message)
         return bool(wanted)
 

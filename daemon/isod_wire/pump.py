@@ -89,8 +89,7 @@ class ReadPump:
                 return False
             try:
                 self._on_frame(frame)
-            except Exception:
-                # A fault of ours costs this message, not the connection.
+            except Exception:  # noqa: BLE001 - a fault of ours costs this message, not the connection
                 _log.exception("wire.frame_failed")
             if self._stopped:
                 return None

@@ -41,6 +41,8 @@ MAX_CACHED_SIGNATURES = 1_024
 MAX_CONTAINER_DEPTH = 32  # specification, "Valid Signatures": 32 arrays and 32 structs
 
 _BASIC = frozenset("ybnqiuxtdsogh")
+_CONTAINERS = frozenset("a({")
+_ARRAY, _DICT_ENTRY = "a{"
 
 
 class _BoundedCache(dict[Any, Any]):
@@ -71,11 +73,10 @@ class ParsedSignature:
             raise BadMessage(f"invalid signature: {error}") from None
         self.text = text
         self.types: list[SignatureType] = tree.types
-        for node in self.types:
-            _refuse_what_dbus_next_accepts(node, inside_array=False)
-            if max(_nesting(node, "a"), _nesting(node, "({")) > MAX_CONTAINER_DEPTH:
-                raise BadMessage("signature nested deeper than 32")
-        self.depth: int = max((_nesting(node, "a(") for node in self.types), default=0)
+        shapes = [_measure(node, inside_array=False) for node in self.types]
+        if any(max(arrays, structs) > MAX_CONTAINER_DEPTH for arrays, structs, _ in shapes):
+            raise BadMessage("signature nested deeper than 32")
+        self.depth: int = max((depth for _, _, depth in shapes), default=0)
         self.little_readers: Any = None
         self.big_readers: Any = None
         self.writers: Any = None
@@ -98,19 +99,18 @@ def is_cached(text: str) -> bool:
     return text in _cache
 
 
-def _refuse_what_dbus_next_accepts(node: SignatureType, *, inside_array: bool) -> None:
-    """Raise BadMessage for a dict entry outside an array or with a key that is no basic type."""
-    match node.token:
-        case "{" if not inside_array:
-            raise BadMessage("dict entry outside an array")
-        case "{" if node.children[0].token not in _BASIC:
-            raise BadMessage("dict entry with a key that is no basic type")
-        case kind:
-            for child in node.children:
-                _refuse_what_dbus_next_accepts(child, inside_array=kind.startswith("a"))
+def _measure(node: SignatureType, *, inside_array: bool) -> tuple[int, int, int]:
+    """Return how many arrays, structs (dict entries too), and of both but dict entries, lie inside one another.
 
-
-def _nesting(node: SignatureType, tokens: str) -> int:
-    """Count how many containers of the kinds in `tokens` lie inside one another at most."""
-    own = 1 if node.token in tokens else 0
-    return own + max((_nesting(child, tokens) for child in node.children), default=0)
+    Raises BadMessage for what dbus_next accepts and the specification forbids: a dict entry outside an array, or with
+    a key that is no basic type.
+    """
+    token = node.token
+    if token not in _CONTAINERS:
+        return 0, 0, 0
+    if token == _DICT_ENTRY and not (inside_array and node.children[0].token in _BASIC):
+        raise BadMessage("dict entry outside an array, or with a key that is no basic type")
+    is_array = token == _ARRAY
+    inner = [_measure(child, inside_array=is_array) for child in node.children if child.token in _CONTAINERS]
+    arrays, structs, depth = map(max, zip(*inner, strict=True)) if inner else (0, 0, 0)
+    return arrays + is_array, structs + (not is_array), depth + (token != _DICT_ENTRY)

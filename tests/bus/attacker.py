@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from buses import Bus
-
 from isod_wire.decode import decode_body
 from isod_wire.encode import encode_body
 from isod_wire.header import read_fields, read_fixed_header
@@ -18,7 +17,7 @@ PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SENDER, SIGNATUR
 _TYPES = {PATH: "o", REPLY_SERIAL: "u", SIGNATURE: "g", UNIX_FDS: "u"}
 
 
-def raw_message(  # noqa: PLR0913 - every part of a message can be forged
+def raw_message(
     kind: int,
     fields: dict[int, Any],
     *,
@@ -82,7 +81,7 @@ class RawClient:
         sent = socket.send_fds(self.sock, [data], list(fds))
         self.sock.sendall(data[sent:])
 
-    def call(  # noqa: PLR0913 - as the wire has it
+    def call(
         self,
         destination: str,
         member: str,
@@ -110,9 +109,7 @@ class RawClient:
         self._buffer = self._buffer[fixed.total_bytes :]
         found = read_fields(data, fixed)
         body = data[fixed.header_bytes :]
-        values = decode_body(
-            body, found.get("signature", ""), little=fixed.little, max_depth=64, max_values=10_000_000
-        )
+        values = decode_body(body, found.get("signature", ""), little=fixed.little, max_depth=64, max_values=10_000_000)
         return fixed.kind, found, values
 
     def read_reply(self, serial: int) -> tuple[int, dict[str, Any], list[Any]]:

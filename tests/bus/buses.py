@@ -97,9 +97,7 @@ def dbus_broker() -> Iterator[Bus]:
         stack.enter_context(ours)
         command = ["dbus-broker", "--controller", str(theirs.fileno()), "--machine-id", "0123456789abcdef" * 2]
         with theirs:
-            process = stack.enter_context(
-                _process(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
-            )
+            process = stack.enter_context(_process(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL))
         _add_listener(ours, listener)
         yield Bus("dbus-broker", path, process.pid)
 

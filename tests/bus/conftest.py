@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
+
 from attacker import RawClient
 from buses import Bus, dbus_broker, dbus_daemon
-
 from isod_wire import SYSTEM_BUS_CAPS, Caps, Connection, connect
 
 _STARTERS = {"dbus-daemon": dbus_daemon, "dbus-broker": dbus_broker}
@@ -21,7 +21,7 @@ Attack = Callable[..., RawClient]
 
 @pytest.fixture(params=sorted(_STARTERS))
 def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
-    """A private bus; the test runs once on each implementation that is installed."""
+    """Run a private bus; the test runs once on each implementation that is installed."""
     if shutil.which(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
     with _STARTERS[request.param]() as running:

@@ -2,15 +2,11 @@
 
 import asyncio
 import contextlib
-import os
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from attacker import REPLY_SERIAL, RETURN, SENDER, raw_message
-
 from isod_wire.header import read_fields, read_fixed_header
 
 Behaviour = Callable[["Peer"], Awaitable[None]]
@@ -71,9 +67,9 @@ class Peer:
 async def hostile_peer(behaviour: Behaviour) -> AsyncIterator[str]:
     """Listen, give each connection to `behaviour`, and yield the D-Bus address."""
     loop = asyncio.get_running_loop()
-    directory = Path(tempfile.mkdtemp(prefix="isod-peer-"))
+    # Abstract, so that nothing is left behind; the kernel picks the name.
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    listener.bind(os.fspath(directory / "socket"))
+    listener.bind("")
     listener.listen(16)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -91,11 +87,9 @@ async def hostile_peer(behaviour: Behaviour) -> AsyncIterator[str]:
 
     accepting = asyncio.create_task(accept())
     try:
-        yield f"unix:path={directory / 'socket'}"
+        yield "unix:abstract=" + listener.getsockname()[1:].decode()
     finally:
         for task in (accepting, *tasks):
             task.cancel()
         await asyncio.gather(accepting, *tasks, return_exceptions=True)
         listener.close()
-        (directory / "socket").unlink()
-        directory.rmdir()

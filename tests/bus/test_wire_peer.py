@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from attacker import (
     ERROR,
     ERROR_NAME,
@@ -27,8 +28,6 @@ from attacker import (
     UNIX_FDS,
     raw_message,
 )
-from peers import Peer, hostile_peer
-
 from isod_wire import (
     CONTAINER_CAPS,
     AuthFailed,
@@ -44,6 +43,7 @@ from isod_wire import (
     WireError,
     connect,
 )
+from peers import Peer, hostile_peer
 
 pytestmark = pytest.mark.asyncio
 
@@ -210,7 +210,7 @@ async def test_100000_nested_variants_are_a_bad_message() -> None:
             await connection.call(":1.7", "/unit", UNIT, "Start", timeout_sec=1) as message,
             pytest.raises(WireError, match="nested too deeply"),
         ):
-            message.body  # noqa: B018 - decoded at access
+            _ = message.body  # decoded at access
         assert not connection.closed
 
 
@@ -441,9 +441,10 @@ async def test_truncated_descriptors_fail_the_message_only(count_fds: Callable[[
     async with connected(behave) as connection:
         before = count_fds()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-        # Room for some of the eight, so that the kernel truncates the control data.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 4, hard))
+        in_use = {int(name) for name in os.listdir("/proc/self/fd")}
+        free = [number for number in range(1_000) if number not in in_use]
+        # Room for three of the eight, so that the kernel truncates the control data.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[3], hard))
         try:
             with pytest.raises(TooLarge, match="lost on the way"):
                 await ask(connection)

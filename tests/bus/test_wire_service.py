@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from attacker import CALL, DESTINATION, INTERFACE, MEMBER, PATH, SIGNAL, RawClient, raw_message
 from buses import Bus
 from conftest import Attack, Connect
-
 from isod_wire import SYSTEM_BUS_CAPS, Connection, MatchRule, Message, MessageKind, RemoteError, TooLarge, Variant
+from isod_wire.encode import encode_body
 
 pytestmark = pytest.mark.asyncio
 
@@ -101,7 +102,7 @@ async def test_received_fds_are_close_on_exec(connect_bus: Connect, attack: Atta
 
 
 @pytest.mark.parametrize(("member", "signature", "body"), [("Unknown", "h", [0]), ("Echo", "s", ["no h"])])
-async def test_400_fds_leak_nothing(  # noqa: PLR0913 - fixtures
+async def test_400_fds_leak_nothing(
     connect_bus: Connect,
     attack: Attack,
     count_fds: Callable[[], int],
@@ -162,7 +163,7 @@ async def test_no_exception_text_reaches_the_caller(
     text = str(body[0])
     assert text.startswith("Internal error ")
     assert not any(part in text for part in ("secret", "Traceback", "RuntimeError", "/"))
-    assert text.split()[-1] in caplog.text  # the id leads to the log
+    assert text.rsplit(maxsplit=1)[-1] in caplog.text  # the id leads to the log
     await assert_alive(service, client)
 
 
@@ -174,9 +175,7 @@ async def test_8_mib_array_of_variants_is_skipped(connect_bus: Connect, attack: 
     body = encode_variants(2 * 1024 * KIB)
     rss_before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started_sec = time.monotonic()
-    serial = await asyncio.to_thread(
-        client.call, service.unique_name, "Echo", "av", raw_body=body
-    )
+    serial = await asyncio.to_thread(client.call, service.unique_name, "Echo", "av", raw_body=body)
     kind, found, _ = await raw_reply(client, serial)
     assert (kind, found["error_name"]) == (MessageKind.ERROR, "org.freedesktop.DBus.Error.LimitsExceeded")
     assert time.monotonic() - started_sec < 2
@@ -264,7 +263,9 @@ async def test_4000_signatures_cost_no_memory(connect_bus: Connect, attack: Atta
     service = await connect_bus()
     serve(service)
     client = attack()
-    signatures = [f"({a}{b}{c}{d}{e})" for a in "yyub" for b in "yqib" for c in "ybui" for d in "yuqi" for e in "yuqibnx"]
+    signatures = [
+        f"({a}{b}{c}{d}{e})" for a in "yyub" for b in "yqib" for c in "ybui" for d in "yuqi" for e in "yuqibnx"
+    ]
     rss_before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(3):
         for signature in signatures:
@@ -275,8 +276,6 @@ async def test_4000_signatures_cost_no_memory(connect_bus: Connect, attack: Atta
 
 def variant_of_zeros(signature: str) -> bytes:
     """Encode a variant whose value is all zeros, at offset 0."""
-    from isod_wire.encode import encode_body  # noqa: PLC0415 - only here
-
     value = [False if token == "b" else 0 for token in signature.strip("()")]
     variant = Variant.__new__(Variant)
     variant.signature, variant.value = signature, value

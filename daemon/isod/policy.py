@@ -201,7 +201,7 @@ class ContainerPolicy(StrictModel):
         return self._never
 
     def capped(self, ceiling: Mapping[str, Iterable[str]]) -> "ContainerPolicy":
-        """Give this policy with every grant lowered to what the ceiling leaves; `ceiling` is forbidden levels by key."""
+        """Give this policy with every grant lowered to what the ceiling, forbidden levels by key, leaves of it."""
         values = {key: self.grants.value(key) for key in kinds()}
         lowered = {key: kind.lowered(values[key], ceiling.get(key, ())) for key, kind in kinds().items()}
         changed = frozenset(key for key in values if lowered[key] != values[key])
@@ -212,7 +212,7 @@ class ContainerPolicy(StrictModel):
         return copy
 
     def unit_for(self, user: str) -> str | None:
-        """Give the unit for a caller's name, None where policy names none; raises ValueError for a name unfit for it."""
+        """Give the unit for a caller's name, None where policy names none; raises ValueError for an unfit name."""
         if self.unit is None or "%u" not in self.unit:
             return self.unit
         if not is_user_name(user):

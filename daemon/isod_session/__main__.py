@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import os
 import sys
 
 from isod_contract import VERSION
+from isod_session.environment import initial_environment
 from isod_session.service import run
 
 
@@ -19,7 +19,7 @@ def main() -> int:
         sys.stderr.write("usage: isod-session [--version]\n")
         return 2
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    return asyncio.run(run(os.environ))
+    return asyncio.run(run(initial_environment()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Who calls on the session bus, by the broker's word: who may, and what isod is told of him."""
 
-import asyncio
 import os
 import re
 from collections import OrderedDict
@@ -34,27 +33,17 @@ class Callers:
     def __init__(self, session_bus: Connection) -> None:
         """Take the bus to ask."""
         self._bus = session_bus
-        self._known: OrderedDict[str, asyncio.Future[SessionCaller]] = OrderedDict()
+        self._known: OrderedDict[str, SessionCaller] = OrderedDict()
 
     async def find(self, sender: str) -> SessionCaller:
-        """Give who a unique name is; raises WireError, also if it has left.
-
-        All who wait for one sender wait for the same answer and go on in turn, so his calls keep their order.
-        """
-        future = self._known.get(sender)
-        if future is None:
-            future = asyncio.ensure_future(self._ask(sender))
-            self._known[sender] = future
+        """Give who a unique name is; raises WireError, also if it has left."""
+        caller = self._known.get(sender)
+        if caller is None:
+            caller = self._known[sender] = await self._ask(sender)
             while len(self._known) > _REMEMBERED_MAX:
                 self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(sender)
-        try:
-            # Shielded: one caller who gives up must not take the answer from the others.
-            return await asyncio.shield(future)
-        except Exception:
-            self._known.pop(sender, None)
-            raise
+        self._known.move_to_end(sender)
+        return caller
 
     async def _ask(self, sender: str) -> SessionCaller:
         with await self._bus.call(

@@ -1,7 +1,7 @@
 """What the user's live session is, as variables: those that apps in containers may need to reach it."""
 
-import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from isod_contract import limits
 from isod_contract.options import HINT_NAMES
@@ -33,8 +33,18 @@ def session_environment(own: Mapping[str, str], manager: Iterable[str]) -> tuple
     return tuple(f"{name}={block[name]}" for name in sorted(NAMES & block.keys()) if _is_fit(block[name]))
 
 
-async def read_environment(session_bus: Connection) -> tuple[str, ...]:
-    """Give the variables of the live session; without a user manager those of this process."""
+def initial_environment() -> dict[str, str]:
+    """Give the variables that this process was started with.
+
+    Not os.environ: in the C locale Python adds an LC_CTYPE of its own to it (PEP 538), which is none of the user's.
+    """
+    block = Path("/proc/self/environ").read_bytes()
+    pairs = (entry.decode(errors="surrogateescape").partition("=") for entry in block.split(b"\0"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+async def read_environment(session_bus: Connection, own: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the variables of the live session; without a user manager `own`, those of this process."""
     try:
         with await session_bus.call(
             SYSTEMD,
@@ -50,9 +60,9 @@ async def read_environment(session_bus: Connection) -> tuple[str, ...]:
     except WireError:
         block = None
     entries = block.value if isinstance(block, Variant) and block.signature == "as" else []
-    return session_environment(os.environ, entries)
+    return session_environment(own, entries)
 
 
 def _is_fit(value: str) -> bool:
-    # os.environ holds bytes that are not UTF-8 as surrogates, which are not printable either.
+    # Bytes that are not UTF-8 are surrogates here, which are not printable either.
     return bool(value) and value.isprintable() and len(value.encode()) <= limits.HINT_VALUE_BYTES_MAX

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from isod_contract import names
@@ -28,6 +28,14 @@ _NO_DAEMON_TEXT = "isod does not run on this host; an administrator can start it
 _SIGNAL_INTERFACES = frozenset({names.MANAGER, names.CONTAINER, names.APP, names.PROPERTIES})
 
 
+@dataclass(slots=True)
+class _Turn:
+    """Whose turn it is among one sender's calls; `users` hold or want the lock."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
 class Forwarder:
     """Passes messages between the session bus and isod; keeps no state of its own about containers or apps."""
 
@@ -38,6 +46,7 @@ class Forwarder:
         self._callers = Callers(session_bus)
         self._system_bus: Connection | None = None
         self._connected = asyncio.Event()
+        self._turns: dict[str, _Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         session_bus.on_call(self._on_call)
 
@@ -99,46 +108,68 @@ class Forwarder:
                 self._reply_error(call, internal.name, internal.text)
 
     async def _answer(self, call: Message) -> None:
+        # Calls of one sender leave in the order in which they came, though each may wait for something on its way.
+        # What isod makes of them is not awaited in turn.
+        sender = call.sender or ""
+        turn = self._turns.setdefault(sender, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                pending = await self._send(call)
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[sender]
+        if pending is None:
+            return
+        with await pending as reply:
+            self._session_bus.reply(call, reply.signature, reply.body, reply.fds.raw())
+
+    async def _send(self, call: Message) -> asyncio.Task[Message] | None:
+        """Check a call and send it on; gives what waits for isod's reply, None if the call is answered already."""
         caller = await self._callers.find(call.sender or "")
         if not is_own_user(caller):
             self._reply_error(call, _DBUS_ERROR + "AccessDenied", "This service works for its own user only")
-            return
+            return None
         method = METHOD_INDEX.get((call.interface or "", call.member or ""))
         if method and method.access is Access.SESSION:
             error = Unsupported(what=method.name, reason="it is for the system bus only")
             self._reply_error(call, error.name, error.text)
-            return
+            return None
         if method and method.name in ("Subscribe", "Unsubscribe"):
             # Here everybody gets every signal; forwarded, one caller's Unsubscribe would end that for all.
             self._session_bus.reply(call)
-            return
+            return None
         body = call.body
         if method and call.signature == method.in_signature and _takes_claim(method.options):
             # In the place of what the caller may have written there himself.
             body = [*body[:-1], {**body[-1], "via": caller.claim()}]
         if method and method.name == "Run":
             await self._before_run()
-        await self._forward(call, body)
-
-    async def _forward(self, call: Message, body: list[Any]) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._connected.wait(), _SYSTEM_BUS_WAIT_SEC)
-        system_bus = self._system_bus
+        system_bus = await self._wait_for_system_bus()
         if system_bus is None:
             self._reply_error(call, _SERVICE_UNKNOWN, "The system bus can't be reached; try again")
-            return
-        with await system_bus.call(
-            names.BUS_NAME,
-            call.path or "",
-            call.interface or "",
-            call.member or "",
-            call.signature,
-            body,
-            fds=call.fds.raw(),
-            timeout_sec=_TIMEOUT_SEC,
-            allow_interactive=call.allow_interactive,
-        ) as reply:
-            self._session_bus.reply(call, reply.signature, reply.body, reply.fds.raw())
+            return None
+        return asyncio.create_task(
+            system_bus.call(
+                names.BUS_NAME,
+                call.path or "",
+                call.interface or "",
+                call.member or "",
+                call.signature,
+                body,
+                fds=call.fds.raw(),
+                timeout_sec=_TIMEOUT_SEC,
+                allow_interactive=call.allow_interactive,
+            )
+        )
+
+    async def _wait_for_system_bus(self) -> Connection | None:
+        if self._system_bus is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SYSTEM_BUS_WAIT_SEC):
+                    await self._connected.wait()
+        return self._system_bus
 
     def _reply_error(self, call: Message, name: str, text: str) -> None:
         if not self._session_bus.closed:
@@ -146,4 +177,4 @@ class Forwarder:
 
 
 def _takes_claim(options: type[Any] | None) -> bool:
-    return options is not None and any(field.name == "via" for field in fields(options))
+    return options is not None and any(item.name == "via" for item in fields(options))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
 from isod_contract import names
@@ -20,17 +20,22 @@ _GRAPHICAL_SESSION = SYSTEMD_PATH + "/unit/graphical_2dsession_2etarget"
 class Registration:
     """What isod knows of this session, and the file that says so to isoctl."""
 
-    def __init__(self, session_bus: Connection, runtime_directory: Path) -> None:
-        """`runtime_directory` is the user's XDG_RUNTIME_DIR."""
+    def __init__(self, session_bus: Connection, runtime_directory: Path, environment: Mapping[str, str]) -> None:
+        """`runtime_directory` is the user's XDG_RUNTIME_DIR, `environment` that of this process."""
+        self._environment = environment
         self._session_bus = session_bus
         self._flag = runtime_directory / "isoctl/session-registered"
         self._system_bus: Connection | None = None
         self._registered: tuple[str, ...] | None = None
+        self._begun = False
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def watch_session(self) -> None:
-        """Register anew when the graphical session comes or goes; raises WireError if the session bus is lost."""
+    async def begin(self) -> None:
+        """From now on register anew when the graphical session comes or goes; raises WireError if the session bus is lost."""
+        self._begun = True
+        # One that was killed may have left it.
+        self._set(None)
         rule = MatchRule(sender=SYSTEMD, path=_GRAPHICAL_SESSION, interface=names.PROPERTIES)
         await self._session_bus.add_match(rule, lambda _: self._soon(self.refresh()))
         try:
@@ -58,7 +63,7 @@ class Registration:
     async def refresh(self) -> None:
         """Register if there is anything that isod does not know; never raises, since a launch goes on without it."""
         async with self._turn:
-            environment = await read_environment(self._session_bus)
+            environment = await read_environment(self._session_bus, self._environment)
             system_bus = self._system_bus
             if system_bus is None or environment == self._registered:
                 return
@@ -96,6 +101,8 @@ class Registration:
 
     def _set(self, environment: tuple[str, ...] | None) -> None:
         self._registered = environment
+        if not self._begun:
+            return
         try:
             if environment is None:
                 self._flag.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ async def run(environment: Mapping[str, str]) -> int:
     except WireError as error:
         _log.error("no session bus: %s", error)
         return 1
-    registration = Registration(session_bus, runtime_directory)
+    registration = Registration(session_bus, runtime_directory, environment)
     forwarder = Forwarder(session_bus, before_run=registration.refresh)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,15 +56,11 @@ async def run(environment: Mapping[str, str]) -> int:
 
 async def _serve(session_bus: Connection, forwarder: Forwarder, registration: Registration, address: str) -> None:
     """Own the name, then keep a connection to the system bus for as long as there is a session bus."""
-    await registration.watch_session()
-    connecting = asyncio.create_task(_follow_system_bus(forwarder, registration, address))
-    try:
-        await session_bus.request_name(names.BUS_NAME)
-        notify_ready()
-        await connecting
-    finally:
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
+    # The name first: a second isod-session must not register, since that would end with it and leave none.
+    await session_bus.request_name(names.BUS_NAME)
+    await registration.begin()
+    notify_ready()
+    await _follow_system_bus(forwarder, registration, address)
 
 
 async def _follow_system_bus(forwarder: Forwarder, registration: Registration, address: str) -> None:

@@ -473,3 +473,14 @@ async def test_it_sleeps_while_nothing_happens(desktop: Desktop) -> None:
     before = switches()
     await asyncio.sleep(2)
     assert switches() - before == 0
+
+
+async def test_what_a_killed_one_left_is_not_believed(desktop: Desktop) -> None:
+    await started(desktop)
+    assert await desktop.stop_service(signal.SIGKILL) == -signal.SIGKILL
+    assert desktop.flag.exists()
+    assert desktop.system is not None
+    desktop.system_path.unlink()
+    await desktop.start_service()
+    await desktop.client()
+    await until(lambda: not desktop.flag.exists())

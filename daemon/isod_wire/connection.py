@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isod_wire.caps import Caps
+from isod_wire.caps import Caps, Rate
 from isod_wire.driver import BusDriver
 from isod_wire.errors import BadMessage, ConnectionLost, TooLarge
 from isod_wire.flood import TokenBucket
@@ -22,6 +22,7 @@ from isod_wire.subscriptions import Subscriptions
 
 _log = logging.getLogger(__name__)
 
+_REFUSAL_LOG_RATE = Rate(burst=10, per_sec=0.1)  # whoever may call us must not be able to fill the log
 _DRAIN_SEC = 1.0
 _ERROR_INTERNAL = "org.isoctl1.Error.Internal"
 _ERROR_INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
@@ -58,6 +59,7 @@ class Connection:
         self._on_call: Handler | None = None
         self._unsolicited = TokenBucket(caps.unsolicited) if caps.unsolicited else None
         self._signals = TokenBucket(caps.signals) if caps.signals else None
+        self._refusal_logs = TokenBucket(_REFUSAL_LOG_RATE)
         self._dropped_signals = self._dropped_replies = self._refused = self._strays = 0
         self._sender = Sender(sock, caps, self._die)
         self._pump = ReadPump(sock, caps, self._on_frame, self._die)
@@ -250,7 +252,8 @@ class Connection:
 
     def _on_refused(self, refused: Refused) -> None:
         self._refused += 1
-        _log.warning("wire.message_refused connection=%s reason=%r", self.name, refused.reason)
+        if self._refusal_logs.take():
+            _log.warning("wire.message_refused connection=%s reason=%r", self.name, refused.reason)
         if refused.violation and self._caps.disconnect_on_violation:
             self._die(f"protocol violation: {refused.reason}")
             return

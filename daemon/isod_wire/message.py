@@ -43,6 +43,7 @@ class Message:
         "_body",
         "_encoded",
         "allow_interactive",
+        "body_bytes",
         "destination",
         "error_name",
         "fds",
@@ -90,6 +91,7 @@ class Message:
         self.no_reply_expected = no_reply_expected
         self.allow_interactive = allow_interactive
         self.fds = fds if fds is not None else FdSet()
+        self.body_bytes = len(encoded.data) if encoded else 0  # size on the wire
         self._encoded = encoded
         self._body: list[Any] | None = None if encoded else list(body)
 
@@ -108,11 +110,6 @@ class Message:
             )
             self._encoded = None
         return self._body
-
-    @property
-    def body_bytes(self) -> int:
-        """Size of the body on the wire while it is not decoded, 0 afterwards."""
-        return len(self._encoded.data) if self._encoded else 0
 
     def take_fd(self, index: int) -> int:
         """Hand the descriptor that an `h` value names over to the caller; raises BadMessage if there is none."""

@@ -4,6 +4,7 @@ import array
 import errno
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 from isod_wire.caps import Caps
 from isod_wire.errors import BadMessage
@@ -12,7 +13,7 @@ from isod_wire.header import FIXED_HEADER_BYTES, FixedHeader, read_fields, read_
 from isod_wire.message import KNOWN_KINDS, EncodedBody, Message
 
 _CHUNK_BYTES = 64 * 1024
-_MAX_HEADER_BYTES = 16 * 1024  # the nine known fields hold at most six names of 255 bytes, a path and a signature
+_MAX_ANSWERED_HEADER_BYTES = 16 * 1024  # the header of a message over the cap is read up to this, to answer it
 _SCM_MAX_FD = 253  # the kernel's limit for one sendmsg
 _MAX_WAITING_FDS = 2 * _SCM_MAX_FD
 _INT_BYTES = array.array("i").itemsize
@@ -35,6 +36,56 @@ class Refused:
     violation: bool = True
 
 
+class FdQueue:
+    """Descriptors that were read and wait for their message.
+
+    A message's descriptors come with its first byte, and the kernel ends a read after the bytes that carried some; so
+    they belong to the message that holds the last byte of that read. Going by this, not by the order of messages that
+    declare descriptors, no refused or malformed message can shift its own onto the next caller's message.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._groups: list[tuple[int, FdSet | None]] = []
+
+    def add(self, end: int, group: FdSet | None) -> None:
+        """Keep what a read that ended at stream position `end` brought; None if the kernel had to drop some.
+
+        Raises BadMessage if more wait than any message may have.
+        """
+        self._groups.append((end, group))
+        if sum(len(waiting) if waiting else 1 for _, waiting in self._groups) > _MAX_WAITING_FDS:
+            raise BadMessage("file descriptors without messages")
+
+    def claim(self, start: int, end: int) -> FdSet | None:
+        """Return the descriptors of the message at stream positions `start` to `end`; None if some were dropped."""
+        claimed: list[int] = []
+        complete = True
+        while self._groups and self._groups[0][0] <= end:
+            at, group = self._groups.pop(0)
+            if at <= start:
+                self._drop(group)
+            elif group is None:
+                complete = False
+            else:
+                claimed.extend(group.take(index) for index in range(len(group)))
+        fds = FdSet(claimed)
+        if complete:
+            return fds
+        fds.close()
+        return None
+
+    def close(self) -> None:
+        """Close all."""
+        while self._groups:
+            self._drop(self._groups.pop()[1])
+
+    @staticmethod
+    def _drop(group: FdSet | None) -> None:
+        if group is not None:
+            group.close()
+
+
 class FrameReader:
     """Reads one connected, non-blocking Unix socket."""
 
@@ -44,9 +95,9 @@ class FrameReader:
         self._caps = caps
         self._buffer = bytearray()
         self._offset = 0  # where in the buffer the next message begins
+        self._position = 0  # the same as a position in the stream
         self._skip_bytes = 0  # how much of a refused message is still to come
-        # One entry per recvmsg that brought descriptors; None: the kernel had to drop some (MSG_CTRUNC).
-        self._waiting_fds: list[FdSet | None] = []
+        self._fds = FdQueue()
 
     def receive(self) -> bool:
         """Read one chunk; returns False if there is none yet.
@@ -60,15 +111,17 @@ class FrameReader:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            # Out of descriptors while accepting one: the bytes are still there, the next turn tries again.
+            # Out of descriptors: the bytes are still there, the next turn tries again.
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 return False
             raise
-        self._keep_fds(control, truncated=bool(flags & socket.MSG_CTRUNC))
+        end = self._position + len(self._buffer) - self._offset + len(data)
+        self._keep_fds(control, end, truncated=bool(flags & socket.MSG_CTRUNC))
         if not data:
             raise EndOfStream
         skipped = min(self._skip_bytes, len(data))
         self._skip_bytes -= skipped
+        self._position += skipped
         self._buffer += memoryview(data)[skipped:] if skipped else data
         return True
 
@@ -79,25 +132,24 @@ class FrameReader:
         """
         available = len(self._buffer) - self._offset
         if available < FIXED_HEADER_BYTES:
-            self._compact(available)
+            self._wait_for_more(available)
             return None
         fixed = read_fixed_header(self._buffer, self._offset)
-        if fixed.total_bytes > self._caps.max_message_bytes or fixed.header_bytes > _MAX_HEADER_BYTES:
+        if fixed.total_bytes > self._caps.max_message_bytes:
             return self._refuse_oversize(fixed, available)
         if available < fixed.total_bytes:
-            self._compact(available)
+            self._wait_for_more(available)
             return None
-        data = self._take(fixed.total_bytes)
-        return self._parse(data, fixed)
+        start = self._offset
+        data = bytes(memoryview(self._buffer)[start : start + fixed.total_bytes])
+        fds = self._consume(fixed.total_bytes, fixed.total_bytes)
+        return self._parse(data, fixed, fds)
 
     def close(self) -> None:
         """Close the descriptors that no message claimed."""
-        for group in self._waiting_fds:
-            if group is not None:
-                group.close()
-        self._waiting_fds.clear()
+        self._fds.close()
 
-    def _keep_fds(self, control: list[tuple[int, int, bytes]], *, truncated: bool) -> None:
+    def _keep_fds(self, control: list[tuple[int, int, bytes]], end: int, *, truncated: bool) -> None:
         fds = array.array("i")
         for level, kind, data in control:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -106,78 +158,60 @@ class FrameReader:
         if truncated:
             # Which of the descriptors are missing can't be known, so the message they belong to gets none.
             group.close()
-            self._waiting_fds.append(None)
+            self._fds.add(end, None)
         elif fds:
-            self._waiting_fds.append(group)
-        if sum(len(waiting) if waiting else 1 for waiting in self._waiting_fds) > _MAX_WAITING_FDS:
-            raise BadMessage("file descriptors without messages")
+            self._fds.add(end, group)
 
-    def _claim_fds(self, count: int) -> FdSet | None:
-        """Return the next `count` descriptors, or None (those read so far closed) if the peer sent another number.
+    def _consume(self, here: int, total_bytes: int) -> FdSet | None:
+        """Step over a message of which `here` bytes are buffered, and return its descriptors."""
+        fds = self._fds.claim(self._position, self._position + total_bytes)
+        self._offset += here
+        self._position += here
+        return fds
 
-        The kernel never merges the descriptors of two sendmsg calls into one recvmsg, and they come with the first
-        byte of their message; so the oldest groups are those of the oldest message that declares any.
-        """
-        claimed: list[int] = []
-        complete = True
-        while len(claimed) < count and complete and self._waiting_fds:
-            group = self._waiting_fds.pop(0)
-            if group is None:
-                complete = False
-            else:
-                claimed.extend(group.take(index) for index in range(len(group)))
-        fds = FdSet(claimed)
-        if complete and len(fds) == count:
-            return fds
-        fds.close()
-        return None
-
-    def _parse(self, data: bytes, fixed: FixedHeader) -> Message | Refused:
+    def _parse(self, data: bytes, fixed: FixedHeader, fds: FdSet | None) -> Message | Refused:
+        """Make a message of its bytes; whatever becomes of it, its descriptors go with it."""
         try:
             found = read_fields(data, fixed)
         except BadMessage as error:
+            _close(fds)
             return Refused(None, str(error))
         count = found.pop("fd_count", 0)
-        truncated = bool(count and self._waiting_fds and self._waiting_fds[0] is None)
-        fds = self._claim_fds(count) if count else FdSet()
         message = self._message(fixed, found, data[fixed.header_bytes :], fds)
         if message is None:
+            _close(fds)
             return Refused(None, "unknown message type", violation=False)
         if fds is None:
-            return Refused(message, "file descriptors were lost on the way", violation=not truncated)
-        if count > self._caps.max_fds:
-            message.close()
-            return Refused(message, f"more than {self._caps.max_fds} file descriptors")
-        return message
+            return Refused(message, "file descriptors were lost on the way", violation=False)
+        if len(fds) == count <= self._caps.max_fds:
+            return message
+        message.close()
+        return Refused(message, f"over {self._caps.max_fds} file descriptors, or another number than declared")
 
-    def _message(self, fixed: FixedHeader, found: dict[str, object], body: bytes, fds: FdSet | None) -> Message | None:
+    def _message(self, fixed: FixedHeader, found: dict[str, Any], body: bytes, fds: FdSet | None) -> Message | None:
         kind = KNOWN_KINDS.get(fixed.kind)
         if kind is None:
-            if fds:
-                fds.close()
             return None
-        encoded = EncodedBody(body, fixed.little, self._caps.max_depth, self._caps.max_values)
         return Message(
             kind,
             fixed.serial,
-            encoded=encoded,
+            encoded=EncodedBody(body, fixed.little, self._caps.max_depth, self._caps.max_values),
             no_reply_expected=bool(fixed.flags & 1),
             allow_interactive=bool(fixed.flags & 4),
             fds=fds,
-            **found,  # type: ignore[arg-type] # read_fields checked each type
+            **found,
         )
 
     def _refuse_oversize(self, fixed: FixedHeader, available: int) -> Refused | None:
         """Skip a message over the cap without keeping its body; wait for its header to know whom to tell."""
         header = None
-        if fixed.header_bytes <= _MAX_HEADER_BYTES:
+        if fixed.header_bytes <= _MAX_ANSWERED_HEADER_BYTES:
             if available < fixed.header_bytes:
-                self._compact(available)
+                self._wait_for_more(available)
                 return None
-            start = self._offset
-            header = self._header_only(bytes(self._buffer[start : start + fixed.header_bytes]), fixed)
+            header = self._header_only(bytes(self._buffer[self._offset : self._offset + fixed.header_bytes]), fixed)
         here = min(available, fixed.total_bytes)
-        self._offset += here
+        _close(self._consume(here, fixed.total_bytes))
         self._skip_bytes = fixed.total_bytes - here
         return Refused(header, f"message over {self._caps.max_message_bytes} bytes")
 
@@ -186,21 +220,18 @@ class FrameReader:
             found = read_fields(data, fixed)
         except BadMessage:
             return None
-        fds = self._claim_fds(count) if (count := found.pop("fd_count", 0)) else None
-        if fds is not None:
-            fds.close()
+        found.pop("fd_count", None)
         return self._message(fixed, found, b"", None)
 
-    def _take(self, count: int) -> bytes:
-        start = self._offset
-        self._offset = start + count
-        return bytes(memoryview(self._buffer)[start : start + count])
-
-    def _compact(self, available: int) -> None:
+    def _wait_for_more(self, available: int) -> None:
         """Forget what was consumed, once per read; close descriptors that nothing in the buffer can claim."""
         if self._offset:
             del self._buffer[: self._offset]
             self._offset = 0
-        # The first byte of a message comes with its descriptors, so with nothing begun they belong to no message.
         if not available and not self._skip_bytes:
-            self.close()
+            self._fds.close()
+
+
+def _close(fds: FdSet | None) -> None:
+    if fds is not None:
+        fds.close()

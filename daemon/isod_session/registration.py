@@ -32,14 +32,14 @@ class Registration:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self) -> None:
-        """From now on register anew when the graphical session comes or goes; raises WireError if the session bus is lost."""
+        """From now on register anew when the graphical session comes or goes; raises WireError."""
         self._begun = True
         # One that was killed may have left it.
         self._set(None)
         rule = MatchRule(sender=SYSTEMD, path=_GRAPHICAL_SESSION, interface=names.PROPERTIES)
         await self._session_bus.add_match(rule, lambda _: self._soon(self.refresh()))
         try:
-            (await self._session_bus.call(SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe")).close()
+            (await self._session_bus.call(SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", timeout_sec=2.0)).close()
         except WireError as error:
             # A session bus without a user manager: the environment is read before each launch anyway.
             _log.info("no signals from the user manager: %s", error)

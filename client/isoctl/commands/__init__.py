@@ -1,0 +1,1 @@
+"""One module a verb, each with `execute(request) -> int`; imported only when its verb is used."""

@@ -1,0 +1,16 @@
+"""`isoctl list`: the caller's containers."""
+
+from isoctl import cli, isod, render
+
+
+def execute(request: cli.Request) -> int:
+    """Print a table or JSON."""
+    containers = isod.objects(isod.connect(), "ListContainers")
+    if "json" in request.options:
+        render.as_json(containers)
+    else:
+        render.table(
+            ("NAME", "STATE", "USER", "APPS", "PROBLEM"),
+            [(c["name"], c["state"], c["user"], str(len(c["apps"])), c["problem"][1]) for c in containers],
+        )
+    return 0

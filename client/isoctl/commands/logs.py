@@ -1,0 +1,36 @@
+"""`isoctl logs`: what the caller's apps wrote to a container's journal."""
+
+import os
+
+from isoctl import cli, isod, wire
+from isoctl.contract_generated import APP, CONTAINER
+from isoctl.interrupts import end_by_broken_pipe
+
+
+def execute(request: cli.Request) -> int:
+    """Copy the log to stdout, line by line made harmless for a terminal."""
+    bus = isod.connect()
+    name = request.operands[0]
+    try:
+        path, interface = isod.container_path(bus, name), CONTAINER
+    except wire.RemoteError:
+        path, interface = isod.app_object(isod.find_apps(bus, name)[0]), APP
+    options: dict[str, tuple[str, object]] = {}
+    if "follow" in request.options:
+        options["follow"] = ("b", True)
+    if "lines" in request.options:
+        options["lines"] = ("u", request.options["lines"])
+    if "since-usec" in request.options:
+        options["since-usec"] = ("t", isod.since_usec(str(request.options["since-usec"])))
+    reply = bus.call(path, interface, "OpenLog", "a{sv}", (options,))
+    end_by_broken_pipe()
+    _copy(reply.take_fd(int(reply.body[0])))
+    return 0
+
+
+def _copy(fd: int) -> None:
+    from isoctl.render import clean
+
+    with os.fdopen(fd, "rb") as log:
+        for line in log:
+            print(clean(line.decode(errors="backslashreplace").rstrip("\n").replace("\t", "    ")), flush=True)

@@ -1,0 +1,46 @@
+"""Signals as bytes on a pipe, so that one poll waits for them too (set_wakeup_fd).
+
+`_signal` is the C half of `signal`, without enum, whose import takes a quarter of isoctl's start.
+"""
+
+import os
+
+import _signal  # type: ignore[import-not-found]
+
+HANGUP, INTERRUPT, QUIT, USER_1, USER_2, TERMINATE, CONTINUE, WINDOW = 1, 2, 3, 10, 12, 15, 18, 28
+assert int(_signal.SIGWINCH) == WINDOW and int(_signal.SIGCONT) == CONTINUE  # mips and sparc number them otherwise
+ENDING = (HANGUP, INTERRUPT, QUIT, TERMINATE)
+_CAUGHT = (*ENDING, USER_1, USER_2, CONTINUE, WINDOW)
+_BROKEN_PIPE, _TERMINAL_OUTPUT = 13, 22
+
+
+class Interrupts:
+    """Catches the signals that concern an app."""
+
+    __slots__ = ("fd", "_writer")
+
+    def __init__(self) -> None:
+        """Install the handlers; a signal that is ignored already (nohup, `&` in sh) stays so."""
+        self.fd, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in _CAUGHT:
+            if _signal.getsignal(number) != _signal.SIG_IGN:
+                _signal.signal(number, _noted)
+        # Restoring the terminal must not stop us if we are put into the background at that moment.
+        _signal.signal(_TERMINAL_OUTPUT, _signal.SIG_IGN)
+
+    def take(self) -> bytes:
+        """Give the numbers of the signals that arrived."""
+        try:
+            return os.read(self.fd, 64)
+        except BlockingIOError:
+            return b""
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """Do nothing: the number is on the pipe."""
+
+
+def end_by_broken_pipe() -> None:
+    """Let `isoctl list | head -1` end as other programs do; Python ignores SIGPIPE."""
+    _signal.signal(_BROKEN_PIPE, _signal.SIG_DFL)

@@ -1,0 +1,89 @@
+"""The terminal mode of `run`: the caller's terminal made raw, and one of the container relayed through it."""
+
+import fcntl
+import os
+import struct
+import termios
+
+from isoctl.relay import Relay
+from isoctl.stdio import is_foreground
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_CC = 6  # index of the control characters in what tcgetattr gives
+
+
+def wanted(*, forced: bool) -> bool:
+    """Tell whether the app shall have a terminal.
+
+    Only if all three streams are isoctl's own terminal and isoctl is in the foreground: then its settings are
+    isoctl's to change. `forced` (-t) leaves standard error out.
+    """
+    return all(is_foreground(number) for number in ((0, 1) if forced else (0, 1, 2)))
+
+
+def size() -> tuple[int, int]:
+    """Give rows and columns of the caller's terminal; 0 means unknown (tty_ioctl(4))."""
+    rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
+    return rows, columns
+
+
+class Terminal:
+    """The caller's terminal in raw mode, joined to the master side of the app's."""
+
+    __slots__ = ("keyboard", "screen", "_master", "_saved")
+
+    def __init__(self, master: int) -> None:
+        """Take over the master, make the caller's terminal raw."""
+        self._master = master
+        self.keyboard = Relay(0, os.dup(master), inward=True)
+        self.screen = Relay(os.dup(master), 1, inward=False)
+        self._saved: list[Any] = termios.tcgetattr(0)
+        self.fit()
+        self.enter()
+
+    @property
+    def relays(self) -> list[Relay]:
+        """Both directions."""
+        return [self.keyboard, self.screen]
+
+    def fit(self) -> None:
+        """Give the app's terminal the size of the caller's; the kernel sends it SIGWINCH."""
+        try:
+            rows, columns = size()
+            fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        except OSError:
+            pass  # one of the two has hung up, which its relay finds
+
+    def enter(self) -> None:
+        """Pass every byte on as it is (cfmakeraw(3)); called again after a stop, when the shell has set its own."""
+        if not is_foreground(0):
+            return
+        raw = [*self._saved[:_CC], list(self._saved[_CC])]
+        raw[0] &= ~(
+            termios.IGNBRK
+            | termios.BRKINT
+            | termios.PARMRK
+            | termios.ISTRIP
+            | termios.INLCR
+            | termios.IGNCR
+            | termios.ICRNL
+            | termios.IXON
+        )
+        raw[1] &= ~termios.OPOST
+        raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+        raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+        raw[_CC][termios.VMIN] = 1
+        raw[_CC][termios.VTIME] = 0
+        termios.tcsetattr(0, termios.TCSANOW, raw)
+
+    def restore(self) -> None:
+        """Set the caller's terminal as it was, unless another program has it now."""
+        if not is_foreground(0):
+            return
+        try:
+            termios.tcsetattr(0, termios.TCSANOW, self._saved)
+        except termios.error:
+            pass  # it hung up

@@ -1,7 +1,7 @@
 """Decode message bodies from bytes that a stranger wrote, with caps on depth and on the number of values.
 
 dbus_next's unmarshaller reads on from the socket when a length inside the message lies, has no depth cap, and is
-about ten times slower; so this is our own, compiled once a signature into nested closures. Each reader takes
+three times slower; so this is our own, compiled once a signature into nested closures. Each reader takes
 (decoder, position, end, depth) and returns (value, next position); positions are relative to the body, which the
 specification ("Message Format") puts at a multiple of 8.
 """

@@ -347,3 +347,13 @@ def test_only_plain_names_become_part_of_a_unit() -> None:
     for name in ("a/b", "alice@example.com", "%i", "", "x" * 300):
         with pytest.raises(ValueError, match="unit's name"):
             policy.unit_for(name)
+
+
+def test_the_examples_are_right(etc: Etc) -> None:
+    examples = Path(__file__).resolve().parents[2] / "docs/examples"
+    for path in examples.glob("*.toml"):
+        etc.write(path.stem, path.read_text())
+    result = etc.load()
+    assert result.problems == ()
+    assert result.policy.containers["workshop"].grants.level("gpu") == "render"
+    assert result.policy.containers["blog"].grants.value("x11") == "none"

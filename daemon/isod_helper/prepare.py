@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from isod_contract import names
 from isod_helper import mounts
+from isod_helper.rootcheck import UnsafeRoot, check_roots
 
 _TMPFS_OPTIONS = "size=1M,nr_inodes=256,mode=0755"
 _SUBDIRECTORIES = ("run", "dri")
@@ -142,6 +143,12 @@ def main(arguments: Sequence[str]) -> int:
             with base_directory():
                 return 0
         prepare(machine)
+        check_roots(machine)
+    except UnsafeRoot as error:
+        sys.stderr.write(
+            f"isod-prepare: container {machine} must not start: in its root {error}; repair it from here\n"
+        )
+        return 1
     except UnsafeDirectory as error:
         sys.stderr.write(f"isod-prepare: {names.CONTAINER_DIRECTORY}: {error}; remove it\n")
         return 1

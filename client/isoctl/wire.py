@@ -178,6 +178,7 @@ class Bus:
             message = "it refused the authentication or passes no file descriptors"
             raise OSError(message)
         self._buffer += rest
+        self._sort()  # the answer to Hello may have come along already
         self._socket.settimeout(_SEND_TIMEOUT_SEC)
         return serial
 

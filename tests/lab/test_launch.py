@@ -61,7 +61,7 @@ def test_not_found_and_not_executable_are_told(lab: Lab) -> None:
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "ksh", "nologin"])
 def test_arguments_arrive_byte_for_byte_in_every_login_shell(lab: Lab, shell: str) -> None:
     """I-80 to I-87: quoting, expansion and escapes of every shell in between."""
-    user = f"{shell}user"
+    user = f"acct_{shell}"
     script = "import sys, json; sys.stdout.write(json.dumps(sys.argv[1:]))"
     done = isoctl(lab, "run", "-u", user, "shells", "python3", "-c", script, *ODD_ARGUMENTS, user="root")
     assert done.returncode == 0, done.stderr

@@ -70,7 +70,5 @@ def module_text() -> str:
     flags = {name: flags_of(options_class) for name, options_class in OPTION_CLASSES.items()}
     parts = [HEADER]
     parts += [f"{name} = {literal(value)}\n" for name, value in constants().items()]
-    parts.append(
-        "FLAGS: dict[str, tuple[tuple[str, str, tuple[str, ...], str, str], ...]] = " + literal(flags) + "\n"
-    )
+    parts.append("FLAGS: dict[str, tuple[tuple[str, str, tuple[str, ...], str, str], ...]] = " + literal(flags) + "\n")
     return "\n".join([parts[0], "".join(parts[1:])])

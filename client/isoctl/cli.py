@@ -22,7 +22,7 @@ class UsageError(Exception):
 class Flag:
     """One flag: wire key or own name, spellings, kind (`b` switch, `s` text, `as` repeated, `u` number, `t` time)."""
 
-    __slots__ = ("key", "kind", "spellings", "metavar", "doc", "value")
+    __slots__ = ("doc", "key", "kind", "metavar", "spellings", "value")
 
     def __init__(
         self, key: str, kind: str, spellings: tuple[str, ...], metavar: str, doc: str, *, value: bool = True
@@ -39,7 +39,17 @@ class Flag:
 class Verb:
     """One verb: names, what it takes, what it says of itself, the flags of the contract and its own."""
 
-    __slots__ = ("name", "aliases", "operands", "summary", "examples", "contract", "own_flags", "command_follows", "counts")
+    __slots__ = (
+        "aliases",
+        "command_follows",
+        "contract",
+        "counts",
+        "examples",
+        "name",
+        "operands",
+        "own_flags",
+        "summary",
+    )
 
     def __init__(
         self,
@@ -81,7 +91,7 @@ class Verb:
 class Request:
     """A parsed command line: verb, flags given (by key), operands, and the command for `run`."""
 
-    __slots__ = ("verb", "options", "operands", "command")
+    __slots__ = ("command", "operands", "options", "verb")
 
     def __init__(self, verb: Verb) -> None:
         """Start with nothing given."""
@@ -340,7 +350,7 @@ def _store(request: Request, flag: Flag, name: str, value: str) -> None:
             raise UsageError(message, request.verb.name)
         request.options[flag.key] = int(value)
     else:
-        choices: dict[str, tuple[str, ...]] = CHOICES
+        choices: dict[str, tuple[str, ...]] = {**CHOICES}
         if value not in choices.get(flag.key, (value,)):
             message = f"{name}: {value!r} is none of {', '.join(choices[flag.key])}"
             raise UsageError(message, request.verb.name)

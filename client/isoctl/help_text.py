@@ -7,7 +7,9 @@ def overview() -> str:
     """Give the page of all verbs."""
     lines = ["isoctl: run apps in isolated containers", "", "usage: isoctl VERB [FLAGS] [NAME] ...", ""]
     lines += [f"  {', '.join((verb.name, *verb.aliases)):16} {verb.summary}" for verb in VERBS]
-    return "\n".join([*lines, "", "`isoctl VERB --help` shows flags and examples. `isoctl list` shows your containers."])
+    return "\n".join(
+        [*lines, "", "`isoctl VERB --help` shows flags and examples. `isoctl list` shows your containers."]
+    )
 
 
 def of_verb(verb: Verb) -> str:

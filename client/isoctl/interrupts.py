@@ -3,12 +3,11 @@
 `_signal` is the C half of `signal`, without enum, whose import takes a quarter of isoctl's start.
 """
 
+import _signal  # type: ignore[import-not-found]
 import os
 
-import _signal  # type: ignore[import-not-found]
-
 HANGUP, INTERRUPT, QUIT, USER_1, USER_2, TERMINATE, CONTINUE, WINDOW = 1, 2, 3, 10, 12, 15, 18, 28
-assert int(_signal.SIGWINCH) == WINDOW and int(_signal.SIGCONT) == CONTINUE  # mips and sparc number them otherwise
+assert (int(_signal.SIGWINCH), int(_signal.SIGCONT)) == (WINDOW, CONTINUE)  # mips and sparc number them otherwise
 ENDING = (HANGUP, INTERRUPT, QUIT, TERMINATE)
 _CAUGHT = (*ENDING, USER_1, USER_2, CONTINUE, WINDOW)
 _BROKEN_PIPE, _TERMINAL_OUTPUT = 13, 22
@@ -17,7 +16,7 @@ _BROKEN_PIPE, _TERMINAL_OUTPUT = 13, 22
 class Interrupts:
     """Catches the signals that concern an app."""
 
-    __slots__ = ("fd", "_writer")
+    __slots__ = ("_writer", "fd")
 
     def __init__(self) -> None:
         """Install the handlers; a signal that is ignored already (nohup, `&` in sh) stays so."""

@@ -79,4 +79,14 @@ def since_usec(text: str) -> int:
     raise UsageError(message)
 
 
-__all__ = ["APP", "CONTAINER", "app_object", "connect", "container_path", "find_apps", "manager", "objects", "properties"]
+__all__ = [
+    "APP",
+    "CONTAINER",
+    "app_object",
+    "connect",
+    "container_path",
+    "find_apps",
+    "manager",
+    "objects",
+    "properties",
+]

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from isoctl import cli, isod
+from isoctl import cli, isod, wire
 from isoctl.contract_generated import CONTAINER, MANAGER, POLKIT_TIMEOUT_SEC, ROOT_PATH
 
 _SILENT_SEC = 600.0
@@ -30,7 +30,7 @@ def execute(request: cli.Request, member: str, wanted: str) -> int:
     return code
 
 
-def _wait(bus: "isod.wire.Bus", path: str, wanted: str, *, left_first: bool) -> str:
+def _wait(bus: wire.Bus, path: str, wanted: str, *, left_first: bool) -> str:
     """Wait for a state; gives the problem that came instead, or nothing."""
     deadline = time.monotonic() + _SILENT_SEC
     while True:

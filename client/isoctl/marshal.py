@@ -1,8 +1,8 @@
 """D-Bus values to bytes and back (D-Bus specification, "Marshalling"), without imports that cost start-up time.
 
 Python values: bool, int, float, str as they are; arrays are lists, `ay` is bytes, dictionaries are dicts, structs
-are tuples, a variant is a pair (signature, value), received as a Variant. A file descriptor is an int: sent as itself, received as its
-index into the fds of the message.
+are tuples, a variant is a pair (signature, value), received as a Variant. A file descriptor is an int: sent as
+itself, received as its index into the fds of the message.
 """
 
 import struct
@@ -136,7 +136,7 @@ def decode(signature: str, raw: bytes, *, little: bool = True) -> "list[Any]":
 class Reader:
     """Reads values one after the other from received bytes."""
 
-    __slots__ = ("raw", "position", "order")
+    __slots__ = ("order", "position", "raw")
 
     def __init__(self, raw: bytes, *, little: bool, position: int = 0) -> None:
         """Begin at `position`, which counts for the alignment too."""

@@ -22,7 +22,17 @@ class Relay:
     isoctl's own. The app's side is closed when the relay ends, which tells the app: end of file, or SIGPIPE.
     """
 
-    __slots__ = ("source", "target", "inward", "done", "failure", "_pending", "_foreground_only", "_reopened", "_unread")
+    __slots__ = (
+        "_foreground_only",
+        "_pending",
+        "_reopened",
+        "_unread",
+        "done",
+        "failure",
+        "inward",
+        "source",
+        "target",
+    )
 
     def __init__(self, source: int, target: int, *, inward: bool) -> None:
         """Take over the app's side of the two; isoctl's own side stays open."""

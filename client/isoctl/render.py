@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 def clean(text: str) -> str:
     """Escape what a terminal would act on or hide: control, format (bidi, zero-width) and unassigned characters."""
     return "".join(
-        char if unicodedata.category(char)[0] != "C" else f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+        char
+        if unicodedata.category(char)[0] != "C"
+        else f"\\x{ord(char):02x}"
+        if ord(char) < 256
+        else f"\\u{ord(char):04x}"
         for char in text
     )
 

@@ -36,7 +36,7 @@ def open_missing() -> None:
 class Streams:
     """The fds for the app by option name, and the relays to run beside it."""
 
-    __slots__ = ("sent", "relays", "_made")
+    __slots__ = ("_made", "relays", "sent")
 
     def __init__(self) -> None:
         """Classify 0, 1 and 2, and make the pipes that are needed. Raises Refused."""

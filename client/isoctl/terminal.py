@@ -33,7 +33,7 @@ def size() -> tuple[int, int]:
 class Terminal:
     """The caller's terminal in raw mode, joined to the master side of the app's."""
 
-    __slots__ = ("keyboard", "screen", "_master", "_saved")
+    __slots__ = ("_master", "_saved", "keyboard", "screen")
 
     def __init__(self, master: int) -> None:
         """Take over the master, make the caller's terminal raw."""

@@ -53,7 +53,7 @@ class RemoteError(Exception):
 class Message:
     """One received message; file descriptors not taken by `take_fd` are closed with it."""
 
-    __slots__ = ("kind", "serial", "fields", "body", "fds")
+    __slots__ = ("body", "fds", "fields", "kind", "serial")
 
     def __init__(self, kind: int, serial: int, fields: "dict[int, Any]", body: "list[Any]", fds: list[int]) -> None:
         """Keep what the connection parsed; `fields` by the specification's numbers."""

@@ -21,7 +21,9 @@ def execute(request: cli.Request) -> int:
     rows = []
     for record in records:
         ended = record.get("exit_code", "")
-        code = f"signal {record['exit_signal']}" if record.get("exit_signal") else f"exit {ended}" if ended != "" else ""
+        code = (
+            f"signal {record['exit_signal']}" if record.get("exit_signal") else f"exit {ended}" if ended != "" else ""
+        )
         rows.append(
             (
                 time.strftime("%m-%d %H:%M:%S", time.localtime(record["time_usec"] / 1e6)),

@@ -49,8 +49,10 @@ def start(request: cli.Request, command: list[str]) -> int:
     options = _options(request, account)
     try:
         run = Run(container, _checked(command), options, quiet="quiet" in request.options)
-        return run.detached() if "detach" in request.options else run.attached(
-            forced="terminal" in request.options, never="no-terminal" in request.options
+        return (
+            run.detached()
+            if "detach" in request.options
+            else run.attached(forced="terminal" in request.options, never="no-terminal" in request.options)
         )
     except Refused as error:
         return complain(str(error), _FAILED)
@@ -103,7 +105,9 @@ def _variable(entry: str) -> str:
 class Run:
     """One launch, from the call until the exit code."""
 
-    def __init__(self, container: str, command: list[str], options: "dict[str, tuple[str, Any]]", *, quiet: bool) -> None:
+    def __init__(
+        self, container: str, command: list[str], options: "dict[str, tuple[str, Any]]", *, quiet: bool
+    ) -> None:
         """Connect. Raises WireError."""
         self._id = os.urandom(16).hex()
         self._path = APP_PATH_PREFIX + self._id
@@ -180,7 +184,7 @@ class Run:
         started_sec = time.monotonic()
         while self._code is None:
             self._take_messages(relays)
-            if self._code is not None:
+            if self._is_over():
                 break
             poll = select.poll()
             poll.register(self._bus.fileno(), select.POLLIN)
@@ -199,6 +203,9 @@ class Run:
                         relay.ready(fd, events)
             self._tell_progress(started_sec)
         self._clear_progress()
+
+    def _is_over(self) -> bool:
+        return self._code is not None
 
     def _patience_ms(self, started_sec: float) -> int | None:
         if self._lost_sec is not None:

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from isoctl import cli, isod, render
+from isoctl import cli, isod, render, wire
 from isoctl.contract_generated import CONTAINER
 from isoctl.marshal import plain
 
@@ -29,7 +29,13 @@ def execute(request: cli.Request) -> int:
         render.table(
             ("CONTAINER", "APP", "CPU s", "MEMORY MiB", "TASKS"),
             [
-                (r["container"], r["app"][:12], f"{r['cpu_usec'] / 1e6:.1f}", f"{r['memory_bytes'] >> 20}", str(r["tasks"]))
+                (
+                    r["container"],
+                    r["app"][:12],
+                    f"{r['cpu_usec'] / 1e6:.1f}",
+                    f"{r['memory_bytes'] >> 20}",
+                    str(r["tasks"]),
+                )
                 for r in rows
             ],
         )
@@ -38,7 +44,7 @@ def execute(request: cli.Request) -> int:
         time.sleep(_REFRESH_SEC)
 
 
-def _rows(bus: "isod.wire.Bus", names: list[str]) -> "list[dict[str, Any]]":
+def _rows(bus: wire.Bus, names: list[str]) -> "list[dict[str, Any]]":
     rows = []
     for container in isod.objects(bus, "ListContainers"):
         if container["state"] == "running" and (not names or container["name"] in names):

@@ -1,0 +1,18 @@
+# Completion of isoctl for fish; made by tools/generate_client.py.
+complete -c isoctl -f
+complete -c isoctl -n __fish_use_subcommand -a run -d 'Run a command in a container, starting the container first if need be'
+complete -c isoctl -n __fish_use_subcommand -a shell -d 'Open the account`s login shell in a container'
+complete -c isoctl -n __fish_use_subcommand -a list -d 'List the containers that you may use'
+complete -c isoctl -n __fish_use_subcommand -a status -d 'Show isod, or one container: state, grants, what of the host is reachable in it, apps'
+complete -c isoctl -n __fish_use_subcommand -a start -d 'Start containers and wait until they are ready'
+complete -c isoctl -n __fish_use_subcommand -a stop -d 'Stop containers and all that runs in them'
+complete -c isoctl -n __fish_use_subcommand -a restart -d 'Stop containers and start them again'
+complete -c isoctl -n __fish_use_subcommand -a ps -d 'List your apps'
+complete -c isoctl -n __fish_use_subcommand -a top -d 'Show processor time and memory of your apps, refreshed every 2 seconds; `q` or Ctrl-C leaves'
+complete -c isoctl -n __fish_use_subcommand -a kill -d 'Send a signal to all processes of an app'
+complete -c isoctl -n __fish_use_subcommand -a logs -d 'Show what your apps wrote to a container`s journal'
+complete -c isoctl -n __fish_use_subcommand -a history -d 'Show what you asked of isod, and what it answered'
+complete -c isoctl -n __fish_use_subcommand -a why -d 'Explain whether you may do something, and by which rule'
+complete -c isoctl -n __fish_use_subcommand -a reload -d 'Have isod read its policy again'
+complete -c isoctl -n '__fish_seen_subcommand_from run exec shell enter status start stop restart ps top logs history why' -a '(isoctl __complete containers 2>/dev/null)'
+complete -c isoctl -n '__fish_seen_subcommand_from kill' -a '(isoctl __complete apps 2>/dev/null)'

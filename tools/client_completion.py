@@ -1,0 +1,71 @@
+"""Completion of isoctl for bash, zsh and fish, from its table of verbs."""
+
+from isoctl.cli import VERBS, Verb
+
+_CONTAINER_VERBS = [verb for verb in VERBS if "NAME" in verb.operands]
+
+
+def _names(verbs: list[Verb]) -> list[str]:
+    return [name for verb in verbs for name in (verb.name, *verb.aliases)]
+
+
+def _flags(verb: Verb) -> list[str]:
+    return [spelling for flag in verb.flags() for spelling in flag.spellings]
+
+
+def bash() -> str:
+    """Give the script for bash."""
+    cases = "".join(
+        f'        {"|".join((verb.name, *verb.aliases))}) flags="{" ".join(_flags(verb))}" ;;\n' for verb in VERBS
+    )
+    return f"""# Completion of isoctl for bash; made by tools/generate_client.py.
+_isoctl() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}} verb=${{COMP_WORDS[1]}} flags= names=
+    if [ "$COMP_CWORD" = 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "{" ".join(_names(list(VERBS)))}" -- "$word")
+        return
+    fi
+    case $verb in
+{cases}    esac
+    case $verb in
+        {"|".join(_names(_CONTAINER_VERBS))}) names=$(isoctl __complete containers 2>/dev/null) ;;
+        kill) names=$(isoctl __complete apps 2>/dev/null) ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$flags $names" -- "$word")
+}}
+complete -F _isoctl isoctl
+"""
+
+
+def zsh() -> str:
+    """Give the function for zsh."""
+    verbs = "\n".join(f"    '{verb.name}:{verb.summary.replace(chr(39), '`').replace(':', ' -')}'" for verb in VERBS)
+    return f"""#compdef isoctl
+# Completion of isoctl for zsh; made by tools/generate_client.py.
+local -a verbs names
+verbs=(
+{verbs}
+)
+if (( CURRENT == 2 )); then
+    _describe verb verbs
+    return
+fi
+case $words[2] in
+    {"|".join(_names(_CONTAINER_VERBS))}) names=(${{(f)"$(isoctl __complete containers 2>/dev/null)"}}) ;;
+    kill) names=(${{(f)"$(isoctl __complete apps 2>/dev/null)"}}) ;;
+esac
+compadd -a names
+"""
+
+
+def fish() -> str:
+    """Give the script for fish."""
+    lines = ["# Completion of isoctl for fish; made by tools/generate_client.py.", "complete -c isoctl -f"]
+    for verb in VERBS:
+        summary = verb.summary.replace("'", "`")
+        lines.append(f"complete -c isoctl -n __fish_use_subcommand -a {verb.name} -d '{summary}'")
+    names = " ".join(_names(_CONTAINER_VERBS))
+    condition = "__fish_seen_subcommand_from"
+    lines.append(f"complete -c isoctl -n '{condition} {names}' -a '(isoctl __complete containers 2>/dev/null)'")
+    lines.append(f"complete -c isoctl -n '{condition} kill' -a '(isoctl __complete apps 2>/dev/null)'")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,46 @@
+"""The manual page isoctl(1), from its table of verbs."""
+
+from isoctl.cli import VERBS
+from isod_contract import VERSION
+
+_HEAD = f""".\\" Made by tools/generate_client.py.
+.TH ISOCTL 1 "" "isoctl {VERSION}" "User Commands"
+.SH NAME
+isoctl \\- run apps in isolated containers
+.SH SYNOPSIS
+.B isoctl
+.I VERB
+[\\fIFLAGS\\fR] [\\fINAME\\fR] ...
+.SH VERBS
+"""
+_TAIL = """.SH STANDARD STREAMS
+Pipes and stream sockets enter the container as they are. Files, devices and terminals stay outside and are relayed
+through a pipe, so the app sees a pipe. A directory is refused.
+.SH EXIT STATUS
+.B run
+and
+.B shell
+exit with the code of the command; 128 plus the number of the signal that ended it; 126 if it is not executable, 127 if
+it was not found, 125 if isoctl or isod failed. Other verbs: 0, 1 failed, 2 wrong usage.
+.SH SEE ALSO
+.BR isod (8),
+.BR isod.toml (5)
+"""
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\e").replace("-", "\\-").replace("\n.", "\n\\&.")
+
+
+def isoctl_1() -> str:
+    """Give the page in man(7) macros."""
+    parts = [_HEAD]
+    for verb in VERBS:
+        names = ", ".join((verb.name, *verb.aliases))
+        parts.append(f".SS {_escape(names)} {_escape(verb.operands)}\n{_escape(verb.summary)}.\n")
+        for flag in verb.flags():
+            spelling = ", ".join(flag.spellings) + (f" {flag.metavar}" if flag.metavar else "")
+            parts.append(f".TP\n.B {_escape(spelling)}\n{_escape(flag.doc)}\n")
+        for line, doc in verb.examples:
+            parts.append(f".PP\n.EX\n{_escape(line)}{'   # ' + _escape(doc) if doc else ''}\n.EE\n")
+    return "".join([*parts, _TAIL])

@@ -280,21 +280,22 @@ async def test_one_caller_cannot_end_the_signals_of_all(desktop: Desktop) -> Non
 async def test_signals_of_isod_reach_every_listener(desktop: Desktop) -> None:
     isod, client = await started(desktop)
     listener = await desktop.client()
-    heard: list[Message] = []
-    for connection in (client, listener):
-        await connection.add_match(MatchRule(sender=names.BUS_NAME), heard.append)
+    heard: list[list[Message]] = [[], []]
+    for connection, messages in zip((client, listener), heard, strict=True):
+        await connection.add_match(MatchRule(sender=names.BUS_NAME), messages.append)
     destination = isod.named("Subscribe")[0].sender
     properties = {"State": Variant("s", "running")}
     isod.connection.emit(names.ROOT_PATH, names.MANAGER, "AppAdded", "o", [APP_PATH], destination=destination)
     change = [names.APP, properties, []]
     isod.connection.emit(APP_PATH, names.PROPERTIES, "PropertiesChanged", "sa{sv}as", change, destination=destination)
     isod.connection.emit(APP_PATH, names.APP, "Exited", "ii", [7, 0], destination=destination)
-    await until(lambda: len(heard) == 6)
-    assert [(signal.member, signal.body) for signal in heard[::2]] == [
-        ("AppAdded", [APP_PATH]),
-        ("PropertiesChanged", [names.APP, properties, []]),
-        ("Exited", [7, 0]),
-    ]
+    await until(lambda: [len(messages) for messages in heard] == [3, 3])
+    for messages in heard:
+        assert [(message.member, message.body) for message in messages] == [
+            ("AppAdded", [APP_PATH]),
+            ("PropertiesChanged", [names.APP, properties, []]),
+            ("Exited", [7, 0]),
+        ]
 
 
 async def test_signals_of_others_do_not(desktop: Desktop) -> None:

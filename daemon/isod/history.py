@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from systemd import journal
+
 from isod.ports import Caller
 from isod_contract import limits
 from isod_contract.errors import LimitExceeded
@@ -26,11 +28,12 @@ OpenReader = Callable[[], Any]
 
 
 def open_reader() -> Any:
-    """Give a reader of the system journal."""
-    from systemd import journal
-
-    converters = {_TIME: int, "MESSAGE_ID": _as_text, "_UID": _as_text}
-    return journal.Reader(flags=journal.SYSTEM, converters=converters)
+    """Give a reader of the system journal, which is where journald puts what root's services send."""
+    reader = journal.Reader(
+        flags=journal.SYSTEM_ONLY, converters={_TIME: int, "MESSAGE_ID": bytes.decode, "_UID": bytes.decode}
+    )
+    reader.data_threshold = 0  # by default longer fields are cut, and half of argv's JSON can't be read
+    return reader
 
 
 class JournalHistory:
@@ -111,7 +114,7 @@ def _required(caller: Caller, wanted: HistoryFilter) -> dict[str, str]:
 
 def _record(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Give a record's fields with their types; what is not as isod writes it is left out."""
-    record: dict[str, Any] = {"time_usec": entry[_TIME], "kind": _KINDS.get(_as_text(entry.get("MESSAGE_ID")), "")}
+    record: dict[str, Any] = {"time_usec": entry[_TIME], "kind": _KINDS.get(str(entry.get("MESSAGE_ID")), "")}
     for name, signature in HISTORY_FIELDS.items():
         value = entry.get(f"ISOCTL_{name.upper()}")
         if name in record or value is None:
@@ -133,8 +136,3 @@ def _value(signature: str, text: str) -> Any:
         return None
     least, most = _BOUNDS[signature]
     return number if least <= number <= most else None
-
-
-def _as_text(value: Any) -> str:
-    """Write a value as the journal holds it: MESSAGE_ID may come as a UUID."""
-    return value.hex if hasattr(value, "hex") and not isinstance(value, (bytes, float)) else str(value)

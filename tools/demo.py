@@ -6,7 +6,7 @@ from lab.machine import Lab
 
 COMMANDS = (
     "isoctl list",
-    "isoctl run blog cat /etc/hostname",
+    "isoctl run blog uname -n",
     "printf 'b\\na\\n' | isoctl run blog sort",
     "isoctl run blog sh -c 'exit 7'; echo $?",
     "isoctl run priv -- sh -c 'id; ls -A ~'",

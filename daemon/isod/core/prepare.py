@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from isod.ports import Account, Files
 from isod_contract.names import keeper_unit
@@ -16,12 +17,18 @@ class Prepare:
     def __init__(self, files: Files) -> None:
         """Take the port to the container's file system."""
         self._files = files
+        self._turns: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
 
     async def run(self, guest: Any, account: Account, container: str) -> None:
         """Make the account's directories right. Raises UnsafePath, NoSpace, ContainerGone."""
-        ready = await guest.offload.run(lambda: self._files.prepare_nix_and_check(guest, account, container))
-        if ready:
+        if await guest.offload.run(lambda: self._files.prepare_nix_and_check(guest, account, container)):
             return
+        # One at a time: the first makes it, the others then find it made.
+        async with self._turns.setdefault(guest, asyncio.Lock()):
+            if not await guest.offload.run(lambda: self._files.runtime_ready(guest, account, container)):
+                await self._make_runtime(guest, account, container)
+
+    async def _make_runtime(self, guest: Any, account: Account, container: str) -> None:
         if await guest.has_unit("systemd-logind.service"):
             await self._keep_session(guest, account, container)
         else:

@@ -14,7 +14,7 @@ class Jobs:
     def __init__(self, connection: Connection) -> None:
         """Take the connection over which the manager is reached."""
         self._connection = connection
-        self._waiting: dict[str, asyncio.Future[str]] = {}
+        self._waiting: dict[str, list[asyncio.Future[str]]] = {}
         self._early: dict[str, str] = {}
         self._calls_in_flight = 0
 
@@ -30,10 +30,11 @@ class Jobs:
         if message.signature != "uoss":
             return
         _, job, _, result = message.body
-        future = self._waiting.pop(job, None)
-        if future is not None:
-            if not future.done():
-                future.set_result(result)
+        waiting = self._waiting.pop(job, None)
+        if waiting is not None:
+            for future in waiting:
+                if not future.done():
+                    future.set_result(result)
         elif self._calls_in_flight and len(self._early) < _EARLY_MAX:
             # The job may be over before the reply that names it has been read by the waiting task.
             self._early[job] = result
@@ -66,8 +67,8 @@ class Jobs:
             if job in self._early:
                 future.set_result(self._early.pop(job))
             else:
-                self._waiting[job] = future
-                future.add_done_callback(lambda _: self._waiting.pop(job, None))
+                # systemd merges equal jobs, so several may wait for one.
+                self._waiting.setdefault(job, []).append(future)
             return future
         finally:
             self._calls_in_flight -= 1
@@ -76,6 +77,8 @@ class Jobs:
 
     def fail_all(self) -> None:
         """Resolve everything as `lost`, when the manager's connection is gone."""
-        for future in list(self._waiting.values()):
-            if not future.done():
-                future.set_result("lost")
+        for waiting in self._waiting.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_result("lost")
+        self._waiting.clear()

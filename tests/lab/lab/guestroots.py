@@ -71,9 +71,7 @@ def _make_template(host_root: Path, root: Path) -> None:
         link(root / name, f"usr/{name}")
     link(root / "var/run", "/run")
     shutil.rmtree(root / "etc")
-    shutil.copytree(
-        host_root / "etc", root / "etc", symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED)
-    )
+    shutil.copytree(host_root / "etc", root / "etc", symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
     _restore_owners(host_root / "etc", root / "etc")
     _make_etc(root)
     _make_accounts(root)
@@ -108,7 +106,10 @@ def _make_etc(root: Path) -> None:
             link(etc / "systemd/system" / unit.name, "/dev/null")
     mask(root, _MASKED)
     choose_bus(root, "dbus-daemon")
-    link(etc / "systemd/system/multi-user.target.wants/systemd-logind.service", "/usr/lib/systemd/system/systemd-logind.service")
+    link(
+        etc / "systemd/system/multi-user.target.wants/systemd-logind.service",
+        "/usr/lib/systemd/system/systemd-logind.service",
+    )
     # what Debian's package enables for users: the session bus comes with the user manager
     link(etc / "systemd/user/sockets.target.wants/dbus.socket", "/usr/lib/systemd/user/dbus.socket")
 

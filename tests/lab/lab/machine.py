@@ -193,9 +193,7 @@ class Lab:
         """Run a command inside a running container to its end."""
         given, source = _split_stdin(stdin)
         pipe = subprocess.PIPE
-        process = self.container_popen(
-            name, *argv, user=user, stdin=source, stdout=pipe, stderr=pipe, env=env, cwd=cwd
-        )
+        process = self.container_popen(name, *argv, user=user, stdin=source, stdout=pipe, stderr=pipe, env=env, cwd=cwd)
         return _finish(process, argv, given, timeout_sec, check, raw=False)
 
     # -- looking at things

@@ -52,7 +52,7 @@ class Terminal:
         while (found := self.output.find(wanted, self._read_up_to)) < 0:
             left_sec = deadline - time.monotonic()
             if left_sec <= 0 or not self._read_some(left_sec):
-                raise TimeoutError(f"{wanted!r} not in {self.output[self._read_up_to:]!r}")
+                raise TimeoutError(f"{wanted!r} not in {self.output[self._read_up_to :]!r}")
         begin, self._read_up_to = self._read_up_to, found + len(wanted)
         return self.output[begin : self._read_up_to]
 

@@ -20,8 +20,7 @@ SYSTEM = (
     "libpam-systemd libnss-systemd udev procps iproute2 util-linux coreutils"
 ).split()
 PRODUCT = (
-    "python3 python3-dbus-next python3-pydantic python3-systemd python3-pyudev "
-    "python3-structlog python3-jeepney"
+    "python3 python3-dbus-next python3-pydantic python3-systemd python3-pyudev python3-structlog python3-jeepney"
 ).split()
 TOOLS = "bash dash zsh fish ksh hyperfine strace less file make libglib2.0-bin psmisc".split()
 PACKAGES = (*SYSTEM, *PRODUCT, *TOOLS)

@@ -25,7 +25,7 @@ class Facts:
     environment: tuple[str, ...] | None = None  # names only
     claim: Mapping[str, Any] = field(default_factory=dict)
     rule: str = "credentials"
-    core_decides: bool = False  # the core was reached, and writes the record of this call itself
+    core_decides: bool = False  # the core writes the record of this call
 
 
 @dataclass(slots=True)

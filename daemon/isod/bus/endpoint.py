@@ -8,6 +8,7 @@ from isod.bus.gate import Gate
 from isod.bus.objects.app import AppObject
 from isod.bus.objects.container import ContainerObject
 from isod.bus.objects.manager import ManagerObject
+from isod.bus.prompts import Prompts
 from isod.bus.ratelimit import CallLimits
 from isod.bus.services import Services
 from isod.bus.signals import Subscriptions
@@ -35,8 +36,14 @@ class Endpoint:
         subscriptions_per_uid: Callable[[], int] = lambda: limits.SUBSCRIPTIONS_PER_UID,
         callers: Callers | None = None,
     ) -> None:
-        """Build all parts; `callers` may be made before, where the core needs it to be built itself."""
+        """Build all parts.
+
+        With `callers`, made before so that the core can use them, `authority` is taken as it is, and should be the
+        Prompts that the core asks too.
+        """
         self.callers = callers or Callers(connection=connection, units=units, is_container_unit=is_container_unit)
+        if callers is None:
+            authority = Prompts(callers=self.callers, authority=authority)
         container_object = ContainerObject(containers=services.containers, apps=services.apps)
         app_object = AppObject(apps=services.apps)
         self.subscriptions = Subscriptions(

@@ -29,8 +29,9 @@ from isod_wire import BadMessage, Connection, Message
 
 _log = logging.getLogger(__name__)
 
-# Access.USE may mean a question to the user, which comes after the reply: the core decides, and records it.
-_CORE_DECIDES = frozenset({Access.USE})
+# What may need a question to the user is decided by the core, which also records that. With USE it does so after the
+# reply, so an error before it is still ours to record.
+_CORE_DECIDES = frozenset({Access.USE, Access.MANAGE})
 _REFUSALS = (
     errors.NoSuchContainer,
     errors.NoSuchApplication,
@@ -73,7 +74,6 @@ class Gate:
         self._limits = call_limits
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
-        self._prompts: Counter[int] = Counter()
 
     def open(self) -> None:
         """Begin to take calls; Callers.open must have returned."""
@@ -170,9 +170,10 @@ class Gate:
             owned = take_fds(options, call.fds)
         except OSError:
             raise errors.LimitExceeded(reason="isod has no file descriptors left, try again later") from None
-        facts.core_decides = method.access in _CORE_DECIDES
+        facts.core_decides = method.access is Access.MANAGE
         request = Request(method, caller, target, arguments, replace(options, **owned))
         reply = await self._handlers[method.interface, method.name](request)
+        facts.core_decides = method.access in _CORE_DECIDES
         if method.effect and not facts.core_decides:
             self._decisions.allowed(facts)
         self._answer(call, method.out_signature, reply)
@@ -225,17 +226,7 @@ class Gate:
         return None
 
     async def _ask_for_admin(self, caller: Caller) -> None:
-        if caller.is_root:
-            return
-        if self._prompts[caller.uid] >= limits.PROMPTS_PER_UID:
-            raise errors.LimitExceeded(reason="too many open questions for a password")
-        self._prompts[caller.uid] += 1
-        try:
-            question = self._authority.check(caller, actions.MANAGE, {"container": "(all)"})
-            allowed = await self._callers.while_there(caller.sender, question)
-        finally:
-            self._prompts[caller.uid] -= 1
-        if allowed is not True:
+        if not caller.is_root and not await self._authority.check(caller, actions.MANAGE, {"container": "(all)"}):
             raise errors.NotPermitted(reason=f"an administrator must authenticate ({actions.MANAGE.id})")
 
 

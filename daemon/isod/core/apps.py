@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import secrets
 import signal
 import time
 from typing import Any
@@ -13,17 +12,16 @@ from isod.core.app import App
 from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.events import Events
+from isod.core.logs import open_journal
 from isod.core.state_files import StateFiles
 from isod.ports import AuditSink, Caller, FdStore
 from isod_contract.errors import (
     ContainerGone,
     InvalidArgument,
     IsodError,
-    LimitExceeded,
     NoSuchApplication,
     NotPermitted,
 )
-from isod_contract.limits import LOG_LINES_MAX, LOGS_PER_UID
 from isod_contract.names import is_app_id
 from isod_contract.options import LogOptions
 from isod_contract.records import EXIT
@@ -339,50 +337,14 @@ class Apps:
         guest = self._guest_of(app)
         if guest is None:
             raise ContainerGone(container=app.record.container, reason="its journal can be read only while it runs")
-        return await self._journal(guest, app.record.owner_uid, options, [f"_SYSTEMD_UNIT={app.unit}"])
+        return await open_journal(guest, app.record.owner_uid, options, [f"_SYSTEMD_UNIT={app.unit}"])
 
     async def open_container_log(self, container: Container, caller: Caller, options: LogOptions) -> int:
         """Give a pipe with what the caller's apps wrote (root: the whole journal)."""
         if container.guest is None:
             raise ContainerGone(container=container.name, reason="its journal can be read only while it runs")
         matches = [] if caller.is_root else [f"ISOCTL_UID={caller.uid}"]
-        return await self._journal(container.guest, caller.uid, options, matches)
-
-    async def _journal(self, guest: Any, uid: int, options: LogOptions, matches: list[str]) -> int:
-        pattern = f"isoctl-log-{uid}-*.service"
-        running = await guest.call_manager("ListUnitsByPatterns", "asas", [["active", "activating"], [pattern]])
-        if len(running[0]) >= LOGS_PER_UID:
-            raise LimitExceeded(reason=f"{LOGS_PER_UID} logs are open in this container; close one")
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso"]
-        argv += [f"--lines={min(options.lines if options.lines is not None else LOG_LINES_MAX, LOG_LINES_MAX)}"]
-        argv += ["--follow"] if options.follow else []
-        argv += [f"--since=@{options.since_usec / 1e6:.6f}"] if options.since_usec else []
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        try:
-            await guest.start_unit(
-                pattern.replace("*", secrets.token_hex(8)),
-                [
-                    ("Description", "s", "isoctl log"),
-                    ("Type", "s", "exec"),
-                    ("CollectMode", "s", "inactive-or-failed"),
-                    ("RuntimeMaxUSec", "t", 86_400_000_000 if options.follow else 60_000_000),
-                    ("StandardOutputFileDescriptor", "h", 0),
-                    ("StandardError", "s", "null"),
-                    (
-                        "ExecStartEx",
-                        "a(sasas)",
-                        [["/bin/sh", ["sh", "-c", 'exec "$@"', "sh", *argv, *matches], ["no-env-expand"]]],
-                    ),
-                    ("Environment", "as", ["PATH=/run/current-system/sw/bin:/usr/bin:/bin"]),
-                ],
-                [write_fd],
-            )
-        except BaseException:
-            os.close(read_fd)
-            raise
-        finally:
-            os.close(write_fd)
-        return read_fd
+        return await open_journal(container.guest, caller.uid, options, matches)
 
     async def usage(self, container: Container, caller: Caller) -> list[dict[str, object]]:
         """Give processor time, memory and tasks of the caller's running apps."""

@@ -28,11 +28,11 @@ _MASKED = (
 
 _NOT_COPIED = ("isod", "nixos-containers", "nspawn", "apt", "dpkg", "init.d", "udev", "python3", "python3.13")
 
-_IDEA = f"""#!/bin/sh
+_IDEA = """#!/bin/sh
 # stands in for a program that only the login shell's PATH leads to
 echo "idea-community args=$*"
 for name in DISPLAY WAYLAND_DISPLAY XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS HOME PATH; do
-    eval "echo \\"$name=\\${{$name-}}\\""
+    eval "echo \\"$name=\\${$name-}\\""
 done
 """
 

@@ -65,7 +65,7 @@ def debian_mirror() -> str | None:
         check=False,
     )
     for line in listing.stdout.splitlines():
-        origin, component, uri = (line.split(maxsplit=2) + ["", "", ""])[:3]
+        origin, component, uri = ([*line.split(maxsplit=2), "", "", ""])[:3]
         # the security archive has no whole suite to bootstrap from
         if origin == "Debian" and component == "main" and "security" not in uri:
             return uri

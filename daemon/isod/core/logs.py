@@ -1,0 +1,47 @@
+"""Logs: a journalctl that runs inside the container writes to a pipe; isod reads nothing of it."""
+
+import os
+import secrets
+from typing import Any
+
+from isod_contract.errors import LimitExceeded
+from isod_contract.limits import LOG_LINES_MAX, LOGS_PER_UID
+from isod_contract.options import LogOptions
+
+
+async def open_journal(guest: Any, uid: int, options: LogOptions, matches: list[str]) -> int:
+    """Give the read end of a pipe that a journalctl inside writes to. Raises LimitExceeded, ContainerGone."""
+    pattern = f"isoctl-log-{uid}-*.service"
+    running = await guest.call_manager("ListUnitsByPatterns", "asas", [["active", "activating"], [pattern]])
+    if len(running[0]) >= LOGS_PER_UID:
+        raise LimitExceeded(reason=f"{LOGS_PER_UID} logs are open in this container; close one")
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso"]
+    argv += [f"--lines={min(options.lines if options.lines is not None else LOG_LINES_MAX, LOG_LINES_MAX)}"]
+    argv += ["--follow"] if options.follow else []
+    argv += [f"--since=@{options.since_usec / 1e6:.6f}"] if options.since_usec else []
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    try:
+        await guest.start_unit(
+            pattern.replace("*", secrets.token_hex(8)),
+            [
+                ("Description", "s", "isoctl log"),
+                ("Type", "s", "exec"),
+                ("CollectMode", "s", "inactive-or-failed"),
+                ("RuntimeMaxUSec", "t", 86_400_000_000 if options.follow else 60_000_000),
+                ("StandardOutputFileDescriptor", "h", 0),
+                ("StandardError", "s", "null"),
+                (
+                    "ExecStartEx",
+                    "a(sasas)",
+                    [["/bin/sh", ["sh", "-c", 'exec "$@"', "sh", *argv, *matches], ["no-env-expand"]]],
+                ),
+                ("Environment", "as", ["PATH=/run/current-system/sw/bin:/usr/bin:/bin"]),
+            ],
+            [write_fd],
+        )
+    except BaseException:
+        os.close(read_fd)
+        raise
+    finally:
+        os.close(write_fd)
+    return read_fd

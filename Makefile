@@ -40,7 +40,7 @@ test-lab: venv
 	$(PYTEST) tests/lab
 
 bench: venv
-	$(BIN)/python tests/bench
+	PYTHONPATH=tests/lab $(BIN)/python tests/bench
 
 lint: venv generate-check
 	$(BIN)/ruff check $(SOURCES)

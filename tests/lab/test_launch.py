@@ -233,3 +233,20 @@ def test_the_hosts_runtime_directory_survives(lab: Lab) -> None:
         assert isoctl(lab, "run", "blog", "true").returncode == 0
     lab.run("systemctl", "stop", "container@blog")
     assert lab.run("test", "-S", "/run/user/1000/bus", check=False).returncode == 0
+
+
+def test_a_terminal_of_the_containers_own(lab: Lab) -> None:
+    """CVE-2017-5226: the outer terminal never enters; its settings are the same afterwards."""
+    script = (
+        "stty -a > ~/before; isoctl run blog tty; isoctl run blog stty size; "
+        "isoctl run blog -- sh -c 'trap \"echo GOT-INT; exit 9\" INT; echo READY; while :; do sleep 0.1; done'; "
+        "echo code=$?; "
+        "stty -a > ~/after; cmp ~/before ~/after && echo EQUAL"
+    )
+    with lab.pty("bash", "--norc", "-c", script, user="alice", rows=33, columns=99) as terminal:
+        assert b"/dev/pts/" in terminal.read_until("33 99")
+        terminal.read_until("READY")
+        terminal.send(b"\x03")
+        output = terminal.read_until("EQUAL")
+    assert b"GOT-INT" in output
+    assert b"code=9" in output

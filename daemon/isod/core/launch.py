@@ -148,7 +148,6 @@ class Launcher:
         account = await self._account(guest, app, request)
         await self._prepare.run(guest, account, container.name)
         self._stop_if_wanted(app)
-        self._apps.set_state(app, AppState.STARTING)
         await self._start(app, request, guest, account, rule)
 
     @staticmethod
@@ -193,6 +192,8 @@ class Launcher:
         )
         if options.terminal:
             await self._make_terminal(app, request)
+        # After the terminal is made: this state is what a caller waits for to ask for it.
+        self._apps.set_state(app, AppState.STARTING)
         properties, fds = self._properties(app, request, start, account)
         app.record.invocation_id = guest.invocation_id
         app.record.running = True

@@ -228,7 +228,7 @@ def test_a_symlink_in_the_way_ends_in_unsafe_path(lab: Lab) -> None:
 def test_the_hosts_runtime_directory_survives(lab: Lab) -> None:
     """I-24: binding it the manual way emptied it on the host at the last logout inside."""
     isoctl(lab, "run", "blog", "true")
-    for _ in range(3):
+    for _ in range(20):
         lab.in_container("blog", "loginctl", "terminate-user", "alice", check=False)
         assert isoctl(lab, "run", "blog", "true").returncode == 0
     lab.run("systemctl", "stop", "container@blog")

@@ -1,13 +1,16 @@
 """What must be right inside a container before an app starts: runtime directory, session bus, nix directories."""
 
 import asyncio
+import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from isod.ports import Account, Files
+from isod_contract.errors import StartFailed
 from isod_contract.names import keeper_unit
 
-_KEEPER_WAIT_SEC = 5.0
+_KEEPER_WAIT_SEC = 3.0
+_KEEPER_ATTEMPTS = 3
 _KEEPER_RECHECK_SEC = 0.05
 
 
@@ -37,10 +40,35 @@ class Prepare:
     async def _keep_session(self, guest: Any, account: Account, container: str) -> None:
         """Have the container's own logind make the directory, and keep it while the container runs.
 
-        Restart=always: an app may end the session with `loginctl terminate-session` without any privilege.
+        Restart=always: an app may end the session with `loginctl terminate-session` without any privilege. A session
+        that is opened while logind still ends the last one of that user can hang in PAM, since logind drops the job
+        that it waits for; so nothing here waits for the unit's job, and a keeper that achieves nothing is restarted.
         """
         unit = keeper_unit(account.uid)
-        job = await guest.start_unit(
+        if await self._start_keeper(guest, unit, account) is None:
+            await guest.queue_existing("StartUnit", unit)
+        for _ in range(_KEEPER_ATTEMPTS):
+            if await self._becomes_ready(guest, account, container):
+                return
+            await guest.queue_existing("RestartUnit", unit)
+        if not await self._becomes_ready(guest, account, container):
+            raise StartFailed(
+                container=container, reason=f"its logind opens no session for {account.name}; see {unit} inside"
+            )
+
+    async def _becomes_ready(self, guest: Any, account: Account, container: str) -> bool:
+        """Look until the directory and its bus are there, for a bounded time; the bus comes a moment later."""
+        deadline = time.monotonic() + _KEEPER_WAIT_SEC
+        while not await guest.offload.run(lambda: self._files.runtime_ready(guest, account, container)):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_KEEPER_RECHECK_SEC)
+        return True
+
+    @staticmethod
+    async def _start_keeper(guest: Any, unit: str, account: Account) -> Any:
+        """Queue the keeper's start; None if it is there already."""
+        return await guest.start_unit(
             unit,
             [
                 ("Description", "s", f"isoctl session of {account.name}"),
@@ -48,19 +76,10 @@ class Prepare:
                 ("User", "s", account.name),
                 ("PAMName", "s", "login"),
                 ("Restart", "s", "always"),
-                ("RestartUSec", "t", 100_000),
+                ("RestartUSec", "t", 1_000_000),  # later than logind's clean-up of the session before
+                ("TimeoutStopUSec", "t", 1_000_000),
                 ("StartLimitIntervalUSec", "t", 0),
                 ("CollectMode", "s", "inactive-or-failed"),
                 ("ExecStartEx", "a(sasas)", [["/bin/sh", ["sh", "-c", "exec sleep infinity"], []]]),
             ],
         )
-        if job is not None:
-            await asyncio.wait_for(job, _KEEPER_WAIT_SEC)
-        else:
-            await guest.start_existing(unit)
-        async with asyncio.timeout(_KEEPER_WAIT_SEC):
-            # user@UID.service is started by the session; its bus may come a moment after the keeper's job.
-            while not await guest.offload.run(  # noqa: ASYNC110 - a deadline loop over files
-                lambda: self._files.runtime_ready(guest, account, container)
-            ):
-                await asyncio.sleep(_KEEPER_RECHECK_SEC)  # nothing inside could be believed to tell us

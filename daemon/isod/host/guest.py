@@ -86,13 +86,9 @@ class GuestManager:
         except WireError as error:
             raise self._gone(error) from None
 
-    async def start_existing(self, unit: str) -> str:
-        """Start a unit that is loaded inside and wait for its job."""
-        try:
-            job = await self._jobs.queue("StartUnit", "ss", [unit, "replace"], timeout_sec=GUEST_CALL_TIMEOUT_SEC)
-            return await job
-        except WireError as error:
-            return f"refused: {error}"
+    async def queue_existing(self, member: str, unit: str) -> None:
+        """Queue a job (`StartUnit`, `RestartUnit`) for a unit that is loaded inside, without waiting for it."""
+        await self._quietly(member, "ss", [unit, "replace"])
 
     async def call_manager(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
         """Call its systemd's Manager. Raises RemoteError; ContainerGone when there is no answer."""

@@ -65,7 +65,7 @@ class Jobs:
                 job = str(reply.body[0])
             future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             if job in self._early:
-                future.set_result(self._early.pop(job))
+                future.set_result(self._early[job])  # kept: equal jobs are merged, others may ask too
             else:
                 # systemd merges equal jobs, so several may wait for one.
                 self._waiting.setdefault(job, []).append(future)

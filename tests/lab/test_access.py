@@ -78,7 +78,7 @@ def test_unknown_options_are_refused_by_name(lab: Lab) -> None:
 
 def test_a_forged_argument_forges_no_record(lab: Lab) -> None:
     """S16: sudo CVE-2023-28486."""
-    before = len(lab.journal(unit="isod.service"))
+    before = len(lab.journal(unit="isod.service", ISOCTL_CONTAINER="blog"))
     call(
         lab,
         "alice",
@@ -92,8 +92,8 @@ def test_a_forged_argument_forges_no_record(lab: Lab) -> None:
         "\n<0>forged\nPRIORITY=0",
         "0",
     )
-    lab.wait_for(lambda: len(lab.journal(unit="isod.service")) >= before + 3)
-    fresh = lab.journal(unit="isod.service")[before:]
+    lab.wait_for(lambda: len(lab.journal(unit="isod.service", ISOCTL_CONTAINER="blog")) >= before + 3)
+    fresh = lab.journal(unit="isod.service", ISOCTL_CONTAINER="blog")[before:]
     assert len(fresh) == 3
     assert all(record.get("PRIORITY") != "0" for record in fresh)
     assert not [record for record in fresh if "forged" in str(record.get("MESSAGE"))]

@@ -233,13 +233,13 @@ def test_80_properties_decode_in_half_a_millisecond() -> None:
 
 
 def test_worst_bodies_within_the_caps_cost_little_time() -> None:
-    """R18: neither many variants nor many signatures never seen before stall the loop."""
+    """R18: neither many variants nor many new signatures stall the loop; processor time, so other load does not count."""
     rng = random.Random(7)
     many = encode_body("av", [[Variant("y", 0)] * 60_000])
     signatures = ["(" + "".join(rng.choice("yuqnix") for _ in range(7)) + ")" for _ in range(6_000)]
     fresh = encode_body("av", [[Variant(signature, [0] * 7) for signature in signatures]])
     for data in (many, fresh):
-        started_sec = time.perf_counter()
+        started_sec = time.thread_time()
         with pytest.raises(BadMessage):
             decode(data, "av")
-        assert time.perf_counter() - started_sec < 0.1
+        assert time.thread_time() - started_sec < 0.1

@@ -233,7 +233,7 @@ def test_80_properties_decode_in_half_a_millisecond() -> None:
 
 
 def test_worst_bodies_within_the_caps_cost_little_time() -> None:
-    """R18: neither many variants nor many new signatures stall the loop; processor time, so other load does not count."""
+    """R18: neither many variants nor many new signatures stall the loop, counted in processor time."""
     rng = random.Random(7)
     many = encode_body("av", [[Variant("y", 0)] * 60_000])
     signatures = ["(" + "".join(rng.choice("yuqnix") for _ in range(7)) + ")" for _ in range(6_000)]

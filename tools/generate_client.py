@@ -11,29 +11,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "daemon"), str(ROOT / "client"), str(ROOT / "tools")]
 
-CONTRACT = ROOT / "client/isoctl/contract_generated.py"
+from generated_files import update  # noqa: E402 - the path comes first
 
 
-def write_or_compare(path: Path, text: str, *, check: bool) -> bool:
-    """Write `text` to `path`, or with `check` only compare; true if the file was as it must be."""
-    old = path.read_text() if path.exists() else None
-    if old == text:
-        return True
-    if not check:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return False
+def contract_file() -> dict[str, Callable[[], str]]:
+    """Give the module that isoctl itself imports."""
+    return {"client/isoctl/contract_generated.py": importlib.import_module("client_contract").module_text}
 
 
-def later_files() -> dict[Path, Callable[[], str]]:
+def later_files() -> dict[str, Callable[[], str]]:
     """Give the files that are made from isoctl's own table, which itself reads the generated contract."""
     completion = importlib.import_module("client_completion")
-    manual = importlib.import_module("client_manual")
     return {
-        ROOT / "client/completion/isoctl.bash": completion.bash,
-        ROOT / "client/completion/_isoctl": completion.zsh,
-        ROOT / "client/completion/isoctl.fish": completion.fish,
-        ROOT / "docs/man/isoctl.1": manual.isoctl_1,
+        "client/completion/isoctl.bash": completion.bash,
+        "client/completion/_isoctl": completion.zsh,
+        "client/completion/isoctl.fish": completion.fish,
+        "docs/man/isoctl.1": importlib.import_module("client_manual").isoctl_1,
     }
 
 
@@ -43,13 +36,8 @@ def main(arguments: list[str]) -> int:
     if arguments and not check:
         sys.stderr.write("usage: generate_client.py [--check]\n")
         return 2
-    contract = importlib.import_module("client_contract")
-    right = {CONTRACT: write_or_compare(CONTRACT, contract.module_text(), check=check)}
-    right |= {path: write_or_compare(path, make(), check=check) for path, make in later_files().items()}
-    wrong = [path.relative_to(ROOT) for path, is_right in right.items() if not is_right]
-    for path in wrong:
-        sys.stderr.write(f"{path}: {'differs, run `make generate`' if check else 'written'}\n")
-    return 1 if check and wrong else 0
+    right = [update(contract_file(), check=check), update(later_files(), check=check)]
+    return 0 if all(right) or not check else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "daemon"))
 
+from generated_files import update  # noqa: E402 - the path comes first
 from isod_contract import actions, errors, methods, names, records  # noqa: E402 - the path comes first
 
 _BUS_DTD = (
@@ -130,17 +131,7 @@ FILES = {
 def main(arguments: list[str]) -> int:
     """Generate, or check with `--check`; 1 if a check found a difference."""
     check = arguments == ["--check"]
-    wrong = []
-    for name, make in FILES.items():
-        path = ROOT / name
-        text = make()
-        if not path.exists() or path.read_text() != text:
-            wrong.append(name)
-            if not check:
-                path.write_text(text)
-    for name in wrong:
-        sys.stderr.write(f"{name}: {'differs, run `make generate`' if check else 'written'}\n")
-    return 1 if check and wrong else 0
+    return 0 if update(FILES, check=check) or not check else 1
 
 
 if __name__ == "__main__":

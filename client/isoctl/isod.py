@@ -3,7 +3,7 @@
 import time
 
 from isoctl import wire
-from isoctl.contract_generated import APP, APP_PATH_PREFIX, CONTAINER, MANAGER, PROPERTIES, ROOT_PATH
+from isoctl.contract_generated import APP_PATH_PREFIX, MANAGER, PROPERTIES, ROOT_PATH
 from isoctl.marshal import plain
 
 TYPE_CHECKING = False
@@ -77,16 +77,3 @@ def since_usec(text: str) -> int:
         return int(text.removeprefix("@")) * 1_000_000
     message = f"--since: {text!r} is none of 30s, 10m, 2h, 3d, today, @SECONDS"
     raise UsageError(message)
-
-
-__all__ = [
-    "APP",
-    "CONTAINER",
-    "app_object",
-    "connect",
-    "container_path",
-    "find_apps",
-    "manager",
-    "objects",
-    "properties",
-]

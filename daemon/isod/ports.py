@@ -181,6 +181,3 @@ class FdStore(Protocol):
 
     def drop(self, name: str) -> None:
         """Remove it from the store."""
-
-
-Spawn = Callable[[Awaitable[None]], None]

@@ -15,7 +15,7 @@ COMMANDS = {
 }
 
 
-def _median_ms(lab: Lab, name: str, argv: tuple[str, ...]) -> float:
+def _median_ms(lab: Lab, argv: tuple[str, ...]) -> float:
     """Time whole processes with hyperfine on the lab host; the peers need root."""
     user = "alice" if argv[0] == "isoctl" else "root"
     report = f"/tmp/bench-{user}.json"
@@ -24,7 +24,6 @@ def _median_ms(lab: Lab, name: str, argv: tuple[str, ...]) -> float:
         user=user,
         timeout_sec=120,
     )
-    del name
     return float(json.loads(lab.run("cat", report).stdout)["results"][0]["median"]) * 1000
 
 
@@ -32,7 +31,7 @@ def main() -> int:
     """Measure and print."""
     with Lab.boot() as lab:
         lab.run("isoctl", "run", "blog", "true", user="alice")
-        medians = {name: _median_ms(lab, name, argv) for name, argv in COMMANDS.items()}
+        medians = {name: _median_ms(lab, argv) for name, argv in COMMANDS.items()}
         for name, median in medians.items():
             ratios = ", ".join(f"{median / medians[peer]:.2f} x {peer}" for peer in list(COMMANDS)[:2])
             print(f"{name:28} {median:7.1f} ms   {ratios}")

@@ -11,6 +11,7 @@ from isod.host import rootfs
 from isod.host.accounts import AccountCache
 from isod.host.jobs import Jobs
 from isod.host.offload import Offload
+from isod.host.properties import read_properties
 from isod.host.unitpath import (
     MANAGER_INTERFACE,
     PROPERTIES_INTERFACE,
@@ -123,17 +124,13 @@ class GuestManager:
     async def unit_properties(self, unit: str, interface: str) -> dict[str, Any]:
         """Read the properties of a unit's interface, `Unit` or `Service`, as plain values."""
         try:
-            with await self._connection.call(
+            return await read_properties(
+                self._connection,
                 SYSTEMD,
                 unit_path(unit),
-                PROPERTIES_INTERFACE,
-                "GetAll",
-                "s",
-                [f"{SYSTEMD}.{interface}"],
+                f"{SYSTEMD}.{interface}",
                 timeout_sec=GUEST_CALL_TIMEOUT_SEC,
-                expect="a{sv}",
-            ) as reply:
-                return {key: variant.value for key, variant in reply.body[0].items()}
+            )
         except WireError as error:
             raise self._gone(error) from None
 

@@ -1,8 +1,9 @@
 """The host's machined: registrations, root directory, terminals and uid maps (org.freedesktop.machine1(5))."""
 
-from isod.host.unitpath import PROPERTIES_INTERFACE
+from isod.host.properties import read_properties
 from isod.ports import MachineStatus
 from isod_contract.errors import ContainerGone, Unsupported
+from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
 from isod_wire import Connection, RemoteError
 
 _NAME = "org.freedesktop.machine1"
@@ -25,10 +26,9 @@ class Machined:
         try:
             with await self._connection.call(_NAME, _PATH, _MANAGER, "GetMachine", "s", [machine], expect="o") as reply:
                 path = str(reply.body[0])
-            with await self._connection.call(
-                _NAME, path, PROPERTIES_INTERFACE, "GetAll", "s", [_MACHINE], expect="a{sv}"
-            ) as reply:
-                properties = {key: variant.value for key, variant in reply.body[0].items()}
+            properties = await read_properties(
+                self._connection, _NAME, path, _MACHINE, timeout_sec=HOST_CALL_TIMEOUT_SEC
+            )
         except RemoteError:
             return None
         return MachineStatus(

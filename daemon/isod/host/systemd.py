@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from isod.host.jobs import Jobs
+from isod.host.properties import read_properties
 from isod.host.unitpath import (
     MANAGER_INTERFACE,
     PROPERTIES_INTERFACE,
@@ -59,22 +60,14 @@ class SystemdUnits:
 
     async def status(self, unit: str) -> UnitStatus:
         """Read a unit's state. Raises WireError where systemd does not answer."""
-        with await self._connection.call(
-            SYSTEMD,
-            unit_path(unit),
-            PROPERTIES_INTERFACE,
-            "GetAll",
-            "s",
-            [UNIT_INTERFACE],
-            timeout_sec=HOST_CALL_TIMEOUT_SEC,
-            expect="a{sv}",
-        ) as reply:
-            properties = reply.body[0]
+        properties = await read_properties(
+            self._connection, SYSTEMD, unit_path(unit), UNIT_INTERFACE, timeout_sec=HOST_CALL_TIMEOUT_SEC
+        )
         return UnitStatus(
-            load_state=str(properties["LoadState"].value),
-            active_state=str(properties["ActiveState"].value),
-            sub_state=str(properties["SubState"].value),
-            invocation_id=bytes(properties["InvocationID"].value).hex(),
+            load_state=str(properties["LoadState"]),
+            active_state=str(properties["ActiveState"]),
+            sub_state=str(properties["SubState"]),
+            invocation_id=bytes(properties["InvocationID"]).hex(),
         )
 
     async def start(self, unit: str) -> str:

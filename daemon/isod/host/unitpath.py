@@ -6,10 +6,8 @@ SYSTEMD = "org.freedesktop.systemd1"
 SYSTEMD_PATH = "/org/freedesktop/systemd1"
 MANAGER_INTERFACE = "org.freedesktop.systemd1.Manager"
 UNIT_INTERFACE = "org.freedesktop.systemd1.Unit"
-SERVICE_INTERFACE = "org.freedesktop.systemd1.Service"
 PROPERTIES_INTERFACE = "org.freedesktop.DBus.Properties"
 
-NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 
 

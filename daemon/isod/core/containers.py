@@ -251,13 +251,15 @@ class Containers:
 
         Raises StartFailed, StartTimeout, IdentityMismatch, UnsafePath, ContainerGone.
         """
-        if container.guest is not None and not container.guest.closed:
-            return container.guest
-        if container.starting is None:
-            container.starting = self._spawn(self._start(container, caller))
-        # Shielded: one waiter that leaves must not take the start away from the others.
-        guest = await asyncio.shield(container.starting)
-        return guest if guest is not None else await self._start(container, caller)
+        while container.guest is None or container.guest.closed:
+            if container.starting is None:
+                container.starting = self._spawn(self._start(container, caller))
+            # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
+            # be an adoption that failed; then the first to wake starts, and the others wait for him.
+            guest = await asyncio.shield(container.starting)
+            if guest is not None:
+                return guest
+        return container.guest
 
     async def _start(self, container: Container, caller: Caller) -> Any:
         deadline = time.monotonic() + container.policy.start_timeout_sec

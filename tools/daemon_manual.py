@@ -1,0 +1,169 @@
+"""The manual pages isod(8) and isod.toml(5); the second from the descriptions in the models of policy and settings."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+from isod.policy import ContainerPolicy
+from isod.resources import kinds
+from isod.settings import DaemonSettings, Limits
+from isod_contract import VERSION
+from isod_contract.records import RECORDS
+
+_ISOD_8 = """\
+.\\" Made by tools/generate_daemon.py.
+.TH ISOD 8 "" "isoctl {version}" "System Administration"
+.SH NAME
+isod \\- run apps in systemd\\-nspawn containers for the users of a host
+.SH SYNOPSIS
+.SY isod
+.YS
+.SY isod
+.B \\-\\-check
+.RI [ DIRECTORY ]
+.YS
+.SY isod
+.B \\-\\-version
+.YS
+.SH DESCRIPTION
+isod decides who may start, enter and stop which container, prepares the container and starts apps in it. Users reach it
+with
+.BR isoctl (1)
+or any D\\-Bus client, as
+.B org.isoctl1
+on the system bus. What users may do stands in
+.BR isod.toml (5).
+It keeps nothing to itself that could not be read again: apps go on while it is stopped or restarted, and their exit
+codes are told afterwards.
+.SH OPTIONS
+.TP
+.BR \\-\\-check " [\\fIDIRECTORY\\fR]"
+Read the policy files, say what is wrong in which line, and exit: 0 if nothing is. Without a directory: /etc/isod.
+.TP
+.B \\-\\-version
+Print the version.
+.SH FILES
+.TP
+.I /etc/isod/isod.toml
+Defaults, limits, ceiling.
+.TP
+.I /etc/isod/containers/NAME.toml
+Policy of the container NAME. Without it the container does not exist for ordinary users.
+.TP
+.I /run/isod
+Root's records of running apps, and what is bound into containers.
+.SH AUDIT
+Every decision, launch and exit is one record in the journal, with a MESSAGE_ID and fields ISOCTL_*. A text that came
+from a user stands in a field of its own and has its control characters escaped; of environment variables only names are
+kept. At most one refusal a second is recorded of each user; ISOCTL_SUPPRESSED counts those left out before it.
+.PP
+.EX
+journalctl \\-u isod ISOCTL_CONTAINER=blog ISOCTL_KIND=launch
+.EE
+.PP
+Users read their own records with
+.BR "isoctl history" .
+.PP
+{records}.SH SIGNALS
+.TP
+.BR SIGTERM ", " SIGINT
+End. Apps and containers live on.
+.SH EXIT STATUS
+0 after SIGTERM; 75 if the system bus was lost, and then systemd starts it again; with
+.B \\-\\-check
+1 if a file is refused.
+.SH SEE ALSO
+.BR isoctl (1),
+.BR isod.toml (5),
+.BR systemd\\-nspawn (1),
+.BR polkit (8)
+"""
+_TOML_5_HEAD = """\
+.\\" Made by tools/generate_daemon.py.
+.TH ISOD.TOML 5 "" "isoctl {version}" "File Formats"
+.SH NAME
+isod.toml, containers/NAME.toml \\- who may use which container, and what of the host it gets
+.SH SYNOPSIS
+.I /etc/isod/isod.toml
+.br
+.I /etc/isod/containers/NAME.toml
+.SH DESCRIPTION
+TOML files that belong to root and that nobody else can write; others are refused, as is an unknown key. A file that is
+wrong is reported with its line, and what was read from it last stays in force. After a change:
+.BR "isoctl reload" ;
+what that would end is shown by
+.BR "isoctl reload \\-\\-dry\\-run" .
+.PP
+One line is a whole file:
+.PP
+.EX
+users = ["alice"]
+.EE
+"""
+_TOML_5_TAIL = """\
+.SH SEE ALSO
+.BR isod (8),
+.BR isoctl (1)
+"""
+
+
+def isod_8() -> str:
+    """Give isod(8) in man(7) macros."""
+    records = "".join(f".TP\n.B {_escape(item.name)}\n{_escape(item.explanation)}\n" for item in RECORDS)
+    return _ISOD_8.format(version=VERSION, records=records)
+
+
+def isod_toml_5() -> str:
+    """Give isod.toml(5) in man(7) macros."""
+    return "".join(
+        [
+            _TOML_5_HEAD.format(version=VERSION),
+            ".SH KEYS OF A CONTAINER\n",
+            *_keys(ContainerPolicy, skip={"grants"}),
+            ".SH [grants]\nA level for each kind of resource of the host.\n",
+            *_grants(),
+            ".SH KEYS OF ISOD.TOML\n",
+            *_keys(DaemonSettings, skip={"limits"}),
+            ".SH [limits]\n",
+            *_keys(Limits),
+            _TOML_5_TAIL,
+        ]
+    )
+
+
+def _keys(model: type[BaseModel], skip: Iterable[str] = ()) -> Iterable[str]:
+    for name, field in model.model_fields.items():
+        if name not in skip:
+            default = _default(field.get_default(call_default_factory=True))
+            yield _entry(name, default, field.description or "")
+
+
+def _grants() -> Iterable[str]:
+    for key, kind in kinds().items():
+        yield _entry(key, f'default "{kind.default}"', f"{kind.choices()}. {kind.doc}")
+
+
+def _entry(name: str, note: str, text: str) -> str:
+    suffix = f" ({_escape(note)})" if note else ""
+    return f".TP\n.BR {_escape(name)}{_quoted(suffix)}\n{_escape(text)}\n"
+
+
+def _quoted(text: str) -> str:
+    return ' "' + text.replace('"', '""') + '"' if text else ""
+
+
+def _default(value: Any) -> str:
+    match value:
+        case bool():
+            return f"default {str(value).lower()}"
+        case int() | str():
+            return f"default {value}"
+    return ""
+
+
+def _escape(text: str) -> str:
+    """Keep text from being read as a macro or as typography."""
+    text = " ".join(text.split()).replace("\\", "\\e").replace("-", "\\-")
+    return re.sub(r"^(?=[.'])", r"\\&", text)

@@ -23,6 +23,9 @@ _MASKED = (
     "systemd-bootctl.socket systemd-journald-audit.socket systemd-udevd.service systemd-udev-trigger.service "
     "systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-machined.service machines.target "
     "remote-fs.target timers.target dbus-broker.service systemd-networkd-persistent-storage.service "
+    # a handful of mounts at once makes PID 1 pause for a second (its rate limit on mount events)
+    "dev-hugepages.mount dev-mqueue.mount run-lock.mount sys-fs-fuse-connections.mount tmp.mount "
+    "systemd-remount-fs.service var-lib-machines.mount "
     "polkit.service systemd-tpm2-setup.service systemd-tpm2-setup-early.service systemd-machine-id-commit.service"
 ).split()
 
@@ -106,6 +109,9 @@ def _make_etc(root: Path) -> None:
             link(etc / "systemd/system" / unit.name, "/dev/null")
     mask(root, _MASKED)
     choose_bus(root, "dbus-daemon")
+    # says that /etc and /var are as new as /usr: no catalog to rebuild, no system users to make
+    for directory in ("etc", "var"):
+        write(root / directory / ".updated", "")
     link(
         etc / "systemd/system/multi-user.target.wants/systemd-logind.service",
         "/usr/lib/systemd/system/systemd-logind.service",

@@ -8,7 +8,7 @@ complete -c isoctl -n __fish_use_subcommand -a start -d 'Start containers and wa
 complete -c isoctl -n __fish_use_subcommand -a stop -d 'Stop containers and all that runs in them'
 complete -c isoctl -n __fish_use_subcommand -a restart -d 'Stop containers and start them again'
 complete -c isoctl -n __fish_use_subcommand -a ps -d 'List your apps'
-complete -c isoctl -n __fish_use_subcommand -a top -d 'Show processor time and memory of your apps, refreshed every 2 seconds; `q` or Ctrl-C leaves'
+complete -c isoctl -n __fish_use_subcommand -a top -d 'Show processor time and memory of your apps, refreshed every 2 seconds until Ctrl-C'
 complete -c isoctl -n __fish_use_subcommand -a kill -d 'Send a signal to all processes of an app'
 complete -c isoctl -n __fish_use_subcommand -a logs -d 'Show what your apps wrote to a container`s journal'
 complete -c isoctl -n __fish_use_subcommand -a history -d 'Show what you asked of isod, and what it answered'

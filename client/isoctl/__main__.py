@@ -16,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     if words[:1] == ["--version"]:
         print(f"isoctl {VERSION}")
         return 0
+    if words[:1] == ["help"] and len(words) == 2:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         from isoctl.help_text import overview
 
@@ -25,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb = cli.find_verb(words[0])
         request = cli.parse(verb, words[1:])
     except cli.UsageError as error:
-        return complain(error.text, USAGE)
+        return complain(error.text + (f"; see `isoctl {error.verb} --help`" if error.verb else ""), USAGE)
     if "help" in request.options:
         from isoctl.help_text import of_verb
 
@@ -35,24 +37,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _execute(request: cli.Request, failed: int) -> int:
-    from importlib import import_module
-
+    """Run a parsed command line; `failed` is the exit code for errors that have none of their own."""
     try:
-        module = import_module(f"isoctl.commands.{request.verb.name.strip('_')}")
+        # importlib.import_module would do the same, after importing itself.
+        module = __import__(f"isoctl.commands.{request.verb.name.strip('_')}", fromlist=["execute"])
+        if failed == FAILED:
+            from isoctl.interrupts import end_by_broken_pipe
+
+            end_by_broken_pipe()
         return int(module.execute(request))
     except cli.UsageError as error:
-        return complain(error.text, USAGE)
+        return complain(f"{error.text}; see `isoctl {request.verb.name} --help`", USAGE)
     except wire.RemoteError as error:
-        if error.name == "org.freedesktop.DBus.Error.ServiceUnknown":
-            return complain("isod does not run here; start it with `systemctl start isod`", failed)
+        if error.name == wire.ABSENT:
+            return complain(wire.NOT_RUNNING, failed)
         code = EXIT_CODES.get(error.name, failed) if failed == FAILED else failed
         return complain(error.text if error.name.startswith(ERROR_PREFIX) else f"{error.text} ({error.name})", code)
     except wire.WireError as error:
         return complain(str(error), failed)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 141
 
 
 def complain(text: str, code: int) -> int:

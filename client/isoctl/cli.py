@@ -197,7 +197,7 @@ VERBS = (
     Verb(
         "top",
         "[NAME...]",
-        "Show processor time and memory of your apps, refreshed every 2 seconds; `q` or Ctrl-C leaves",
+        "Show processor time and memory of your apps, refreshed every 2 seconds until Ctrl-C",
         (("isoctl top", ""), ("isoctl top --once blog", "print once and end")),
         own_flags=(Flag("once", "b", ("--once",), "", "print once and end"), JSON),
         counts=(0, None),

@@ -6,11 +6,14 @@
 import _signal  # type: ignore[import-not-found]
 import os
 
-HANGUP, INTERRUPT, QUIT, USER_1, USER_2, TERMINATE, CONTINUE, WINDOW = 1, 2, 3, 10, 12, 15, 18, 28
-assert (int(_signal.SIGWINCH), int(_signal.SIGCONT)) == (WINDOW, CONTINUE)  # mips and sparc number them otherwise
+HANGUP: int = _signal.SIGHUP
+INTERRUPT: int = _signal.SIGINT
+QUIT: int = _signal.SIGQUIT
+TERMINATE: int = _signal.SIGTERM
+CONTINUE: int = _signal.SIGCONT
+WINDOW: int = _signal.SIGWINCH
 ENDING = (HANGUP, INTERRUPT, QUIT, TERMINATE)
-_CAUGHT = (*ENDING, USER_1, USER_2, CONTINUE, WINDOW)
-_BROKEN_PIPE, _TERMINAL_OUTPUT = 13, 22
+_CAUGHT = (*ENDING, _signal.SIGUSR1, _signal.SIGUSR2, CONTINUE, WINDOW)
 
 
 class Interrupts:
@@ -25,8 +28,6 @@ class Interrupts:
         for number in _CAUGHT:
             if _signal.getsignal(number) != _signal.SIG_IGN:
                 _signal.signal(number, _noted)
-        # Restoring the terminal must not stop us if we are put into the background at that moment.
-        _signal.signal(_TERMINAL_OUTPUT, _signal.SIG_IGN)
 
     def take(self) -> bytes:
         """Give the numbers of the signals that arrived."""
@@ -42,4 +43,9 @@ def _noted(_number: int, _frame: object) -> None:
 
 def end_by_broken_pipe() -> None:
     """Let `isoctl list | head -1` end as other programs do; Python ignores SIGPIPE."""
-    _signal.signal(_BROKEN_PIPE, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+
+
+def survive_background() -> None:
+    """Let restoring the terminal go through even if isoctl loses the foreground at that moment."""
+    _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)

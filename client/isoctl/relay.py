@@ -31,6 +31,7 @@ class Relay:
         "failure",
         "inward",
         "source",
+        "source_ended",
         "target",
     )
 
@@ -40,6 +41,7 @@ class Relay:
         self.target = target
         self.inward = inward
         self.done = False
+        self.source_ended = False
         self.failure = ""
         self._pending = b""
         self._reopened = False
@@ -84,10 +86,14 @@ class Relay:
         """Act on what poll said of one of the two fds."""
         if self.done:
             return
-        if fd == self.target and self.inward and events & select.POLLERR:
+        if fd == self.target and self.inward and events & (select.POLLERR | select.POLLHUP):
             self.finish()
         elif fd == (self.target if self._pending else self.source):
             self.step()
+
+    def waits_for_foreground(self) -> bool:
+        """Tell whether it is time, not poll, that must bring it on: the shell tells nobody who is in front."""
+        return self._foreground_only and not self.done and not self._is_foreground()
 
     def step(self) -> bool:
         """Copy one chunk; false if nothing moved."""
@@ -95,6 +101,7 @@ class Relay:
             if not self._pending:
                 self._pending = os.read(self.source, _CHUNK_BYTES)
                 if not self._pending:
+                    self.source_ended = True
                     self.finish()
                     return False
             written = os.write(self.target, self._pending)
@@ -105,6 +112,7 @@ class Relay:
             # EIO from a terminal is its end; EPIPE is the reader's, and the writer is told by our closing.
             if error.errno not in (errno.EIO, errno.EPIPE):
                 self.failure = error.strerror or str(error)
+            self.source_ended = not self._pending
             self.finish()
             return False
         return True

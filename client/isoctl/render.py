@@ -1,7 +1,5 @@
 """Printing what came from a container or another user: sanitised in tables, escaped in JSON."""
 
-import unicodedata
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -9,15 +7,21 @@ if TYPE_CHECKING:
 
 
 def clean(text: str) -> str:
-    """Escape what a terminal would act on or hide: control, format (bidi, zero-width) and unassigned characters."""
-    return "".join(
-        char
-        if unicodedata.category(char)[0] != "C"
-        else f"\\x{ord(char):02x}"
-        if ord(char) < 256
-        else f"\\u{ord(char):04x}"
-        for char in text
-    )
+    """Write what a terminal would act on or hide by its number: x1b or u202e after a backslash.
+
+    str.isprintable() is false for control, format (bidi, zero-width), surrogate, private and unassigned characters,
+    and for all separators but the space.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
+
+
+def _escaped(code: int) -> str:
+    """Write a character by its number."""
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def table(titles: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> None:

@@ -5,6 +5,7 @@ import os
 import struct
 import termios
 
+from isoctl.interrupts import survive_background
 from isoctl.relay import Relay
 from isoctl.stdio import is_foreground
 
@@ -41,6 +42,7 @@ class Terminal:
         self.keyboard = Relay(0, os.dup(master), inward=True)
         self.screen = Relay(os.dup(master), 1, inward=False)
         self._saved: list[Any] = termios.tcgetattr(0)
+        survive_background()
         self.fit()
         self.enter()
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 DBUS = "org.freedesktop.DBus"
 DBUS_PATH = "/org/freedesktop/DBus"
-NO_REPLY = DBUS + ".Error.NoReply"
 GONE_ERRORS = frozenset(
     DBUS + ".Error." + name for name in ("NoReply", "Disconnected", "NameHasNoOwner", "ServiceUnknown")
 )
+ABSENT = DBUS + ".Error.ServiceUnknown"
+NOT_RUNNING = "isod is not running; start it with `systemctl start isod`"
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 _FLAG_NO_REPLY = 1
 _FLAG_INTERACTIVE = 4

@@ -1,0 +1,239 @@
+"""`isoctl run` in a terminal: what it changes of the caller's, when, and that it always puts it back."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from buses import Bus
+from client import Isoctl, until
+from fakeisod import FakeIsod, fake_isod
+
+
+class Screen:
+    """A terminal with a test in front of it."""
+
+    def __init__(self, isoctl: Isoctl) -> None:
+        self.isoctl = isoctl
+        self.master, self.slave = pty.openpty()
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+        self.before = termios.tcgetattr(self.slave)
+        self.seen = b""
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Run isoctl as the session's leader, with this as its controlling terminal."""
+        return self._popen(["setsid", "--ctty", "--wait", *self.isoctl.command(*arguments)], **options)
+
+    def script(self, text: str) -> subprocess.Popen[bytes]:
+        """Run a script of a shell with job control, as a user's shell is."""
+        words = " ".join(f"'{word!s}'" for word in self.isoctl.command())
+        return self._popen(
+            ["setsid", "--ctty", "--wait", "bash", "-c", f'set -m; isoctl() {{ {words} "$@"; }}; {text}']
+        )
+
+    def _popen(self, command: list[Any], **options: Any) -> subprocess.Popen[bytes]:
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), self.slave) | options
+        process = subprocess.Popen(command, env=self.isoctl.environment, **streams)
+        self._processes.append(process)
+        return process
+
+    def type(self, text: bytes) -> None:
+        os.write(self.master, text)
+
+    def read_until(self, text: bytes) -> bytes:
+        """Collect what is shown until a text comes."""
+        deadline = time.monotonic() + 10
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.seen += os.read(self.master, 4096)
+        return self.seen
+
+    def is_as_before(self) -> bool:
+        return termios.tcgetattr(self.slave) == self.before
+
+    def is_raw(self) -> bool:
+        return not termios.tcgetattr(self.slave)[3] & termios.ICANON
+
+    def end(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait(10)
+        for fd in (self.master, self.slave):
+            if fd >= 0:
+                os.close(fd)
+
+
+@pytest.fixture
+def isod(bus: Bus) -> Iterator[FakeIsod]:
+    with fake_isod(bus.address) as running:
+        yield running
+
+
+@pytest.fixture
+def screen(bus: Bus, isod: FakeIsod) -> Iterator[Screen]:
+    opened = Screen(Isoctl(bus.address))
+    yield opened
+    opened.end()
+
+
+def test_the_app_has_a_terminal_of_its_own_and_ours_is_put_back(screen: Screen) -> None:
+    """I-72: the settings after are those before."""
+    process = screen.start("run", "blog", "sh", "-c", "tty; stty size; read -r line; echo got $line; exit 6")
+    screen.read_until(b"31 97")
+    assert os.ttyname(screen.slave).encode() not in screen.seen
+    assert screen.is_raw()
+    screen.type(b"typed\r")
+    assert process.wait(10) == 6
+    screen.read_until(b"got typed")
+    assert screen.is_as_before()
+
+
+def test_control_characters_are_the_apps(screen: Screen) -> None:
+    """I-72: Ctrl-Z and ^] are plain input; Ctrl-C reaches the app and not isoctl."""
+    script = "stty raw -echo; echo ready; dd bs=1 count=4 2>/dev/null | od -An -tx1; stty sane; "
+    script += "trap 'exit 9' INT; echo now; while :; do sleep 0.05; done"
+    process = screen.start("run", "blog", "sh", "-c", script)
+    screen.read_until(b"ready")
+    screen.type(b"\x1a\x1d\x03\x11")
+    screen.read_until(b"1a 1d 03 11")
+    screen.read_until(b"now")
+    screen.type(b"\x03")
+    assert process.wait(10) == 9
+    assert screen.is_as_before()
+
+
+def test_the_size_follows(screen: Screen) -> None:
+    process = screen.start(
+        "run", "blog", "sh", "-c", "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done"
+    )
+    screen.read_until(b"ready")
+    fcntl.ioctl(screen.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    screen.read_until(b"40 100")
+    assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_terminal_is_put_back_when_a_signal_ends_it(screen: Screen, isod: FakeIsod, number: int) -> None:
+    screen.start("run", "blog", "sh", "-c", "echo ready; exec sleep 60")
+    screen.read_until(b"ready")
+    until(screen.is_raw)
+    isoctl_pid = os.tcgetpgrp(screen.master)
+    os.kill(isoctl_pid, number)
+    until(screen.is_as_before)
+    assert isod.only_app.over.wait(5)
+
+
+def test_the_terminal_is_put_back_when_the_bus_goes(bus: Bus, screen: Screen) -> None:
+    process = screen.start("run", "blog", "sh", "-c", "echo ready; exec sleep 60")
+    screen.read_until(b"ready")
+    until(screen.is_raw)
+    isod_pid = bus.pid
+    os.kill(isod_pid, signal.SIGKILL)
+    assert process.wait(10) == 125
+    assert screen.is_as_before()
+    screen.read_until(b"message bus")
+
+
+def test_closing_the_terminal_ends_the_app(screen: Screen, isod: FakeIsod) -> None:
+    """I-77."""
+    screen.start("run", "blog", "sh", "-c", "trap '' HUP; echo ready; exec sleep 60")
+    screen.read_until(b"ready")
+    until(screen.is_raw)
+    os.close(screen.slave)
+    os.close(screen.master)
+    screen.master = screen.slave = -1
+    assert isod.only_app.over.wait(5)
+
+
+def test_in_the_background_nothing_is_touched(screen: Screen, isod: FakeIsod) -> None:
+    process = screen.script("isoctl run blog sh -c 'sleep 0.5; test ! -t 0; echo background' & wait")
+    until(lambda: isod.apps and isod.only_app.values["State"] == "running")
+    assert screen.is_as_before()
+    screen.read_until(b"background")
+    assert process.wait(10) == 0
+    assert "terminal" not in isod.only_app.options
+    assert screen.is_as_before()
+
+
+def test_a_terminal_that_is_not_ours_is_not_touched_or_read(screen: Screen, isod: FakeIsod) -> None:
+    """A compositor started on a console gives its children that console as stdin."""
+    process = screen._popen(
+        [
+            "setsid",
+            "--wait",
+            *screen.isoctl.command("run", "blog", "sh", "-c", "readlink /proc/self/fd/0; cat; echo end"),
+        ]
+    )
+    screen.type(b"for somebody else\n")
+    assert process.wait(10) == 0
+    screen.read_until(b"/dev/null")
+    screen.read_until(b"end")
+    assert "terminal" not in isod.only_app.options
+    assert screen.is_as_before()
+
+
+@pytest.mark.parametrize("flags", [["-T"], []])
+def test_a_lone_terminal_is_relayed(screen: Screen, isod: FakeIsod, flags: list[str]) -> None:
+    """Output to a pipe: no terminal for the app, yet what is typed reaches it."""
+    reader, writer = os.pipe()
+    process = screen.start("run", *flags, "blog", "head", "-1", stdout=writer)
+    os.close(writer)
+    until(lambda: isod.apps and isod.only_app.values["State"] == "running")
+    screen.type(b"a line\n")
+    assert os.read(reader, 100) == b"a line\n"
+    os.close(reader)
+    assert process.wait(10) == 0
+    assert "terminal" not in isod.only_app.options
+    assert screen.is_as_before()
+
+
+def test_never_means_never(screen: Screen, isod: FakeIsod) -> None:
+    assert screen.start("run", "-T", "blog", "sh", "-c", "test ! -t 1").wait(10) == 0
+
+
+def test_forced_without_a_terminal_is_a_sentence(screen: Screen, isod: FakeIsod) -> None:
+    done = screen.isoctl.run("run", "-t", "blog", "true")
+    assert done.returncode == 125
+    assert b"-t needs" in done.stderr
+    assert not isod.apps
+
+
+def test_forced_with_stderr_elsewhere(screen: Screen, isod: FakeIsod) -> None:
+    process = screen.start("run", "-t", "blog", "sh", "-c", "test -t 2 && echo yes", stderr=subprocess.DEVNULL)
+    assert process.wait(10) == 0
+    screen.read_until(b"yes")
+
+
+def test_a_long_start_is_shown_and_cleared(screen: Screen, isod: FakeIsod) -> None:
+    isod.start_sec = 1.2
+    process = screen.start("run", "blog", "echo", "output")
+    screen.read_until(b"starting container blog ...")
+    screen.read_until(b"\r\x1b[K")
+    screen.read_until(b"output")
+    assert process.wait(10) == 0
+
+
+def test_quiet_shows_nothing(screen: Screen, isod: FakeIsod) -> None:
+    isod.start_sec = 0.8
+    isod.warning = ("org.isoctl1.Error.NoSession", "no display here")
+    assert screen.start("run", "-q", "blog", "echo", "output").wait(10) == 0
+    assert screen.read_until(b"output").strip() == b"output"
+
+
+def test_a_warning_is_shown_once(screen: Screen, isod: FakeIsod) -> None:
+    isod.warning = ("org.isoctl1.Error.NoSession", "no display \x9bhere")
+    assert screen.start("run", "blog", "sleep", "0.3").wait(10) == 0
+    screen.read_until(b"isoctl: no display \\x9bhere")
+    assert screen.seen.count(b"no display") == 1

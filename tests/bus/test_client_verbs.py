@@ -1,0 +1,179 @@
+"""isoctl's other verbs against a stand-in for isod: what they ask, print and exit with."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from buses import Bus
+from client import Isoctl
+from fakeisod import FakeIsod, fake_isod
+
+HOSTILE = "a\x1b[2Jb\x9bc\u202ed\u200be\nf\x7f"
+HARMLESS = "a\\x1b[2Jb\\x9bc\\u202ed\\u200be\\x0af\\x7f"
+IDS = ("1234" + "a" * 28, "1299" + "b" * 28)
+
+
+def app(app_id: str, container: str = "blog", state: str = "running", command: str = "sleep") -> tuple[str, Any]:
+    values = {
+        "Id": ("s", app_id),
+        "Container": ("s", container),
+        "State": ("s", state),
+        "User": ("s", "alice"),
+        "Command": ("as", [command, "60"]),
+        "StartedUSec": ("t", 1_700_000_000_000_000),
+        "Running": ("b", state == "running"),
+        "ExitCode": ("i", -1),
+        "Problem": ("(ss)", ("", "")),
+    }
+    return (f"/org/isoctl1/app/{app_id}", values)
+
+
+def container(name: str, state: str = "running", problem: str = "") -> tuple[str, Any]:
+    values = {
+        "Name": ("s", name),
+        "State": ("s", state),
+        "User": ("s", "alice"),
+        "Unit": ("s", f"container@{name}.service"),
+        "Apps": ("ao", []),
+        "Problem": ("(ss)", ("org.isoctl1.Error.StartFailed" if problem else "", problem)),
+    }
+    return (f"/org/isoctl1/container/{name}", values)
+
+
+def texts(value: Any) -> list[str]:
+    """Give all strings in a JSON value."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for item in value for text in texts(item)] if isinstance(value, list) else [value]
+
+
+@pytest.fixture
+def isod(bus: Bus) -> Iterator[FakeIsod]:
+    with fake_isod(bus.address) as running:
+        running.answers = {
+            "ListContainers": ("a(oa{sv})", ([container("blog"), container("db", "failed", HOSTILE)],)),
+            "ListApps": ("a(oa{sv})", ([app(IDS[0]), app(IDS[1], "db", command=HOSTILE)],)),
+            "GetContainer": ("o", ("/org/isoctl1/container/blog",)),
+            "Subscribe": ("", ()),
+        }
+        yield running
+
+
+@pytest.fixture
+def isoctl(bus: Bus, isod: FakeIsod) -> Isoctl:
+    return Isoctl(bus.address)
+
+
+@pytest.mark.parametrize("verb", ["list", "ls", "ps"])
+def test_nothing_from_a_container_acts_on_the_terminal(isoctl: Isoctl, verb: str) -> None:
+    """I-71: control characters, and what reverses or hides text, are shown by number."""
+    done = isoctl.run(verb)
+    assert done.returncode == 0
+    assert HARMLESS in done.stdout.decode()
+    assert done.stdout.replace(b"\n", b"").decode().isprintable()
+
+
+@pytest.mark.parametrize("verb", ["list", "ps", "status"])
+def test_json_is_json_and_ascii(isoctl: Isoctl, isod: FakeIsod, verb: str) -> None:
+    isod.answers["GetAll"] = ("a{sv}", ({"Version": ("s", HOSTILE)},))
+    done = isoctl.run(verb, "--json")
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert b"\x1b" not in done.stdout
+    assert HOSTILE in texts(json.loads(done.stdout))
+
+
+def test_ps_leaves_out_what_is_over(isoctl: Isoctl, isod: FakeIsod) -> None:
+    isod.answers["ListApps"] = ("a(oa{sv})", ([app(IDS[0]), app(IDS[1], state="exited")],))
+    assert [entry["id"] for entry in json.loads(isoctl.run("ps", "--json").stdout)] == [IDS[0]]
+
+
+def test_kill_takes_a_unique_start_of_an_id(isoctl: Isoctl, isod: FakeIsod) -> None:
+    isod.answers["Signal"] = ("", ())
+    assert isoctl.run("kill", "123").returncode == 0
+    assert isoctl.run("kill", "-s", "KILL", "db/12").returncode == 0
+    assert isoctl.run("kill", "--signal=SIGUSR1", IDS[1]).returncode == 0
+    assert [body for member, body in isod.calls if member == "Signal"] == [(15,), (9,), (10,)]
+
+
+@pytest.mark.parametrize("name", ["12", "zz", "blog/1299", "", "blog/"])
+def test_kill_never_guesses(isoctl: Isoctl, isod: FakeIsod, name: str) -> None:
+    done = isoctl.run("kill", name)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"isoctl: ")
+    assert not isod.count("Signal")
+
+
+def test_kill_refuses_what_is_no_signal(isoctl: Isoctl, isod: FakeIsod) -> None:
+    assert isoctl.run("kill", "-s", "NOSUCH", "123").returncode == 2
+    assert not isod.count("Signal")
+
+
+def test_logs_of_a_container_are_made_harmless_for_a_terminal(isoctl: Isoctl, isod: FakeIsod) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"line\n\x1b]0;title\x07\xff\n")
+    os.close(writer)
+    isod.answers["OpenLog"] = ("h", (reader,))
+    done = isoctl.run("logs", "-n", "5", "-f", "blog")
+    os.close(reader)
+    assert done.stdout == b"line\n\\x1b]0;title\\x07\\xff\n"
+    (options,) = (body[0] for member, body in isod.calls if member == "OpenLog")
+    assert options == {"follow": ("b", True), "lines": ("u", 5)}
+
+
+def test_why_says_by_what_and_fails_for_a_refusal(isoctl: Isoctl, isod: FakeIsod) -> None:
+    decision = {"outcome": ("s", "refused"), "rule": ("s", "users"), "reason": ("s", HOSTILE)}
+    isod.answers["Explain"] = ("a{sv}", (decision,))
+    done = isoctl.run("why", "blog", "stop")
+    assert done.returncode == 1
+    assert b"refused" in done.stdout
+    assert HARMLESS.encode() in done.stdout
+    assert isod.calls[-1][1][:2] == ("blog", "stop")
+
+
+def test_an_error_has_its_declared_exit_code(isoctl: Isoctl, isod: FakeIsod) -> None:
+    isod.answers.pop("GetContainer")
+    done = isoctl.run("start", "nosuch")
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_start_that_fails_says_why(isoctl: Isoctl, isod: FakeIsod) -> None:
+    isod.answers |= {"Start": ("", ()), "GetAll": ("a{sv}", (container("blog", "failed", "the unit failed")[1],))}
+    done = isoctl.run("start", "blog")
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"isoctl: the unit failed\n")
+
+
+def test_force_is_sent_only_when_asked_for(isoctl: Isoctl, isod: FakeIsod) -> None:
+    isod.answers |= {"Stop": ("", ()), "GetAll": ("a{sv}", (container("blog", "stopped")[1],))}
+    assert isoctl.run("stop", "blog").returncode == 0
+    assert isoctl.run("stop", "--force", "blog").returncode == 0
+    assert [body[0] for member, body in isod.calls if member == "Stop"] == [{}, {"force": ("b", True)}]
+
+
+def test_a_reader_that_leaves_is_no_error(isoctl: Isoctl) -> None:
+    done = isoctl.shell("isoctl list | head -1")
+    assert done.stdout.startswith(b"NAME")
+    assert done.stderr == b""
+
+
+def test_completion_knows_containers_and_running_apps_and_is_silent_without_isod(
+    isoctl: Isoctl, isod: FakeIsod
+) -> None:
+    assert isoctl.run("__complete", "containers").stdout == b"blog\ndb\n"
+    assert isoctl.run("__complete", "apps").stdout.split() == [app_id[:12].encode() for app_id in IDS]
+    isod.leave()
+    done = isoctl.run("__complete", "containers")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("verb", ["list", "ps", "top", "history", "status"])
+def test_without_isod_every_verb_names_the_way_out(isoctl: Isoctl, isod: FakeIsod, verb: str) -> None:
+    isod.leave()
+    done = isoctl.run(verb)
+    assert done.returncode == 1
+    assert b"systemctl start isod" in done.stderr

@@ -23,6 +23,7 @@ from isod.core.containers import Containers
 from isod.core.events import Events
 from isod.core.launch import Launcher
 from isod.core.prepare import Prepare
+from isod.core.recovery import Recovery
 from isod.core.sessions import Sessions
 from isod.core.state_files import StateFiles
 from isod.history import JournalHistory
@@ -93,13 +94,11 @@ class Daemon:
             audit=self._audit,
             events=self._events,
         )
+        files = StateFiles()
         self._apps = Apps(
-            containers=self._containers,
-            files=StateFiles(),
-            store=self._store,
-            audit=self._audit,
-            events=self._events,
+            containers=self._containers, files=files, store=self._store, audit=self._audit, events=self._events
         )
+        self._recovery = Recovery(containers=self._containers, apps=self._apps, files=files, store=self._store)
         launcher = Launcher(
             containers=self._containers,
             apps=self._apps,
@@ -130,9 +129,9 @@ class Daemon:
         """Take over what an earlier isod left, follow the containers, then claim the name."""
         self._tell_policy()
         await self._units.open()
-        self._apps.recover()
+        self._recovery.begin()
         await self._containers.open()
-        self._apps.after_recovery()
+        self._recovery.finish()
         self._store.drop_rest()
         # Callers come only when everything is in place.
         await self._endpoint.open()

@@ -1,4 +1,4 @@
-"""All apps: followed through their units, ended with their callers, found again after a restart of isod."""
+"""All apps: followed through their units, and ended with their callers."""
 
 import asyncio
 import fcntl
@@ -25,7 +25,7 @@ from isod_contract.errors import (
 from isod_contract.names import is_app_id
 from isod_contract.options import LogOptions
 from isod_contract.records import EXIT
-from isod_contract.states import ENDED, AppState
+from isod_contract.states import AppState
 
 _ENDED_KEPT_MAX = 256
 _CLD_EXITED = 1  # sigaction(2), si_code
@@ -37,7 +37,7 @@ class Apps:
     def __init__(
         self, *, containers: Containers, files: StateFiles, store: FdStore, audit: AuditSink, events: Events
     ) -> None:
-        """Take the ports, and follow the containers."""
+        """Take the ports."""
         self._containers = containers
         self._files = files
         self._store = store
@@ -45,8 +45,6 @@ class Apps:
         self._events = events
         self._apps: dict[str, App] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        containers.guest_ready = self._guest_ready
-        containers.guest_lost = self._guest_lost
         containers.others_running = self._others_running
 
     def visible(self, caller: Caller) -> list[App]:
@@ -59,6 +57,10 @@ class Apps:
         if app is None or not (caller.is_root or app.record.owner_uid == caller.uid):
             raise NoSuchApplication(app=untrusted_id[:64])
         return app
+
+    def all(self) -> list[App]:
+        """Give all apps, whoever owns them."""
+        return list(self._apps.values())
 
     def known(self, app_id: str) -> App | None:
         """Give an app whoever owns it."""
@@ -75,6 +77,10 @@ class Apps:
             self.forget(known)
         self._apps[app.record.id] = app
         self._events.app_added(app)
+
+    def take_over(self, app: App) -> None:
+        """Take an app that an earlier isod recorded; those who know of it are not told again."""
+        self._apps[app.record.id] = app
 
     def forget(self, app: App) -> None:
         """Remove an app and its record."""
@@ -176,16 +182,17 @@ class Apps:
         if not app.record.running:
             return
         app.record.running = False
-        guest = self._guest_of(app)
+        guest = self.guest_of(app)
         if guest is not None:
             try:
                 await guest.stop_unit(app.unit)
                 await guest.reset_failed(app.unit)
             except IsodError:
                 pass  # the container is gone, and the unit with it
-        self._forget_unit(app)
+        self.forget_unit(app)
 
-    def _forget_unit(self, app: App) -> None:
+    def forget_unit(self, app: App) -> None:
+        """Take note that nothing is left of the app's unit."""
         app.record.running = False
         if app.unwatch is not None:
             app.unwatch()
@@ -217,86 +224,17 @@ class Apps:
         )
         self.release_lifetime(app)
         self._events.app_changed(app, "State", "Problem")
-        self._forget_unit(app)
+        self.forget_unit(app)
 
-    # -- containers come and go
+    # -- containers
 
-    def _guest_of(self, app: App) -> Any:
+    def guest_of(self, app: App) -> Any:
+        """Give the connection to the very container that the app was started in, None while there is none."""
         for container in self._containers.all():
             guest = container.guest
             if (container.unit, container.name) == (app.record.host_unit, app.record.container) and guest is not None:
                 return guest if guest.invocation_id == app.record.invocation_id else None
         return None
-
-    def _guest_lost(self, container: Container) -> None:
-        for app in list(self._apps.values()):
-            if app.record.invocation_id and app.record.host_unit == container.unit and app.record.running:
-                self.spawn(self._check_after_loss(app, container))
-
-    async def _check_after_loss(self, app: App, container: Container) -> None:
-        # The connection may be lost while the container lives on: then the app is followed again.
-        await asyncio.sleep(0)
-        while container.starting is not None:
-            await asyncio.wait({container.starting})
-        if self._guest_of(app) is not None:
-            return
-        gone = ContainerGone(container=app.record.container, reason="the exit code of its app is not known")
-        self.main_ended(app, exit_code=-1, exit_signal=0, error=gone)
-        self._forget_unit(app)
-
-    def _guest_ready(self, container: Container) -> None:
-        for app in list(self._apps.values()):
-            record = app.record
-            if record.host_unit == container.unit and record.invocation_id and record.running and app.unwatch is None:
-                self.spawn(self._follow_again(app, container))
-
-    async def _follow_again(self, app: App, container: Container) -> None:
-        """After a restart of isod: match first, then ask, so that no change falls in between."""
-        gone = ContainerGone(container=container.name, reason="the exit code of its app is not known")
-        guest = container.guest
-        try:
-            if guest is None or guest.invocation_id != app.record.invocation_id:
-                raise gone
-            app.unwatch = await guest.watch_unit(app.unit, lambda properties: self.unit_changed(app, properties))
-            unit = await guest.unit_properties(app.unit, "Unit")
-            # A unit that is not loaded answers 0 and 0 without an error: that is unknown, never success.
-            if unit.get("LoadState") != "loaded":
-                raise gone
-            service = await guest.unit_properties(app.unit, "Service")
-        except IsodError as error:
-            self.main_ended(app, exit_code=-1, exit_signal=0, error=error)
-            self._forget_unit(app)
-            return
-        self.unit_changed(app, {**service, **unit})
-        if app.stop_wanted and not app.record.main_ended:
-            await self.stop(app)
-
-    def recover(self) -> None:
-        """Take over what an earlier isod recorded, before containers are followed."""
-        for record in self._files.load_all():
-            app = App(record)
-            self._apps[record.id] = app
-            if record.state not in ENDED and not record.invocation_id:
-                # It was not started yet, and its caller's descriptors are gone with the earlier isod.
-                self.fail(app, ContainerGone(container=record.container, reason="isod was restarted during the start"))
-                continue
-            if not record.main_ended and not record.detached:
-                fd = self._store.take(f"lifetime-{record.id}")
-                if fd is None:
-                    app.stop_wanted = True
-                else:
-                    self.hold_lifetime(app, fd)
-
-    def after_recovery(self) -> None:
-        """End the records of containers that are not there any more."""
-        for app in list(self._apps.values()):
-            if app.record.running and not any(
-                container.unit == app.record.host_unit and container.invocation_id == app.record.invocation_id
-                for container in self._containers.all()
-            ):
-                gone = ContainerGone(container=app.record.container, reason="the exit code of its app is not known")
-                self.main_ended(app, exit_code=-1, exit_signal=0, error=gone)
-                self._forget_unit(app)
 
     def _others_running(self, container: Container, caller: Caller) -> bool:
         return any(
@@ -310,7 +248,7 @@ class Apps:
         """Send a signal to all processes of the app. Raises InvalidArgument, ContainerGone."""
         if not 1 <= signum <= signal.SIGRTMAX:
             raise InvalidArgument(argument="signal", reason=f"{signum} is not a signal")
-        guest = self._guest_of(app)
+        guest = self.guest_of(app)
         if guest is not None and app.record.running:
             await guest.kill_unit(app.unit, signum)
         elif not app.ended and signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
@@ -319,7 +257,7 @@ class Apps:
     async def stop(self, app: App) -> None:
         """End the app: TERM and HUP at once (SendSIGHUP=), KILL after TimeoutStopSec=."""
         app.stop_wanted = True
-        guest = self._guest_of(app)
+        guest = self.guest_of(app)
         if guest is not None and app.record.running:
             await guest.stop_unit(app.unit)
         elif not app.ended and not app.record.running:
@@ -334,7 +272,7 @@ class Apps:
 
     async def open_log(self, app: App, options: LogOptions) -> int:
         """Give a pipe with what the app wrote to the container's journal. Raises ContainerGone, LimitExceeded."""
-        guest = self._guest_of(app)
+        guest = self.guest_of(app)
         if guest is None:
             raise ContainerGone(container=app.record.container, reason="its journal can be read only while it runs")
         return await open_journal(guest, app.record.owner_uid, options, [f"_SYSTEMD_UNIT={app.unit}"])
@@ -350,7 +288,7 @@ class Apps:
         """Give processor time, memory and tasks of the caller's running apps."""
         result: list[dict[str, object]] = []
         for app in self.visible(caller):
-            guest = self._guest_of(app)
+            guest = self.guest_of(app)
             if app.record.running and app.record.host_unit == container.unit and guest is not None:
                 values = await guest.unit_properties(app.unit, "Service")
                 numbers = {

@@ -1,0 +1,95 @@
+"""Apps found again: after a restart of isod, and after the loss of a container's connection."""
+
+import asyncio
+
+from isod.core.app import App
+from isod.core.apps import Apps
+from isod.core.container import Container
+from isod.core.containers import Containers
+from isod.core.state_files import StateFiles
+from isod.ports import FdStore
+from isod_contract.errors import ContainerGone, IsodError
+from isod_contract.states import ENDED
+
+
+class Recovery:
+    """Follows recorded apps again, and ends the records of those that nobody can ask about any more."""
+
+    def __init__(self, *, containers: Containers, apps: Apps, files: StateFiles, store: FdStore) -> None:
+        """Take the parts, and listen to containers that come and go."""
+        self._containers = containers
+        self._apps = apps
+        self._files = files
+        self._store = store
+        containers.guest_ready = self._guest_ready
+        containers.guest_lost = self._guest_lost
+
+    def begin(self) -> None:
+        """Take over what an earlier isod recorded, before containers are followed."""
+        for record in self._files.load_all():
+            app = App(record)
+            self._apps.take_over(app)
+            if record.state not in ENDED and not record.invocation_id:
+                # It was not started yet, and its caller's descriptors are gone with the earlier isod.
+                reason = "isod was restarted during the start"
+                self._apps.fail(app, ContainerGone(container=record.container, reason=reason))
+                continue
+            if not record.main_ended and not record.detached:
+                fd = self._store.take(f"lifetime-{record.id}")
+                if fd is None:
+                    app.stop_wanted = True
+                else:
+                    self._apps.hold_lifetime(app, fd)
+
+    def finish(self) -> None:
+        """End the records of containers that are not there any more."""
+        there = {(container.unit, container.invocation_id) for container in self._containers.all()}
+        for app in self._apps.all():
+            if app.record.running and (app.record.host_unit, app.record.invocation_id) not in there:
+                self._end_unknown(app, _gone(app))
+
+    def _guest_lost(self, container: Container) -> None:
+        for app in self._apps.all():
+            if app.record.invocation_id and app.record.host_unit == container.unit and app.record.running:
+                self._apps.spawn(self._check_after_loss(app, container))
+
+    async def _check_after_loss(self, app: App, container: Container) -> None:
+        # The connection may be lost while the container lives on: then the app is followed again.
+        await asyncio.sleep(0)
+        while container.starting is not None:
+            await asyncio.wait({container.starting})
+        if self._apps.guest_of(app) is None:
+            self._end_unknown(app, _gone(app))
+
+    def _guest_ready(self, container: Container) -> None:
+        for app in self._apps.all():
+            record = app.record
+            if record.host_unit == container.unit and record.invocation_id and record.running and app.unwatch is None:
+                self._apps.spawn(self._follow_again(app, container))
+
+    async def _follow_again(self, app: App, container: Container) -> None:
+        """Match first, then ask, so that no change falls in between."""
+        guest = container.guest
+        try:
+            if guest is None or guest.invocation_id != app.record.invocation_id:
+                raise _gone(app)
+            app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._apps.unit_changed(app, changed))
+            unit = await guest.unit_properties(app.unit, "Unit")
+            # A unit that is not loaded answers 0 and 0 without an error: that is unknown, never success.
+            if unit.get("LoadState") != "loaded":
+                raise _gone(app)
+            service = await guest.unit_properties(app.unit, "Service")
+        except IsodError as error:
+            self._end_unknown(app, error)
+            return
+        self._apps.unit_changed(app, {**service, **unit})
+        if app.stop_wanted and not app.record.main_ended:
+            await self._apps.stop(app)
+
+    def _end_unknown(self, app: App, error: IsodError) -> None:
+        self._apps.main_ended(app, exit_code=-1, exit_signal=0, error=error)
+        self._apps.forget_unit(app)
+
+
+def _gone(app: App) -> ContainerGone:
+    return ContainerGone(container=app.record.container, reason="the exit code of its app is not known")

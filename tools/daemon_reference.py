@@ -33,6 +33,7 @@ _ACCESS = {
     Access.OWN: "the app's owner",
     Access.ADMIN: "polkit's org.isoctl1.manage",
     Access.SESSION: "any user, for himself; not on the session bus",
+    Access.DISPLAY: "the caller's registered isod-session, for a container that he may see; not on the session bus",
 }
 
 

@@ -1,12 +1,15 @@
 """Brings up isod-session, once per login: isod knows the caller's display and environment from it."""
 
 import os
+import time
 
 from isoctl.contract_generated import BUS_NAME
 from isoctl.wire import DBUS, DBUS_PATH, Bus, RemoteError, WireError
 
 _REGISTERED = "isoctl/session-registered"  # below XDG_RUNTIME_DIR, made by isod-session while it is registered
 _TIMEOUT_SEC = 3.0
+_REGISTRATION_SEC = 2.0
+_LOOK_SEC = 0.01
 
 
 def ensure_session() -> None:
@@ -30,5 +33,9 @@ def ensure_session() -> None:
             )
         finally:
             bus.close()
+        # The name comes before the registration; what isod does not know yet the app would lack.
+        deadline = time.monotonic() + _REGISTRATION_SEC
+        while not os.access(f"{runtime}/{_REGISTERED}", os.F_OK) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SEC)
     except (OSError, WireError, RemoteError):
         pass  # no isod-session here: the app runs without a display, and isod says so

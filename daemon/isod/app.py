@@ -23,10 +23,12 @@ from isod.core.containers import Containers
 from isod.core.events import Events
 from isod.core.launch import Launcher
 from isod.core.prepare import Prepare
+from isod.core.reconcile import Reconciler
 from isod.core.recovery import Recovery
 from isod.core.sessions import Sessions
 from isod.core.state_files import StateFiles
 from isod.history import JournalHistory
+from isod.host.displays import ContainerDirectories
 from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
 from isod.host.guest import GuestDoor
@@ -51,8 +53,10 @@ _EXIT_BUS_LOST = 75  # sysexits.h, EX_TEMPFAIL: systemd starts isod again
 class ContainerFront:
     """Containers as the bus side sees them: with the logs and numbers of the apps in them."""
 
-    def __init__(self, containers: Containers, apps: Apps) -> None:
-        """Take both."""
+    def __init__(self, containers: Containers, apps: Apps, reconciler: Reconciler) -> None:
+        """Take all three."""
+        self.attachments = reconciler.attachments
+        self.open_display = reconciler.open
         self._containers = containers
         self._apps = apps
         self.visible = containers.visible
@@ -85,11 +89,21 @@ class Daemon:
         self._units = SystemdUnits(connection)
         machines = Machined(connection)
         authority = Polkit(connection)
+        helper = Helper()
         self._sessions = Sessions(self._audit)
+        self._reconciler = Reconciler(
+            sessions=self._sessions,
+            directories=ContainerDirectories(),
+            mounter=helper,
+            units=self._units,
+            store=self._store,
+            audit=self._audit,
+            events=self._events,
+        )
         self._containers = Containers(
             policy=self._policy.policy,
             units=self._units,
-            door=GuestDoor(machines=machines, units=self._units, helper=Helper()),
+            door=GuestDoor(machines=machines, units=self._units, helper=helper),
             authority=authority,
             audit=self._audit,
             events=self._events,
@@ -103,6 +117,7 @@ class Daemon:
             containers=self._containers,
             apps=self._apps,
             prepare=Prepare(GuestFiles()),
+            reconciler=self._reconciler,
             machines=machines,
             sessions=self._sessions,
             store=self._store,
@@ -111,7 +126,7 @@ class Daemon:
         self._endpoint = Endpoint(
             connection=connection,
             services=Services(
-                containers=ContainerFront(self._containers, self._apps),
+                containers=ContainerFront(self._containers, self._apps, self._reconciler),
                 apps=self._apps,
                 launcher=launcher,
                 sessions=self._sessions,
@@ -132,6 +147,7 @@ class Daemon:
         self._recovery.begin()
         await self._containers.open()
         self._recovery.finish()
+        self._reconciler.recover()
         self._store.drop_rest()
         # Callers come only when everything is in place.
         await self._endpoint.open()
@@ -180,6 +196,7 @@ class Daemon:
         if not dry_run:
             self._policy = fresh
             self._containers.apply_policy(fresh.policy)
+            self._reconciler.policy_changed(self._containers.all())
             await self._end_what_is_withdrawn()
             self._tell_policy()
         return changes

@@ -27,6 +27,28 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveSession:
+    """One user's live session, as his isod-session says it is; believed for that user only."""
+
+    caller: Caller  # isod-session, as it was when it registered
+    environment: Mapping[str, str]
+    wayland: str  # one of isod_contract.options.WAYLAND_MODES; "" without a compositor
+    exposed: tuple[str, ...] = ()  # Wayland interfaces beyond windows and input that an app would reach
+    socket_fd: int = -1  # the compositor's own socket (O_PATH)
+    socket_identity: tuple[int, int] | None = None  # its device and inode
+    socket_name: str = ""  # in the user's runtime directory
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What isod shows one user of the host in one container, at /run/isoctl/UID inside."""
+
+    machine: str
+    uid: int  # of the user, on the host
+    owner: tuple[int, int]  # uid and gid of his account inside, as the host numbers them
+
+
+@dataclass(frozen=True, slots=True)
 class UnitStatus:
     """What a systemd manager says of one unit (org.freedesktop.systemd1(5))."""
 
@@ -118,6 +140,7 @@ class Guest(Protocol):
     unit: str
     invocation_id: str
     root_fd: int
+    pidfd: int
     uid_shift: int
 
     offload: Any  # runs blocking work on the container's files, with a deadline
@@ -170,6 +193,50 @@ class Files(Protocol):
         """Make /run/user/UID by fd, for a container without logind."""
 
 
+class Directories(Protocol):
+    """What containers see at /run/isoctl, on the host; see `isod.host.displays`. All of it may block for a moment."""
+
+    def open_run(self, machine: str) -> int | None:
+        """Open what a container sees as /run/isoctl; None while it has not been made."""
+
+    def is_seen(self, run_fd: int, root_fd: int, machine: str) -> bool:
+        """Tell whether the container shows this directory there."""
+
+    def ensure_directory(self, run_fd: int, directory: Directory) -> int:
+        """Make a user's directory, and open it."""
+
+    def listen(self, directory_fd: int, name: str, directory: Directory) -> tuple[int, tuple[int, int]]:
+        """Listen on a new socket there; gives descriptor and identity of its file."""
+
+    def identity(self, directory_fd: int, name: str, directory: Directory) -> tuple[int, int] | None:
+        """Tell which file stands under a name, if it is a socket of the owner."""
+
+    def ensure_place(self, directory_fd: int, name: str, directory: Directory) -> None:
+        """Have an empty file under a name, for a mount over it."""
+
+    def identity_inside(self, root_fd: int, uid: int, name: str) -> tuple[int, int] | None:
+        """Tell which file the container sees under a user's name."""
+
+    def remove(self, directory_fd: int, name: str) -> None:
+        """Remove what stands under a name."""
+
+    def remove_directory(self, run_fd: int, uid: int) -> None:
+        """Remove a user's empty directory."""
+
+
+class Mounter(Protocol):
+    """Mounts inside running containers (isod-helper); all raise OSError."""
+
+    async def attach_directory(self, machine: str, pidfd: int, uid_shift: int) -> None:
+        """Show a container its directory at /run/isoctl."""
+
+    async def attach_socket(self, pidfd: int, uid_shift: int, uid: int, name: str, source: tuple[str, int]) -> None:
+        """Put a user's socket, by name in his runtime directory and O_PATH fd, at /run/isoctl/UID/NAME inside."""
+
+    async def detach_socket(self, pidfd: int, uid: int, name: str) -> None:
+        """Unmount it again."""
+
+
 class FdStore(Protocol):
     """systemd's FD store of isod's own unit (sd_pid_notify_with_fds(3)): fds that outlive a restart."""
 
@@ -178,6 +245,9 @@ class FdStore(Protocol):
 
     def take(self, name: str) -> int | None:
         """Give back an fd that an earlier isod stored, once; None where there is none."""
+
+    def names(self, prefix: str) -> list[str]:
+        """Give the names of what an earlier isod stored and nobody took yet."""
 
     def drop(self, name: str) -> None:
         """Remove it from the store."""

@@ -20,6 +20,7 @@ class Access(StrEnum):
     OWN = "own"  # the app's owner; for others it does not exist
     ADMIN = "admin"  # polkit's org.isoctl1.manage
     SESSION = "session"  # any user, for himself; system bus only
+    DISPLAY = "display"  # as SEE, and only the service that registered the caller's session; system bus only
 
 
 class Arg(NamedTuple):
@@ -161,6 +162,15 @@ METHODS = (
         Access.SESSION,
         "isod-session says what the sender's live session is; the newest of a uid wins, gone with its bus name.",
         options.SessionInfo,
+    ),
+    Method(
+        names.MANAGER,
+        "OpenDisplay",
+        _args("s container"),
+        _args("a{sv} sockets"),
+        Access.DISPLAY,
+        "The listening sockets (h) of the caller in a running container that isod-session serves: wayland, x11.",
+        effect=False,
     ),
     Method(
         names.CONTAINER,

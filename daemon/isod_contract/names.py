@@ -17,6 +17,13 @@ APP_PATH_PREFIX = ROOT_PATH + "/app/"
 STATE_DIRECTORY = "/run/isod/state"
 CONTAINER_DIRECTORY = "/run/isod/container"
 HELPER_SOCKET = "/run/isod/helper"
+MOUNT_HELPER_SOCKET = "/run/isod/helper-mount"
+
+# Where a container sees what isod gives its users: a directory for each user of the host, named by his uid.
+GUEST_DIRECTORY = "run/isoctl"
+# What stands in such a directory.
+WAYLAND_SOCKET = "wayland-0"
+X11_SOCKET = "X"
 
 # Linux host names are at most 64 bytes (HOST_NAME_MAX) and machined takes nothing longer.
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")

@@ -43,6 +43,7 @@ HINT_NAMES = frozenset(
 )
 
 DISPLAY_MODES = ("auto", "require", "none")
+WAYLAND_MODES = ("context", "plain", "unsafe")
 
 
 class Wire(NamedTuple):
@@ -139,6 +140,16 @@ class SessionInfo:
 
     environment: tuple[str, ...] | None = option("as", "variables of the live session, NAME=VALUE")
     session: str | None = option("s", "logind's id of the graphical session")
+    wayland: str | None = option(
+        "s",
+        "how contained apps may be served: context (wp_security_context_v1), plain (the compositor offers nothing that "
+        "they must not reach), unsafe; absent: no compositor",
+    )
+    exposed: tuple[str, ...] | None = option(
+        "as", "Wayland interfaces beyond windows and input that an app would reach"
+    )
+    socket: int | None = option("h", "the compositor's socket, opened with O_PATH")
+    socket_name: str | None = option("s", "its name in the user's runtime directory")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

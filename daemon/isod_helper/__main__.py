@@ -5,20 +5,24 @@ import signal
 import socket
 import sys
 
-from isod_helper.serve import DEADLINE_SEC, serve
+from isod_helper.serve import DEADLINE_SEC, VERBS, serve
 
 _FIRST_FD = 3
 
 
 def main() -> int:
-    """Answer one call on fd 3; gives the exit code."""
+    """Answer one call on fd 3, of the verbs that the one argument names; gives the exit code."""
+    verbs = VERBS.get(sys.argv[1]) if len(sys.argv) == 2 else None
+    if verbs is None:
+        sys.stderr.write(f"usage: isod-helper {' | '.join(VERBS)}\n")
+        return 2
     if os.environ.get("LISTEN_FDS") != "1" or os.environ.get("LISTEN_PID") != str(os.getpid()):
         sys.stderr.write("isod-helper: to be started by isod-helper.socket\n")
         return 2
     # By default the signal ends the process, also one that hangs in connect(2): the caller sees the hang-up.
     signal.alarm(DEADLINE_SEC)
     with socket.socket(fileno=_FIRST_FD) as connection:
-        return 0 if serve(connection) else 1
+        return 0 if serve(connection, verbs) else 1
 
 
 if __name__ == "__main__":

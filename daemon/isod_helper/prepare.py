@@ -43,7 +43,7 @@ def base_directory(root: str = "/") -> Iterator[int]:
             if part == os.path.basename(names.CONTAINER_DIRECTORY):
                 _make(os.path.basename(names.STATE_DIRECTORY), fd, 0o700)
             _make(part, fd, 0o755)
-            inner = _open_own(part, fd)
+            inner = open_own(part, fd)
             os.close(fd)
             fd = inner
         yield fd
@@ -60,7 +60,7 @@ def prepare(machine: str, root: str = "/") -> None:
         # isod may do the same at this moment.
         fcntl.flock(base_fd, fcntl.LOCK_EX)
         _make(machine, base_fd, 0o755)
-        fd = _open_own(machine, base_fd)
+        fd = open_own(machine, base_fd)
         try:
             if _is_mounted(fd, base_fd) and not _is_intact(fd):
                 # Root in the container has been at it; the container is about to start, so nobody needs what is left.
@@ -73,13 +73,13 @@ def prepare(machine: str, root: str = "/") -> None:
             mounts.make_private(fd)
             for name in _SUBDIRECTORIES:
                 _make(name, fd, 0o755)
-                os.close(_open_own(name, fd))
+                os.close(open_own(name, fd))
         finally:
             os.close(fd)
 
 
 def _reopen(name: str, parent_fd: int, old_fd: int) -> int:
-    fd = _open_own(name, parent_fd)
+    fd = open_own(name, parent_fd)
     os.close(old_fd)
     return fd
 
@@ -90,14 +90,14 @@ def _make(name: str, parent_fd: int, mode: int) -> None:
     except FileExistsError:
         return
     # The umask may have taken bits away; what exists already is the administrator's.
-    fd = _open_own(name, parent_fd)
+    fd = open_own(name, parent_fd)
     try:
         os.fchmod(fd, mode)
     finally:
         os.close(fd)
 
 
-def _open_own(name: str, parent_fd: int) -> int:
+def open_own(name: str, parent_fd: int) -> int:
     """Open a directory that belongs to us and that nobody else can write."""
     try:
         fd = os.open(name, _OPEN, dir_fd=parent_fd)

@@ -1,15 +1,16 @@
 """The protocol of isod-helper: one JSON object with descriptors in, one out, over a SOCK_SEQPACKET socket.
 
-{"verb": "connect-bus", "uid": 524288} with a descriptor is answered by {"ok": true} with a descriptor, or by
-{"error": "why", "errno": 111} where errno is 0 if it was no system call that failed.
+{"verb": "connect-bus", "uid": 524288} with a descriptor is answered by {"ok": true}, with a descriptor if the verb
+gives one, or by {"error": "why", "errno": 111} where errno is 0 if it was no system call that failed.
 """
 
 import json
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from isod_helper.attach import attach_directory, attach_socket, detach_socket
 from isod_helper.connect_bus import connect_bus
 
 DEADLINE_SEC = 5
@@ -17,18 +18,28 @@ REQUEST_BYTES_MAX = 4096
 _FDS_MAX = 4
 _UCRED = struct.Struct("3i")
 
-# Each takes the request and its descriptors and gives a descriptor, or raises ValueError or OSError.
-_VERBS: dict[str, Callable[[dict[str, object], list[int]], int]] = {"connect-bus": connect_bus}
+Verb = Callable[[dict[str, object], list[int]], int | None]
+"""Takes the request and its descriptors, may give a descriptor; raises ValueError or OSError."""
+
+# By the rights that they need: each set is a unit of its own.
+VERBS: dict[str, dict[str, Verb]] = {
+    "bus": {"connect-bus": connect_bus},
+    "mount": {
+        "attach-directory": attach_directory,
+        "attach-socket": attach_socket,
+        "detach-socket": detach_socket,
+    },
+}
 
 
-def serve(connection: socket.socket) -> bool:
+def serve(connection: socket.socket, verbs: Mapping[str, Verb]) -> bool:
     """Read one call, do it, answer; tells whether it was done. A caller that is not root gets no answer."""
     _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     if uid != 0:
         return False
     data, fds, flags, _ = socket.recv_fds(connection, REQUEST_BYTES_MAX, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
     try:
-        result = _perform(data, fds, flags)
+        result = _perform(data, fds, flags, verbs)
     except ValueError as error:
         _refuse(connection, str(error), 0)
         return False
@@ -38,14 +49,16 @@ def serve(connection: socket.socket) -> bool:
     finally:
         for fd in fds:
             os.close(fd)
+    results = [] if result is None else [result]
     try:
-        socket.send_fds(connection, [b'{"ok":true}'], [result])
+        socket.send_fds(connection, [b'{"ok":true}'], results)
     finally:
-        os.close(result)
+        for fd in results:
+            os.close(fd)
     return True
 
 
-def _perform(data: bytes, fds: list[int], flags: int) -> int:
+def _perform(data: bytes, fds: list[int], flags: int, verbs: Mapping[str, Verb]) -> int | None:
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         raise ValueError("the request is too long")
     try:
@@ -53,7 +66,7 @@ def _perform(data: bytes, fds: list[int], flags: int) -> int:
     except (ValueError, RecursionError):
         raise ValueError("the request is not JSON") from None
     verb = request.pop("verb", None) if isinstance(request, dict) else None
-    act = _VERBS.get(verb) if isinstance(verb, str) else None
+    act = verbs.get(verb) if isinstance(verb, str) else None
     if act is None:
         raise ValueError("no such verb")
     return act(request, fds)

@@ -132,7 +132,7 @@ class Forwarder:
             self._reply_error(call, _DBUS_ERROR + "AccessDenied", "This service works for its own user only")
             return None
         method = METHOD_INDEX.get((call.interface or "", call.member or ""))
-        if method and method.access is Access.SESSION:
+        if method and method.access in (Access.SESSION, Access.DISPLAY):
             error = Unsupported(what=method.name, reason="it is for the system bus only")
             self._reply_error(call, error.name, error.text)
             return None

@@ -7,8 +7,10 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
 from isod_contract import names
+from isod_session.display import Display
 from isod_session.environment import SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH, read_environment
 from isod_session.forwarder import Forwarder
+from isod_session.sockets import Sockets
 from isod_wire import Connection, MatchRule, Message, Variant, WireError
 
 _log = logging.getLogger(__name__)
@@ -23,10 +25,13 @@ class Registration:
     def __init__(self, session_bus: Connection, runtime_directory: Path, environment: Mapping[str, str]) -> None:
         """`runtime_directory` is the user's XDG_RUNTIME_DIR, `environment` that of this process."""
         self._environment = environment
+        self._display = Display(runtime_directory, self.refresh)
+        self._sockets = Sockets(self._serve)
         self._session_bus = session_bus
+        self._runtime_directory = runtime_directory
         self._flag = runtime_directory / "isoctl/session-registered"
         self._system_bus: Connection | None = None
-        self._registered: tuple[str, ...] | None = None
+        self._registered: tuple[object, ...] | None = None
         self._begun = False
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -34,6 +39,9 @@ class Registration:
     async def begin(self) -> None:
         """From now on register anew when the graphical session comes or goes; raises WireError."""
         self._begun = True
+        environment = await read_environment(self._session_bus, self._environment)
+        self._display.begin(dict(entry.split("=", 1) for entry in environment))
+        self._sockets.begin()
         # One that was killed may have left it.
         self._set(None)
         rule = MatchRule(sender=SYSTEMD, path=_GRAPHICAL_SESSION, interface=names.PROPERTIES)
@@ -48,24 +56,31 @@ class Registration:
         """Register on a new connection to the system bus and follow isod on it; raises WireError."""
         self._registered = None
         self._system_bus = system_bus
+        self._sockets.use(system_bus)
         # Both before the first registration: an isod that starts or speaks in between must not be missed.
         owner_changed = MatchRule(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=names.BUS_NAME)
         await system_bus.add_match(owner_changed, self._on_owner_changed)
         signals = MatchRule(sender=names.BUS_NAME, path_namespace=names.ROOT_PATH)
         await system_bus.add_match(signals, forwarder.pass_signal_on)
+        await system_bus.add_match(signals, self._sockets.on_signal)
+        # What is registered says whether there is a display, so that is looked for first.
+        await self._display.settled()
         await self.refresh()
 
     def lost(self) -> None:
         """Take note that the connection to the system bus is gone, and the registration with it."""
         self._system_bus = None
+        self._sockets.use(None)
         self._set(None)
 
     async def refresh(self) -> None:
         """Register if there is anything that isod does not know; never raises, since a launch goes on without it."""
         async with self._turn:
             environment = await read_environment(self._session_bus, self._environment)
+            self._display.environment_changed(dict(entry.split("=", 1) for entry in environment))
             system_bus = self._system_bus
-            if system_bus is None or environment == self._registered:
+            wanted = (environment, self._display.told)
+            if system_bus is None or wanted == self._registered:
                 return
             try:
                 await self._register(system_bus, environment)
@@ -73,7 +88,8 @@ class Registration:
                 _log.warning("isod does not know this session: %s", error)
                 self._set(None)
             else:
-                self._set(environment)
+                self._set(wanted)
+                self._sockets.refresh()
 
     async def close(self) -> None:
         """End what is under way and remove the file."""
@@ -81,15 +97,38 @@ class Registration:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sockets.close()
+        await self._display.close()
         self._set(None)
+
+    async def _serve(self, container: str, sockets: dict[str, int]) -> None:
+        """Have the sockets of a container served, and nothing that was taken from it."""
+        wayland = sockets.pop("wayland", None)
+        for fd in sockets.values():
+            os.close(fd)
+        if wayland is None:
+            self._display.forget(container)
+        else:
+            await self._display.serve(container, wayland)
 
     async def _register(self, system_bus: Connection, environment: tuple[str, ...]) -> None:
         session = {"environment": Variant("as", list(environment))}
+        fds: list[int] = []
+        served = self._display.served
+        if self._display.told is not None:
+            told = self._display.told
+            session["wayland"] = Variant("s", told.exposure.mode)
+            session["exposed"] = Variant("as", list(told.exposure.interfaces))
+        if served is not None and served.path.parent == self._runtime_directory:
+            session["socket"] = Variant("h", 0)
+            session["socket-name"] = Variant("s", served.path.name)
+            fds.append(served.socket_fd)
         session_id = next((entry.partition("=")[2] for entry in environment if entry.startswith("XDG_SESSION_ID=")), "")
         if session_id:
             session["session"] = Variant("s", session_id)
-        for member, signature, body in (("RegisterSession", "a{sv}", (session,)), ("Subscribe", "", ())):
-            (await system_bus.call(names.BUS_NAME, names.ROOT_PATH, names.MANAGER, member, signature, body)).close()
+        manager = (names.BUS_NAME, names.ROOT_PATH, names.MANAGER)
+        (await system_bus.call(*manager, "RegisterSession", "a{sv}", (session,), fds=fds)).close()
+        (await system_bus.call(*manager, "Subscribe")).close()
 
     def _on_owner_changed(self, signal: Message) -> None:
         if signal.signature != "sss":
@@ -99,12 +138,12 @@ class Registration:
         if signal.body[2]:
             self._soon(self.refresh())
 
-    def _set(self, environment: tuple[str, ...] | None) -> None:
-        self._registered = environment
+    def _set(self, registered: tuple[object, ...] | None) -> None:
+        self._registered = registered
         if not self._begun:
             return
         try:
-            if environment is None:
+            if registered is None:
                 self._flag.unlink(missing_ok=True)
             else:
                 self._flag.parent.mkdir(mode=0o700, exist_ok=True)

@@ -60,7 +60,7 @@ def run_helper(connection: socket.socket) -> int:
             # pytest-timeout has the signal for itself.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(helper.DEADLINE_SEC)
-            code = 0 if helper.serve(connection) else 1
+            code = 0 if helper.serve(connection, helper.VERBS["bus"]) else 1
         finally:
             os._exit(code)
     return pid

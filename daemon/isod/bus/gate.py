@@ -191,7 +191,7 @@ class Gate:
     ) -> Any:
         """Give the object that the call is about; raises NoSuchContainer, NoSuchApplication, NotPermitted."""
         match method.access:
-            case Access.SEE | Access.USE | Access.MANAGE:
+            case Access.SEE | Access.USE | Access.MANAGE | Access.DISPLAY:
                 name = way.untrusted_name if way.kind is Kind.CONTAINER else arguments[0]
                 target = self._find(Kind.CONTAINER, name, caller, facts)
                 facts.rule = "uid 0" if caller.is_root else "visible"

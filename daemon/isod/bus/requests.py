@@ -25,7 +25,7 @@ from isod.bus.values import shown
 from isod_contract import limits
 from isod_contract.errors import InvalidArgument
 from isod_contract.names import is_app_id, is_container_name, is_user_name
-from isod_contract.options import DISPLAY_MODES, HINT_NAMES, Wire, wire_key, wire_options
+from isod_contract.options import DISPLAY_MODES, HINT_NAMES, WAYLAND_MODES, Wire, wire_key, wire_options
 from isod_wire import FdSet, Variant
 
 _Options = TypeVar("_Options")
@@ -33,6 +33,8 @@ _Options = TypeVar("_Options")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 _SESSION_ID = re.compile(r"[A-Za-z0-9]{1,64}")
+_SOCKET_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,64}")
+_INTERFACE = re.compile(r"[a-z0-9_]{1,96}")
 _SIGNAL_MAX = 64
 _UNIT_CHARS_MAX = 255
 
@@ -206,6 +208,12 @@ def _via(untrusted_claim: Mapping[str, Variant]) -> Mapping[str, Any]:
     return claim
 
 
+def _exposed(untrusted_names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(untrusted_names) > limits.EXPOSED_ENTRIES_MAX or not all(map(_INTERFACE.fullmatch, untrusted_names)):
+        raise ValueError(f"is not at most {limits.EXPOSED_ENTRIES_MAX} names of Wayland interfaces")
+    return untrusted_names
+
+
 def _only(test: Callable[[str], bool], reason: str) -> Callable[[str], str]:
     def check(untrusted_text: str) -> str:
         if not test(untrusted_text):
@@ -239,5 +247,8 @@ _RULES: dict[str, Callable[[Any], Any]] = {
     "via": _via,
     "lines": _between(0, limits.LOG_LINES_MAX),
     "limit": _between(1, limits.HISTORY_RECORDS_MAX),
+    "wayland": _only(WAYLAND_MODES.__contains__, f"is none of {', '.join(WAYLAND_MODES)}"),
+    "exposed": _exposed,
+    "socket_name": _only(lambda text: _SOCKET_NAME.fullmatch(text) is not None, "is not a name in a directory"),
     "session": _only(lambda text: _SESSION_ID.fullmatch(text) is not None, "is not an id of logind"),
 }

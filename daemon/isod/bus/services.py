@@ -37,9 +37,6 @@ class ContainerView(Protocol):
     def grants(self) -> Mapping[str, str]:
         """Give the granted level by kind of resource."""
 
-    def attachments(self) -> Sequence[Mapping[str, str]]:
-        """Give what of the host is reachable in it now."""
-
 
 class AppView(Protocol):
     """An app, as far as it is shown on the bus."""
@@ -117,6 +114,12 @@ class ContainerService(Protocol):
 
     async def open_log(self, container: Any, caller: Caller, options: LogOptions) -> int:
         """Give the read end of a pipe."""
+
+    def attachments(self, container: Any, caller: Caller) -> Sequence[Mapping[str, str]]:
+        """Give what of the host is reachable in it now, as far as the caller may know."""
+
+    async def open_display(self, container: Any, caller: Caller) -> Mapping[str, int]:
+        """Give the caller's listening sockets by resource; raises NoSession, ContainerGone."""
 
     async def usage(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
         """Give what the caller's apps use."""

@@ -203,6 +203,11 @@ class Apps:
         self._events.app_changed(app, "Running")
         self._events.app_removed(app)
 
+    def warn(self, app: App, error: IsodError) -> None:
+        """Say what is not as it should be about an app that starts all the same."""
+        app.record.problem = (error.name, error.text)
+        self._events.app_changed(app, "Problem")
+
     def fail(self, app: App, error: IsodError) -> None:
         """End an app whose launch did not succeed: no process ever ran, or nobody can know."""
         record = app.record

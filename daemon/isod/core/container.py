@@ -35,10 +35,6 @@ class Container:
         """Give the granted level by kind of resource."""
         return self.policy.grants.texts()
 
-    def attachments(self) -> list[dict[str, str]]:
-        """Give what of the host is attached right now; resources come with their own reconcilers."""
-        return []
-
     def note_problem(self, error: IsodError | None) -> None:
         """Remember a failure, or that there is none."""
         self.problem = (error.name, error.text) if error else ("", "")

@@ -1,11 +1,49 @@
-"""The environment of an app, low to high: session, hints, policy, the user's own, and what is isod's alone."""
+"""The environment of an app, low to high: session, hints, display, policy, the user's own, and what is isod's alone."""
 
 from collections.abc import Iterable, Mapping
 
 from isod.ports import Account
+from isod.resources import owned_variables
+from isod.resources.base import Attachment
+from isod_contract.names import GUEST_DIRECTORY, WAYLAND_SOCKET, X11_SOCKET
 
 # Pointers into the host: meaningless or dangerous inside; an attached resource sets its own value instead.
-_HOST_ONLY = frozenset({"WAYLAND_DISPLAY", "DISPLAY", "XDG_SESSION_ID"})
+_HOST_ONLY = frozenset({"WAYLAND_DISPLAY", "DISPLAY", "XDG_SESSION_ID", "XDG_SESSION_TYPE"})
+# Of one terminal: an app without one would draw colours and cursor movements into a pipe.
+_OF_TERMINAL = ("TERM", "COLORTERM")
+
+# What tells toolkits to use the display that is there; without these some look for the other one first, or for none.
+_WAYLAND = {
+    "XDG_SESSION_TYPE": "wayland",
+    "QT_QPA_PLATFORM": "wayland",
+    "SDL_VIDEODRIVER": "wayland",
+    "CLUTTER_BACKEND": "wayland",
+    "MOZ_ENABLE_WAYLAND": "1",
+    "NIXOS_OZONE_WL": "1",
+    "ELECTRON_OZONE_PLATFORM_HINT": "auto",
+}
+_X11 = {
+    "XDG_SESSION_TYPE": "x11",
+    "QT_QPA_PLATFORM": "xcb",
+    "SDL_VIDEODRIVER": "x11",
+    "CLUTTER_BACKEND": "x11",
+}
+_BOTH = {"QT_QPA_PLATFORM": "wayland;xcb", "SDL_VIDEODRIVER": "wayland,x11"}
+# Window managers that give each client the whole of its window; Java draws nothing in them otherwise.
+_ANY_X11 = {"_JAVA_AWT_WM_NONREPARENTING": "1"}
+# Compositors that draw the windows' borders themselves.
+_WLROOTS_DESKTOPS = frozenset({"sway", "wlroots", "hyprland", "river", "labwc", "niri", "wayfire", "dwl"})
+
+
+def display_variables(attached: Mapping[str, Attachment], uid: int) -> dict[str, str]:
+    """Give the variables that lead to the attached displays of a user of the host."""
+    directory = f"/{GUEST_DIRECTORY}/{uid}"
+    result: dict[str, str] = {}
+    if "wayland" in attached:
+        result["WAYLAND_DISPLAY"] = f"{directory}/{WAYLAND_SOCKET}"
+    if "x11" in attached:
+        result["DISPLAY"] = f"{directory}/{X11_SOCKET}"
+    return result
 
 
 def assemble(
@@ -16,19 +54,45 @@ def assemble(
     asked: Iterable[str],
     account: Account,
     terminal: bool,
+    display: Mapping[str, str],
+    refused: Iterable[str] = (),
 ) -> dict[str, str]:
-    """Give all variables that isod sets over the login profile; entries are NAME=VALUE, already checked."""
+    """Give all variables that isod sets over the login profile; entries are NAME=VALUE, already checked.
+
+    `display` is what `display_variables` gave, `refused` the resources that policy does not grant at all.
+    """
     result: dict[str, str] = {}
     given = dict(entry.split("=", 1) for entry in hints)
     for source in (session, given):
         result.update({name: value for name, value in source.items() if name not in _HOST_ONLY})
-    if not terminal:
-        result.pop("TERM", None)
-    else:
+    if terminal:
         result.setdefault("TERM", "xterm")
+    else:
+        for name in _OF_TERMINAL:
+            result.pop(name, None)
+    result.update(_toolkits(display, result.get("XDG_CURRENT_DESKTOP", "")))
     result.update(policy)
+    result.update(display)
     result.update(dict(entry.split("=", 1) for entry in asked))
+    for variable, key in owned_variables().items():
+        if key in set(refused):
+            result.pop(variable, None)
     runtime = f"/run/user/{account.uid}"
     result["XDG_RUNTIME_DIR"] = runtime
     result["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime}/bus"
+    return result
+
+
+def _toolkits(display: Mapping[str, str], desktop: str) -> dict[str, str]:
+    """Give what toolkits need beside the display's own variable."""
+    wayland, x11 = "WAYLAND_DISPLAY" in display, "DISPLAY" in display
+    result: dict[str, str] = {}
+    if x11:
+        result |= _X11 | _ANY_X11
+    if wayland:
+        result |= _WAYLAND
+        if not _WLROOTS_DESKTOPS.isdisjoint(desktop.lower().split(":")):
+            result["QT_WAYLAND_DISABLE_WINDOWDECORATION"] = "1"
+    if wayland and x11:
+        result |= _BOTH
     return result

@@ -17,6 +17,7 @@ from isod.core.apps import Apps
 from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.prepare import Prepare
+from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
 from isod.ports import Account, AuditSink, Caller, FdStore, Machines
 from isod_contract import limits
@@ -52,6 +53,7 @@ class Launcher:
         containers: Containers,
         apps: Apps,
         prepare: Prepare,
+        reconciler: Reconciler,
         machines: Machines,
         sessions: Sessions,
         store: FdStore,
@@ -61,6 +63,7 @@ class Launcher:
         self._containers = containers
         self._apps = apps
         self._prepare = prepare
+        self._reconciler = reconciler
         self._machines = machines
         self._sessions = sessions
         self._store = store
@@ -147,8 +150,29 @@ class Launcher:
         self._apps.set_state(app, AppState.PREPARING)
         account = await self._account(guest, app, request)
         await self._prepare.run(guest, account, container.name)
+        display = await self._display(app, request, guest, account)
         self._stop_if_wanted(app)
-        await self._start(app, request, guest, account, rule)
+        await self._start(app, request, guest, account, rule, display)
+
+    async def _display(self, app: App, request: _Request, guest: Any, account: Account) -> dict[str, str]:
+        """Give the variables of the displays that the app gets.
+
+        Who has none himself gets none, unless he asks. Without one the app starts all the same, unless it is required.
+        """
+        mode = request.options.display or "auto"
+        if mode == "none" or (mode == "auto" and not _has_display(request.options)):
+            return {}
+        caller = request.caller
+        problem: IsodError | None
+        try:
+            attached, problem = await self._reconciler.for_launch(request.container, guest, caller, account)
+        except IsodError as error:
+            attached, problem = {}, error
+        if problem is not None and mode == "require":
+            raise problem
+        if problem is not None:
+            self._apps.warn(app, problem)
+        return environment.display_variables(attached, caller.uid)
 
     @staticmethod
     def _stop_if_wanted(app: App) -> None:
@@ -175,7 +199,9 @@ class Launcher:
                 )
         return account
 
-    async def _start(self, app: App, request: _Request, guest: Any, account: Account, rule: str) -> None:
+    async def _start(
+        self, app: App, request: _Request, guest: Any, account: Account, rule: str, display: dict[str, str]
+    ) -> None:
         options, policy = request.options, request.container.policy
         variables = environment.assemble(
             session=self._sessions.environment(request.caller.uid),
@@ -184,6 +210,8 @@ class Launcher:
             asked=options.environment or (),
             account=account,
             terminal=bool(options.terminal),
+            display=display,
+            refused=[key for key, level in request.container.grants().items() if level == "none"],
         )
         argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
         use_login = policy.login_shell if options.login_shell is None else options.login_shell
@@ -292,6 +320,12 @@ class Launcher:
             else:
                 properties.append((key, "s", "journal"))
         return properties, fds
+
+
+def _has_display(options: RunOptions) -> bool:
+    """Tell whether the caller has a display himself; what comes by way of isod-session is part of a session."""
+    hinted = {entry.partition("=")[0] for entry in options.hints or ()}
+    return bool(options.via) or not hinted.isdisjoint(("WAYLAND_DISPLAY", "DISPLAY"))
 
 
 def _host_user(uid: int) -> str:

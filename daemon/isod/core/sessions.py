@@ -1,10 +1,18 @@
 """Users' live sessions, as their isod-session services say they are; believed for that user only."""
 
-from isod.ports import AuditSink, Caller
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+from isod.ports import AuditSink, Caller, LiveSession
+from isod_contract.errors import InvalidArgument
 from isod_contract.options import HINT_NAMES, SessionInfo
 from isod_contract.records import SESSION
 
 _NAMES = HINT_NAMES | {"XDG_SESSION_TYPE", "XDG_CURRENT_DESKTOP", "XCURSOR_THEME", "XCURSOR_SIZE"}
+# How long an isod-session may be away before what it served is taken down: it may only be restarted, as may isod.
+GRACE_SEC = 5.0
 
 
 class Sessions:
@@ -13,21 +21,91 @@ class Sessions:
     def __init__(self, audit: AuditSink) -> None:
         """Take the audit."""
         self._audit = audit
-        self._by_uid: dict[int, tuple[str, dict[str, str]]] = {}
+        self._by_uid: dict[int, LiveSession] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._arrived = asyncio.Event()
+        self._began_sec = time.monotonic()
+        self.changed: Callable[[int], None] = lambda _uid: None
 
     def register(self, caller: Caller, session: SessionInfo) -> None:
-        """Take note of the sender's live session; it replaces an older one of the uid."""
-        pairs = (entry.partition("=") for entry in session.environment or ())
-        self._by_uid[caller.uid] = (caller.sender, {name: value for name, _, value in pairs if name in _NAMES})
+        """Take note of the sender's live session; it replaces an older one of the uid. Raises InvalidArgument."""
+        try:
+            fresh = _live_session(caller, session)
+        except BaseException:
+            if session.socket is not None:
+                os.close(session.socket)
+            raise
+        self._drop(caller.uid)
+        self._by_uid[caller.uid] = fresh
         self._audit.record(SESSION, uid=caller.uid, pid=caller.pid, outcome="registered")
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+        self.changed(caller.uid)
 
     def forget(self, sender: str) -> None:
         """Take note that the sender left the bus."""
-        for uid, (owner, _) in list(self._by_uid.items()):
-            if owner == sender:
-                del self._by_uid[uid]
+        for uid, session in list(self._by_uid.items()):
+            if session.caller.sender == sender:
+                self._drop(uid)
                 self._audit.record(SESSION, uid=uid, outcome="ended")
+                self._timers[uid] = asyncio.get_running_loop().call_later(GRACE_SEC, self._gone, uid)
+
+    def find(self, uid: int) -> LiveSession | None:
+        """Give a uid's live session."""
+        return self._by_uid.get(uid)
+
+    async def wait_for(self, uid: int) -> LiveSession | None:
+        """Give a uid's live session, waiting for it if isod or the session's service was only just restarted."""
+        while self.is_away(uid):
+            await self._wait_for_any()
+        return self._by_uid.get(uid)
+
+    def is_away(self, uid: int) -> bool:
+        """Whether a session may be about to come back."""
+        if uid in self._by_uid:
+            return False
+        return uid in self._timers or time.monotonic() < self._began_sec + GRACE_SEC
 
     def environment(self, uid: int) -> dict[str, str]:
         """Give the variables of a uid's live session; empty without one."""
-        return self._by_uid.get(uid, ("", {}))[1]
+        session = self._by_uid.get(uid)
+        return dict(session.environment) if session else {}
+
+    async def _wait_for_any(self) -> None:
+        try:
+            async with asyncio.timeout(0.25):
+                await self._arrived.wait()
+        except TimeoutError:
+            return
+
+    def _gone(self, uid: int) -> None:
+        self._timers.pop(uid, None)
+        self.changed(uid)
+
+    def _drop(self, uid: int) -> None:
+        timer = self._timers.pop(uid, None)
+        if timer is not None:
+            timer.cancel()
+        old = self._by_uid.pop(uid, None)
+        if old is not None and old.socket_fd >= 0:
+            os.close(old.socket_fd)
+
+
+def _live_session(caller: Caller, session: SessionInfo) -> LiveSession:
+    pairs = (entry.partition("=") for entry in session.environment or ())
+    environment = {name: value for name, _, value in pairs if name in _NAMES}
+    if (session.socket is None) != (session.socket_name is None):
+        raise InvalidArgument(argument="socket", reason="comes with socket-name, or neither comes")
+    identity = None
+    if session.socket is not None:
+        status = os.fstat(session.socket)
+        identity = (status.st_dev, status.st_ino)
+    return LiveSession(
+        caller=caller,
+        environment=environment,
+        wayland=session.wayland or "",
+        exposed=session.exposed or (),
+        socket_fd=-1 if session.socket is None else session.socket,
+        socket_identity=identity,
+        socket_name=session.socket_name or "",
+    )

@@ -23,6 +23,10 @@ class SystemdFdStore:
         """Give back a stored fd, once."""
         return self._found.pop(name, None)
 
+    def names(self, prefix: str) -> list[str]:
+        """Give the names of what nobody took yet."""
+        return [name for name in self._found if name.startswith(prefix)]
+
     def drop(self, name: str) -> None:
         """Remove it from systemd's store."""
         daemon.notify(f"FDSTOREREMOVE=1\nFDNAME={name}")

@@ -40,13 +40,22 @@ class GuestManager:
     """Adapter of `Guest`."""
 
     def __init__(
-        self, *, connection: Connection, root_fd: int, uid_shift: int, unit: str, invocation_id: str, machine: str
+        self,
+        *,
+        connection: Connection,
+        root_fd: int,
+        pidfd: int,
+        uid_shift: int,
+        unit: str,
+        invocation_id: str,
+        machine: str,
     ) -> None:
-        """Take over a checked connection and the root fd that it was reached through."""
+        """Take over a checked connection, the root fd that it was reached through, and the pidfd of its peer."""
         self.unit = unit
         self.invocation_id = invocation_id
         self.machine = machine
         self.root_fd = root_fd
+        self.pidfd = pidfd
         self.uid_shift = uid_shift
         self.offload = Offload(machine)
         self._accounts = AccountCache(root_fd, machine)
@@ -178,11 +187,12 @@ class GuestManager:
         return self._connection.closed
 
     async def close(self) -> None:
-        """Drop the connection and the root fd."""
+        """Drop the connection and the descriptors."""
         await self._connection.close()
         if self.root_fd >= 0:
             os.close(self.root_fd)
-            self.root_fd = -1
+            os.close(self.pidfd)
+            self.root_fd = self.pidfd = -1
 
 
 class GuestDoor:
@@ -208,22 +218,26 @@ class GuestDoor:
         try:
             shift = await self._machines.uid_shift(machine)
             sock = await self._connect_socket(machine, root_fd, shift)
-            connection = await self._authenticate(machine, sock, unit, invocation_id)
-            guest = GuestManager(
-                connection=connection,
-                root_fd=root_fd,
-                uid_shift=shift,
-                unit=unit,
-                invocation_id=invocation_id,
-                machine=machine,
-            )
-            try:
-                await guest.open()
-            except WireError as error:
-                await connection.close()
-                raise StartFailed(container=machine, reason=f"its systemd does not answer ({error})") from None
+            connection, pidfd = await self._authenticate(machine, sock, unit, invocation_id)
         except BaseException:
             os.close(root_fd)
+            raise
+        guest = GuestManager(
+            connection=connection,
+            root_fd=root_fd,
+            pidfd=pidfd,
+            uid_shift=shift,
+            unit=unit,
+            invocation_id=invocation_id,
+            machine=machine,
+        )
+        try:
+            await guest.open()
+        except WireError as error:
+            await guest.close()
+            raise StartFailed(container=machine, reason=f"its systemd does not answer ({error})") from None
+        except BaseException:
+            await guest.close()
             raise
         return guest
 
@@ -248,25 +262,32 @@ class GuestDoor:
         finally:
             os.close(path_fd)
 
-    async def _authenticate(self, machine: str, sock: socket.socket, unit: str, invocation_id: str) -> Connection:
-        """Prove, before a byte is sent, that the listener is a process of the container's own unit."""
+    async def _authenticate(
+        self, machine: str, sock: socket.socket, unit: str, invocation_id: str
+    ) -> tuple[Connection, int]:
+        """Prove, before a byte is sent, that the listener is a process of the container's own unit; gives its pidfd."""
+        pidfd = -1
         try:
             pidfd = struct.unpack("i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4))[0]
-            try:
-                found = await self._units.unit_of_pidfd(pidfd)
-            finally:
-                os.close(pidfd)
+            found = await self._units.unit_of_pidfd(pidfd)
             if found != (unit, invocation_id):
                 raise IdentityMismatch(container=machine, reason=f"its bus belongs to {found[0]}")
-        except OSError as error:
+        except BaseException as error:
             sock.close()
-            raise IdentityMismatch(container=machine, reason=f"its bus has no living peer ({error})") from None
-        except BaseException:
-            sock.close()
+            _close(pidfd)
+            if isinstance(error, OSError):
+                raise IdentityMismatch(container=machine, reason=f"its bus has no living peer ({error})") from None
             raise
         try:
-            return await connect(sock, caps=CONTAINER_CAPS, external_uid=0, name=f"container {machine}")
-        except IsodError:
+            connection = await connect(sock, caps=CONTAINER_CAPS, external_uid=0, name=f"container {machine}")
+        except BaseException as error:
+            _close(pidfd)
+            if isinstance(error, WireError) and not isinstance(error, IsodError):
+                raise StartFailed(container=machine, reason=f"its bus does not answer ({error})") from None
             raise
-        except WireError as error:
-            raise StartFailed(container=machine, reason=f"its bus does not answer ({error})") from None
+        return connection, pidfd
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 
-from isod_contract.names import HELPER_SOCKET
+from isod_contract.names import HELPER_SOCKET, MOUNT_HELPER_SOCKET
 
 _TIMEOUT_SEC = 7.0  # the helper gives itself 5, and systemd has to start it
 _REPLY_BYTES_MAX = 4096
@@ -14,9 +14,10 @@ _REPLY_BYTES_MAX = 4096
 class Helper:
     """Calls isod-helper, which systemd starts for each connection."""
 
-    def __init__(self, path: str = HELPER_SOCKET) -> None:
-        """Take the path of its socket."""
+    def __init__(self, path: str = HELPER_SOCKET, mount_path: str = MOUNT_HELPER_SOCKET) -> None:
+        """Take the paths of its sockets."""
         self._path = path
+        self._mount_path = mount_path
 
     async def connect_bus(self, socket_path_fd: int, uid: int) -> socket.socket:
         """Connect to a container's bus as its root.
@@ -25,29 +26,48 @@ class Helper:
         connected, non-blocking socket. Raises OSError: that of the connection, TimeoutError, ConnectionError if the
         helper gave no proper answer.
         """
-        fd = await self._call({"verb": "connect-bus", "uid": uid}, socket_path_fd)
-        sock = socket.socket(fileno=fd)
+        fds = await self._call(self._path, {"verb": "connect-bus", "uid": uid}, [socket_path_fd])
+        if not fds:
+            raise ConnectionError("isod-helper sent no descriptor")
+        sock = socket.socket(fileno=fds[0])
         sock.setblocking(False)
         return sock
 
-    async def _call(self, request: dict[str, object], fd: int) -> int:
-        """Send a request with a descriptor and give the descriptor of the answer."""
+    async def attach_directory(self, machine: str, pidfd: int, uid_shift: int) -> None:
+        """Show a container its directory at /run/isoctl. Raises OSError."""
+        request = {"verb": "attach-directory", "machine": machine, "uid_shift": uid_shift}
+        await self._call(self._mount_path, request, [pidfd])
+
+    async def attach_socket(self, pidfd: int, uid_shift: int, uid: int, name: str, source: tuple[str, int]) -> None:
+        """Put a user's socket, by its name in his runtime directory and an O_PATH fd, at /run/isoctl/UID/NAME inside.
+
+        Raises OSError.
+        """
+        socket_name, socket_fd = source
+        request = {"verb": "attach-socket", "uid": uid, "uid_shift": uid_shift, "name": name, "socket": socket_name}
+        await self._call(self._mount_path, request, [pidfd, socket_fd])
+
+    async def detach_socket(self, pidfd: int, uid: int, name: str) -> None:
+        """Unmount what `attach_socket` put there. Raises OSError."""
+        await self._call(self._mount_path, {"verb": "detach-socket", "uid": uid, "name": name}, [pidfd])
+
+    @staticmethod
+    async def _call(path: str, request: dict[str, object], fds: list[int]) -> list[int]:
+        """Send a request with descriptors and give those of the answer, at most one."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as connection:
             async with asyncio.timeout(_TIMEOUT_SEC):
                 # EAGAIN, a full backlog, is an error like others: the caller tries again anyway.
-                connection.connect(self._path)
-                socket.send_fds(connection, [json.dumps(request).encode()], [fd])
+                connection.connect(path)
+                socket.send_fds(connection, [json.dumps(request).encode()], fds)
                 await _readable(connection)
-            data, fds, _, _ = socket.recv_fds(connection, _REPLY_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+            data, received, _, _ = socket.recv_fds(connection, _REPLY_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
         try:
             _check(data)
-            if not fds:
-                raise ConnectionError("isod-helper sent no descriptor")
         except BaseException:
-            for received in fds:
-                os.close(received)
+            for fd in received:
+                os.close(fd)
             raise
-        return fds[0]
+        return received
 
 
 async def _readable(connection: socket.socket) -> None:

@@ -39,7 +39,8 @@ def opened(directory_fd: int, path: str, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _unsafe(container: str, path: str, error: OSError) -> UnsafePath | NoSpace:
+def unsafe(container: str, path: str, error: OSError) -> UnsafePath | NoSpace:
+    """Give what an error of the system means for a path in a container."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(what=f"{path} in container {container}", reason=os.strerror(error.errno))
     reasons = {errno.ELOOP: "a symbolic link is in the way", errno.ENOTDIR: "not a directory"}
@@ -53,7 +54,7 @@ def open_directory(root_fd: int, path: str, container: str) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unsafe(container, path, error) from None
+        raise unsafe(container, path, error) from None
 
 
 def open_socket(root_fd: int, path: str, container: str) -> int | None:
@@ -63,7 +64,7 @@ def open_socket(root_fd: int, path: str, container: str) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unsafe(container, path, error) from None
+        raise unsafe(container, path, error) from None
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         os.close(fd)
         raise UnsafePath(path="/" + path, container=container, reason="not a socket")
@@ -119,7 +120,7 @@ def _ensure_one(
             created = False
         fd = openat2(parent_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise _unsafe(container, path, error) from None
+        raise unsafe(container, path, error) from None
     try:
         status = os.fstat(fd)
         if created and status.st_uid in (0, owner[0]):
@@ -134,7 +135,7 @@ def _ensure_one(
             os.fchmod(fd, mode)
     except OSError as error:
         os.close(fd)
-        raise _unsafe(container, path, error) from None
+        raise unsafe(container, path, error) from None
     except UnsafePath:
         os.close(fd)
         raise
@@ -151,4 +152,4 @@ def read_passwd(root_fd: int, container: str) -> bytes:
                 raise UnsafePath(path="/" + path, container=container, reason="not a regular file of at most 1 MiB")
             return os.read(fd, _PASSWD_BYTES_MAX)
     except OSError as error:
-        raise _unsafe(container, path, error) from None
+        raise unsafe(container, path, error) from None

@@ -2,10 +2,33 @@
 
 from abc import ABC
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
+
+from isod.ports import LiveSession
+from isod_contract.errors import IsodError
 
 GrantValue = str | tuple[str, ...]
 """A grant as policy holds it: a level, or a list that narrows one."""
+
+
+class How(StrEnum):
+    """How a socket comes to stand in a user's directory inside a container."""
+
+    LISTEN = "listen"  # isod listens on it, and the user's session serves it
+    MOUNT = "mount"  # it is the socket of a server of the user's, mounted there
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One granted resource as it must exist for one user in a running container."""
+
+    key: str  # of the resource
+    name: str  # of the socket
+    how: How
+    what: str  # a phrase for people
+    exposed: str  # what an app reaches by it beyond what it is for; "" for nothing
 
 
 class Resource(ABC):
@@ -21,6 +44,12 @@ class Resource(ABC):
     """What it grants, one paragraph for isod.toml(5)."""
     variables: ClassVar[tuple[str, ...]] = ()
     """Environment variables that isod alone sets in apps, since they lead to the resource."""
+
+    @classmethod
+    def attachment(cls, level: str, session: LiveSession) -> Attachment | IsodError | None:
+        """Give what must be attached for a user with this session: nothing, or why it can't be."""
+        del level, session
+        return None
 
     @classmethod
     def validate(cls, untrusted_value: object) -> GrantValue:

@@ -1,6 +1,9 @@
 """The user's Wayland compositor."""
 
-from isod.resources.base import Resource
+from isod.ports import LiveSession
+from isod.resources.base import Attachment, How, Resource
+from isod_contract.errors import IsodError, NoSecurityContext, NoSession
+from isod_contract.names import WAYLAND_SOCKET
 
 
 class Wayland(Resource):
@@ -15,3 +18,24 @@ class Wayland(Resource):
         "where that can't be had there is no display. raw: the compositor's own socket, whatever it offers."
     )
     variables = ("WAYLAND_DISPLAY", "WAYLAND_SOCKET")
+
+    @classmethod
+    def attachment(cls, level: str, session: LiveSession) -> Attachment | IsodError | None:
+        """Give a socket that the session hands to the compositor as a restricted one, or the compositor's own."""
+        if level == "none":
+            return None
+        if not session.wayland:
+            return NoSession(uid=session.caller.uid, reason="no Wayland compositor answers")
+        seen = ", ".join(session.exposed)
+        if level == "raw":
+            return Attachment(cls.key, WAYLAND_SOCKET, How.MOUNT, "the compositor's own socket", seen)
+        match session.wayland:
+            case "context":
+                return Attachment(cls.key, WAYLAND_SOCKET, How.LISTEN, "a security context of the compositor", seen)
+            case "plain":
+                return Attachment(
+                    cls.key, WAYLAND_SOCKET, How.MOUNT, "the compositor's own socket, which is safe", seen
+                )
+        return NoSecurityContext(
+            reason=f'it offers {seen}; `wayland = "raw"` in the policy gives that to the container'
+        )

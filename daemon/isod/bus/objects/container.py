@@ -48,7 +48,7 @@ class ContainerObject:
             case "Grants":
                 return Variant("a{sv}", variants(container.grants()))
             case "Attachments":
-                return Variant("aa{sv}", [variants(attachment) for attachment in container.attachments()])
+                return Variant("aa{sv}", [variants(item) for item in self._containers.attachments(container, caller)])
             case "Apps":
                 apps = (app for app in self._apps.visible(caller) if app.container == container.name)
                 return Variant("ao", [names.app_path(app.id) for app in apps])

@@ -47,6 +47,7 @@ class ManagerObject:
             (names.MANAGER, "Subscribe"): self._subscribe,
             (names.MANAGER, "Unsubscribe"): self._unsubscribe,
             (names.MANAGER, "RegisterSession"): self._register_session,
+            (names.MANAGER, "OpenDisplay"): self._open_display,
         }
 
     def properties(self) -> dict[str, Variant]:
@@ -108,3 +109,8 @@ class ManagerObject:
     async def _register_session(self, request: Request) -> Reply:
         self._services.sessions.register(request.caller, request.options)
         return Reply()
+
+    async def _open_display(self, request: Request) -> Reply:
+        sockets = await self._services.containers.open_display(request.target, request.caller)
+        indices = {key: Variant("h", index) for index, key in enumerate(sockets)}
+        return Reply([indices], fds=tuple(sockets.values()))

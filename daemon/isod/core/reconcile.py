@@ -1,0 +1,319 @@
+"""What is attached to running containers, made equal to what policy and live sessions ask for.
+
+Desired attachments follow from policy and sessions; actual ones are looked at, not remembered. Every event only asks
+for another round, and a container's rounds come one after another: hot-plug, start-up and recovery are the same code.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from isod.core.container import Container
+from isod.core.events import Events
+from isod.core.sessions import Sessions
+from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, HostUnits, LiveSession, Mounter
+from isod.resources import kinds
+from isod.resources.base import Attachment, How
+from isod_contract.errors import ContainerGone, IsodError, NoSession, Unsupported
+from isod_contract.names import X11_SOCKET
+from isod_contract.records import ATTACH, DETACH
+
+_STORED = "display"
+
+
+@dataclass(slots=True)
+class _Listener:
+    fd: int
+    identity: tuple[int, int] | None  # of its file; None: an earlier isod made it
+
+
+@dataclass(slots=True)
+class _User:
+    """What one user of the host has in one container."""
+
+    caller: Caller
+    account: Account | None = None
+    attached: dict[str, Attachment] = field(default_factory=dict)
+    problem: IsodError | None = None
+    listeners: dict[str, _Listener] = field(default_factory=dict)
+    renewals: int = 0  # of sockets
+
+
+class Reconciler:
+    """Keeps the attachments of all containers right."""
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        directories: Directories,
+        mounter: Mounter,
+        units: HostUnits,
+        store: FdStore,
+        audit: AuditSink,
+        events: Events,
+    ) -> None:
+        """Take the ports, and follow the sessions."""
+        self._sessions = sessions
+        self._directories = directories
+        self._mounter = mounter
+        self._units = units
+        self._store = store
+        self._audit = audit
+        self._events = events
+        self._users: dict[Container, dict[int, _User]] = {}
+        self._turns: dict[Container, asyncio.Lock] = {}
+        self._stored: dict[tuple[str, int], dict[str, _Listener]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        sessions.changed = self._session_changed
+
+    def recover(self) -> None:
+        """Take over the sockets that an earlier isod listened on; clients wait in them meanwhile."""
+        for stored in self._store.names(f"{_STORED}-"):
+            machine, uid, name = stored.removeprefix(f"{_STORED}-").rsplit("-", 2)
+            fd = self._store.take(stored)
+            if fd is not None:
+                self._stored.setdefault((machine, int(uid)), {})[_file_name(name)] = _Listener(fd, None)
+
+    def attachments(self, container: Container, caller: Caller) -> list[dict[str, str]]:
+        """Give what is attached now, as far as the caller may know."""
+        if container.guest is None:
+            return []
+        return [
+            {"resource": item.key, "uid": str(uid), "what": item.what}
+            | ({"exposed": item.exposed} if item.exposed else {})
+            for uid, user in self._users.get(container, {}).items()
+            if caller.is_root or caller.uid == uid
+            for item in user.attached.values()
+        ]
+
+    async def for_launch(
+        self, container: Container, guest: Any, caller: Caller, account: Account
+    ) -> tuple[Mapping[str, Attachment], IsodError | None]:
+        """Make right what a launch needs; gives attachments by resource, and why one is missing.
+
+        Raises UnsafePath, NoSpace, ContainerGone, Unsupported.
+        """
+        if await self._sessions.wait_for(caller.uid) is None:
+            return {}, NoSession(uid=caller.uid, reason="isod-session does not run; is this a desktop session?")
+        user = await self._round(container, guest, caller, account)
+        return {item.key: item for item in user.attached.values()}, user.problem
+
+    async def open(self, container: Container, caller: Caller) -> dict[str, int]:
+        """Give the caller's listening sockets in a running container, by resource; the fds are the receiver's.
+
+        Raises NoSession for anybody but the caller's registered isod-session; ContainerGone, UnsafePath, NoSpace.
+        """
+        session = self._sessions.find(caller.uid)
+        if session is None or session.caller.sender != caller.sender:
+            raise NoSession(uid=caller.uid, reason="these sockets are for isod-session; RegisterSession comes first")
+        guest = container.guest
+        if guest is None:
+            raise ContainerGone(container=container.name, reason="it does not run")
+        account = await guest.account(container.account_for(caller))
+        if account is None:
+            return {}
+        user = await self._round(container, guest, caller, account)
+        return {
+            user.attached[name].key: os.dup(listener.fd)
+            for name, listener in user.listeners.items()
+            if name in user.attached
+        }
+
+    def policy_changed(self, containers: Iterable[Container]) -> None:
+        """Look at everything."""
+        for container in containers:
+            self._touch(container)
+
+    def _session_changed(self, uid: int) -> None:
+        for container, users in self._users.items():
+            if uid in users:
+                self._touch(container)
+
+    def _touch(self, container: Container) -> None:
+        """Ask for a round for each user who has something there."""
+        for user in list(self._users.get(container, {}).values()):
+            if container.guest is not None and user.account is not None:
+                task = asyncio.get_running_loop().create_task(
+                    self._quiet_round(container, container.guest, user.caller, user.account)
+                )
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _quiet_round(self, container: Container, guest: Any, caller: Caller, account: Account) -> None:
+        with suppress(IsodError):
+            # After a restart with another range of uids the account is another one to the host.
+            fresh = await guest.account(account.name)
+            await self._round(container, guest, caller, fresh or account)
+
+    async def _round(self, container: Container, guest: Any, caller: Caller, account: Account) -> _User:
+        async with self._turns.setdefault(container, asyncio.Lock()):
+            user = self._users.setdefault(container, {}).setdefault(caller.uid, _User(caller))
+            if not user.listeners:
+                user.listeners = self._stored.pop((container.machine, caller.uid), {})
+            user.caller, user.account = caller, account
+            before, renewals = dict(user.attached), user.renewals
+            try:
+                await self._apply(container, guest, user, account)
+            finally:
+                if (before, renewals) != (user.attached, user.renewals):
+                    self._tell(container, caller.uid, before, user)
+            return user
+
+    def _tell(self, container: Container, uid: int, before: dict[str, Attachment], user: _User) -> None:
+        for name in before.keys() - user.attached.keys():
+            self._audit.record(DETACH, uid=uid, container=container.name, resource=before[name].key)
+        for name in user.attached.keys() - before.keys():
+            self._audit.record(ATTACH, uid=uid, container=container.name, resource=user.attached[name].key)
+        self._events.container_changed(container, "Attachments")
+
+    def _wanted(self, container: Container, user: _User) -> tuple[dict[str, Attachment], IsodError | None]:
+        session = self._sessions.find(user.caller.uid)
+        if session is None:
+            # One that may come back in a moment finds everything as it was.
+            return (user.attached if self._sessions.is_away(user.caller.uid) else {}), None
+        wanted: dict[str, Attachment] = {}
+        problem: IsodError | None = None
+        for key, level in container.grants().items():
+            found = kinds()[key].attachment(level, session)
+            if isinstance(found, Attachment):
+                wanted[found.name] = found
+            elif found is not None:
+                problem = problem or found
+        return wanted, problem
+
+    async def _apply(self, container: Container, guest: Any, user: _User, account: Account) -> None:
+        wanted, user.problem = self._wanted(container, user)
+        if not wanted and not user.attached and not user.listeners:
+            return
+        uid = user.caller.uid
+        place = Directory(container.machine, uid, (guest.uid_shift + account.uid, guest.uid_shift + account.gid))
+        run_fd = await self._open_run(container)
+        try:
+            await self._show_directory(container, guest, run_fd)
+            directory_fd = self._directories.ensure_directory(run_fd, place)
+            try:
+                for name in (user.attached.keys() | user.listeners.keys()) - wanted.keys():
+                    await self._remove(guest, user, directory_fd, name)
+                for name, item in wanted.items():
+                    if item.how is How.LISTEN:
+                        await self._listen(guest, user, directory_fd, place, name)
+                    else:
+                        await self._mount(guest, user, directory_fd, place, name)
+                    user.attached[name] = item
+            finally:
+                os.close(directory_fd)
+            if not wanted:
+                self._directories.remove_directory(run_fd, uid)
+        finally:
+            os.close(run_fd)
+
+    async def _open_run(self, container: Container) -> int:
+        """Open the container's directory, made by systemd if need be: isod itself may not mount."""
+        fd = self._directories.open_run(container.machine)
+        if fd is None:
+            await self._units.start(f"isod-prepare@{container.machine}.service")
+            fd = self._directories.open_run(container.machine)
+        if fd is None:
+            unit = f"isod-prepare@{container.machine}.service"
+            raise Unsupported(
+                what="a display", reason=f"{unit} did not make its directory; see `systemctl status {unit}`"
+            )
+        return fd
+
+    async def _show_directory(self, container: Container, guest: Any, run_fd: int) -> None:
+        """Have the directory at /run/isoctl inside: by the unit's static bind, else mounted now."""
+        machine = container.machine
+        if await guest.offload.run(lambda: self._directories.is_seen(run_fd, guest.root_fd, machine)):
+            return
+        try:
+            await self._mounter.attach_directory(machine, guest.pidfd, guest.uid_shift)
+        except OSError as error:
+            reason = f"its directory can't be mounted in container {container.name} ({error})"
+            raise Unsupported(what="a display", reason=reason) from None
+
+    async def _listen(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
+        await self._unmount(guest, user, directory_fd, place, name)
+        listener = user.listeners.get(name)
+        standing = self._directories.identity(directory_fd, name, place)
+        if listener is not None and standing is not None and listener.identity in (None, standing):
+            listener.identity = standing
+            return
+        self._close(user, place.machine, name)
+        fd, identity = self._directories.listen(directory_fd, name, place)
+        user.listeners[name] = _Listener(fd, identity)
+        user.renewals += 1  # the session must be told, also where an old one stood
+        self._store.put(_stored_name(place.machine, place.uid, name), fd)
+
+    async def _mount(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
+        session = self._sessions.find(place.uid)
+        if session is None or session.socket_identity is None:
+            raise NoSession(uid=place.uid, reason="its compositor's socket is not known")
+        if await self._inside(guest, place.uid, name) == session.socket_identity:
+            return
+        self._check_mountable(guest, user, session)
+        self._close(user, place.machine, name)
+        await self._unmount(guest, user, directory_fd, place, name)
+        self._directories.ensure_place(directory_fd, name, place)
+        source = (session.socket_name, session.socket_fd)
+        try:
+            await self._mounter.attach_socket(guest.pidfd, guest.uid_shift, place.uid, name, source)
+        except OSError as error:
+            raise Unsupported(what="the compositor's own socket", reason=f"it can't be mounted ({error})") from None
+
+    @staticmethod
+    def _check_mountable(guest: Any, user: _User, session: LiveSession) -> None:
+        uid = session.caller.uid
+        if guest.uid_shift and user.account is not None and user.account.uid != uid:
+            reason = f"with a user namespace {user.account.name!r} must have uid {uid} inside, as on the host"
+            raise Unsupported(what="the compositor's own socket", reason=reason)
+
+    async def _unmount(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
+        """Take away a mount over a name, if there is one: what the container sees is not what stands there."""
+        attached = user.attached.get(name)
+        inside = await self._inside(guest, place.uid, name)
+        if inside is None or (attached is not None and attached.how is How.LISTEN):
+            return
+        if inside != _status_identity(directory_fd, name):
+            with suppress(OSError):
+                await self._mounter.detach_socket(guest.pidfd, place.uid, name)
+
+    async def _inside(self, guest: Any, uid: int, name: str) -> tuple[int, int] | None:
+        found: tuple[int, int] | None = await guest.offload.run(
+            lambda: self._directories.identity_inside(guest.root_fd, uid, name)
+        )
+        return found
+
+    async def _remove(self, guest: Any, user: _User, directory_fd: int, name: str) -> None:
+        container = user.attached.get(name)
+        if container is not None and container.how is How.MOUNT:
+            with suppress(OSError):
+                await self._mounter.detach_socket(guest.pidfd, user.caller.uid, name)
+        self._close(user, guest.machine, name)
+        self._directories.remove(directory_fd, name)
+        user.attached.pop(name, None)
+
+    def _close(self, user: _User, machine: str, name: str) -> None:
+        listener = user.listeners.pop(name, None)
+        if listener is not None:
+            os.close(listener.fd)
+            self._store.drop(_stored_name(machine, user.caller.uid, name))
+
+
+def _status_identity(directory_fd: int, name: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _stored_name(machine: str, uid: int, name: str) -> str:
+    return f"{_STORED}-{machine}-{uid}-{'x11' if name == X11_SOCKET else 'wayland'}"
+
+
+def _file_name(stored: str) -> str:
+    return X11_SOCKET if stored == "x11" else "wayland-0"

@@ -1,0 +1,140 @@
+"""The sockets that a container's users reach through /run/isoctl: made below /run/isod/container, listened on by isod.
+
+What lies there is hostile where the container has no user namespace: its root can write to it. So everything is done by
+descriptor, and nothing is read or connected to.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+from pathlib import Path
+
+from isod.host import rootfs
+from isod.ports import Directory
+from isod_contract.errors import NoSpace, UnsafePath
+from isod_contract.names import CONTAINER_DIRECTORY, GUEST_DIRECTORY
+
+_BACKLOG = 128
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+class ContainerDirectories:
+    """Adapter of `Directories`."""
+
+    def __init__(self, base: Path = Path(CONTAINER_DIRECTORY)) -> None:
+        """Take the directory of all containers, which is root's own."""
+        self._base = base
+
+    def open_run(self, machine: str) -> int | None:
+        """Open what a container sees as /run/isoctl; None while it has not been made. Raises UnsafePath."""
+        base_fd = os.open(self._base, _DIRECTORY | os.O_CLOEXEC)
+        try:
+            machine_fd = rootfs.open_directory(base_fd, machine, machine)
+            if machine_fd is None:
+                return None
+            try:
+                # A tmpfs of its own, else there is nothing that bounds what lies there.
+                if os.fstat(machine_fd).st_dev == os.fstat(base_fd).st_dev:
+                    return None
+                return rootfs.open_directory(machine_fd, "run", machine)
+            finally:
+                os.close(machine_fd)
+        finally:
+            os.close(base_fd)
+
+    def is_seen(self, run_fd: int, root_fd: int, machine: str) -> bool:
+        """Tell whether the container shows this directory at /run/isoctl. Raises UnsafePath."""
+        fd = rootfs.open_directory(root_fd, GUEST_DIRECTORY, machine)
+        if fd is None:
+            return False
+        try:
+            return _identity(os.fstat(fd)) == _identity(os.fstat(run_fd))
+        finally:
+            os.close(fd)
+
+    def ensure_directory(self, run_fd: int, directory: Directory) -> int:
+        """Make a user's directory, 0700 and his own, and open it. Raises UnsafePath, NoSpace."""
+        name = str(directory.uid)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=run_fd)
+            fd = rootfs.openat2(run_fd, name, _DIRECTORY)
+        except OSError as error:
+            raise _failure(directory, name, error) from None
+        status = os.fstat(fd)
+        if (status.st_uid, status.st_gid) != directory.owner:
+            # Another owner: the container has another range of uids since it was started again.
+            os.fchown(fd, *directory.owner)
+        if stat.S_IMODE(status.st_mode) != 0o700:
+            os.fchmod(fd, 0o700)
+        return fd
+
+    def listen(self, directory_fd: int, name: str, directory: Directory) -> tuple[int, tuple[int, int]]:
+        """Listen on a new socket in a user's directory; gives descriptor and identity of its file.
+
+        Raises UnsafePath, NoSpace.
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self.remove(directory_fd, name)
+            # By way of /proc, since bind(2) takes no descriptor; it follows no symlink in the last component.
+            sock.bind(f"/proc/self/fd/{directory_fd}/{name}")
+            os.chown(name, *directory.owner, dir_fd=directory_fd, follow_symlinks=False)
+            status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            if not stat.S_ISSOCK(status.st_mode):
+                raise UnsafePath(path=name, container=directory.machine, reason="somebody else writes there")
+            sock.listen(_BACKLOG)
+        except OSError as error:
+            sock.close()
+            raise _failure(directory, name, error) from None
+        except BaseException:
+            sock.close()
+            raise
+        return sock.detach(), _identity(status)
+
+    def identity(self, directory_fd: int, name: str, directory: Directory) -> tuple[int, int] | None:
+        """Tell which file stands under a name, if it is a socket of the directory's owner."""
+        try:
+            status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+        except OSError:
+            return None
+        right = stat.S_ISSOCK(status.st_mode) and (status.st_uid, status.st_gid) == directory.owner
+        return _identity(status) if right else None
+
+    def ensure_place(self, directory_fd: int, name: str, directory: Directory) -> None:
+        """Have an empty file under a name, for a mount over it. Raises NoSpace, UnsafePath."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISREG(os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode):
+                    return
+            self.remove(directory_fd, name)
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory_fd))
+        except OSError as error:
+            raise _failure(directory, name, error) from None
+
+    def identity_inside(self, root_fd: int, uid: int, name: str) -> tuple[int, int] | None:
+        """Tell which file the container sees under a user's name; None where there is none."""
+        try:
+            with rootfs.opened(root_fd, f"{GUEST_DIRECTORY}/{uid}/{name}", os.O_PATH | os.O_NOFOLLOW) as fd:
+                return _identity(os.fstat(fd))
+        except OSError:
+            return None
+
+    def remove(self, directory_fd: int, name: str) -> None:
+        """Remove what stands under a name; a directory is left, and then nothing can be made there."""
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(name, dir_fd=directory_fd)
+
+    def remove_directory(self, run_fd: int, uid: int) -> None:
+        """Remove a user's empty directory."""
+        with contextlib.suppress(OSError):
+            os.rmdir(str(uid), dir_fd=run_fd)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _failure(directory: Directory, name: str, error: OSError) -> NoSpace | UnsafePath:
+    return rootfs.unsafe(directory.machine, f"{GUEST_DIRECTORY}/{directory.uid}/{name}", error)

@@ -1,0 +1,141 @@
+"""Attach a directory or socket of the host inside a running container as a private mount, or take it away.
+
+A private mount: with any other propagation root in the container could mount over it, and the host would see that.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+
+from isod_contract import names
+from isod_helper import mountapi
+from isod_helper.prepare import UnsafeDirectory, base_directory, open_own
+
+_SOCKET_ATTRIBUTES = mountapi.NO_SUID | mountapi.NO_DEV | mountapi.NO_EXEC
+_DIRECTORY_ATTRIBUTES = mountapi.NO_SUID | mountapi.NO_EXEC | mountapi.READ_ONLY
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_UID_MAX = 0xFFFF_FFFE
+
+
+def attach_directory(request: dict[str, object], fds: list[int]) -> None:
+    """Show /run/isod/container/MACHINE/run read-only at /run/isoctl inside; one descriptor: a pidfd of the container.
+
+    `uid_shift` is the host's uid of the container's root. Raises ValueError, OSError.
+    """
+    machine, shift = _text(request, "machine"), _number(request, "uid_shift")
+    _check(request, fds, count=1)
+    if "/" in machine or machine in {"", ".", ".."}:
+        raise ValueError("machine is not the name of a directory")
+    try:
+        with base_directory() as base_fd:
+            machine_fd = open_own(machine, base_fd)
+            source_fd = open_own("run", machine_fd)
+    except UnsafeDirectory as error:
+        raise ValueError(str(error)) from None
+    tree_fd = mountapi.clone(source_fd)
+    mountapi.restrict(tree_fd, _DIRECTORY_ATTRIBUTES)
+    root_fd = _enter(fds[0])
+    parent, _, name = names.GUEST_DIRECTORY.rpartition("/")
+    _as_root_of(shift, lambda: _make_directory(root_fd, parent, name))
+    mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, names.GUEST_DIRECTORY, _PATH | os.O_DIRECTORY))
+
+
+def attach_socket(request: dict[str, object], fds: list[int]) -> None:
+    """Put a socket of a user's runtime directory at /run/isoctl/UID/NAME inside, in the place of a file there.
+
+    Descriptors: a pidfd of the container, and the socket (O_PATH), which must be what stands in /run/user/UID under
+    `socket`. Raises ValueError, OSError.
+    """
+    uid, name, socket_name = _number(request, "uid"), _text(request, "name"), _text(request, "socket")
+    shift = _number(request, "uid_shift")
+    _check(request, fds, count=2)
+    if name not in {names.WAYLAND_SOCKET, names.X11_SOCKET} or "/" in socket_name:
+        raise ValueError("no such socket")
+    wanted = os.fstat(fds[1])
+    # By its path too: a mount can only be cloned where it is mounted, and the caller's namespace is another one.
+    source_fd = mountapi.open_beneath(os.open("/", _PATH | os.O_DIRECTORY), f"run/user/{uid}/{socket_name}", _PATH)
+    found = os.fstat(source_fd)
+    if not stat.S_ISSOCK(found.st_mode) or (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
+        raise ValueError("that socket is no longer there")
+    if found.st_uid != uid:
+        raise ValueError("that socket is not the user's own")
+    tree_fd = mountapi.clone(source_fd)
+    if shift:
+        # Else the user inside, who has another uid, could not connect.
+        user_namespace_fd = os.open(f"/proc/{_pid_of(fds[0])}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        mountapi.restrict(tree_fd, _SOCKET_ATTRIBUTES | mountapi.ID_MAPPED, user_namespace_fd)
+    else:
+        mountapi.restrict(tree_fd, _SOCKET_ATTRIBUTES)
+    root_fd = _enter(fds[0])
+    mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, f"{names.GUEST_DIRECTORY}/{uid}/{name}", _PATH))
+
+
+def detach_socket(request: dict[str, object], fds: list[int]) -> None:
+    """Unmount what `attach_socket` put there; one descriptor: a pidfd of the container. Raises ValueError, OSError."""
+    uid, name = _number(request, "uid"), _text(request, "name")
+    _check(request, fds, count=1)
+    if name not in {names.WAYLAND_SOCKET, names.X11_SOCKET}:
+        raise ValueError("no such socket")
+    own_fds_fd = os.open("/proc/self/fd", _PATH & ~os.O_NOFOLLOW | os.O_DIRECTORY)
+    root_fd = _enter(fds[0])
+    mountapi.detach(mountapi.open_beneath(root_fd, f"{names.GUEST_DIRECTORY}/{uid}/{name}", _PATH), own_fds_fd)
+
+
+def _enter(pidfd: int) -> int:
+    """Go into the container's mount namespace, for good; gives a descriptor of its root."""
+    own = os.stat("/")
+    mountapi.enter_mount_namespace(pidfd)
+    root_fd = os.open("/", _PATH | os.O_DIRECTORY)
+    root = os.fstat(root_fd)
+    if (root.st_dev, root.st_ino) == (own.st_dev, own.st_ino):
+        raise ValueError("that process is not in a container")
+    return root_fd
+
+
+def _make_directory(root_fd: int, parent: str, name: str) -> None:
+    parent_fd = mountapi.open_beneath(root_fd, parent, _PATH | os.O_DIRECTORY)
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent_fd)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(parent_fd)
+
+
+def _as_root_of(shift: int, act: Callable[[], None]) -> None:
+    """Act as the container's root: in a file system of its user namespace nobody else can make anything."""
+    os.setresgid(-1, shift, -1)
+    os.setresuid(-1, shift, -1)
+    try:
+        act()
+    finally:
+        os.setresuid(-1, 0, -1)
+        os.setresgid(-1, 0, -1)
+
+
+def _pid_of(pidfd: int) -> int:
+    with open(f"/proc/self/fdinfo/{pidfd}") as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key == "Pid" and int(value) > 0:
+                return int(value)
+    raise ValueError("that process has ended")
+
+
+def _text(request: dict[str, object], key: str) -> str:
+    value = request.pop(key, None)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"{key} must be a text")
+    return value
+
+
+def _number(request: dict[str, object], key: str) -> int:
+    value = request.pop(key, None)
+    if type(value) is not int or not 0 <= value <= _UID_MAX:
+        raise ValueError(f"{key} must be a uid")
+    return value
+
+
+def _check(request: dict[str, object], fds: list[int], count: int) -> None:
+    if request or len(fds) != count:
+        raise ValueError(f"takes {count} descriptors, and no other keys")

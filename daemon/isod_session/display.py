@@ -1,0 +1,274 @@
+"""The live compositor: found, judged, followed through its restarts, and made to serve containers' sockets.
+
+Rule for several compositors of one user: the one that the user manager's environment names (compositors announce
+themselves there), else the one that this service was started under, else the newest socket in the runtime directory
+that answers.
+"""
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from isod_session import inotify
+from isod_session.exposure import Exposure, judge
+from isod_session.wayland import CONTEXT_MANAGER, Compositor, WaylandError, contained_globals
+
+_log = logging.getLogger(__name__)
+
+ENGINE = "org.isoctl"
+# How long clients wait in the sockets for a compositor that went away.
+PATIENCE_SEC = 10.0
+_RETRY_SEC = 0.05
+_RETRIES = 40  # a socket stands there before its compositor listens
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A compositor that answers."""
+
+    path: Path
+    compositor: Compositor
+    exposure: Exposure
+    socket_fd: int  # O_PATH
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.compositor.close()
+        os.close(self.socket_fd)
+
+
+@dataclass(slots=True)
+class _Context:
+    """One container's listening socket, and the pipe whose closing ends what the compositor does with it."""
+
+    listen_fd: int
+    close_fd: int = -1
+
+    def is_of(self, listen_fd: int) -> bool:
+        return os.path.sameopenfile(self.listen_fd, listen_fd)
+
+    def end(self) -> None:
+        if self.close_fd >= 0:
+            os.close(self.close_fd)
+            self.close_fd = -1
+
+
+class Display:
+    """Follows the compositor; `changed` is awaited whenever there is another one, or none for too long."""
+
+    def __init__(self, runtime_directory: Path, changed: Callable[[], Awaitable[None]]) -> None:
+        """Take the user's XDG_RUNTIME_DIR."""
+        self._directory = runtime_directory
+        self._changed = changed
+        self._environment: Mapping[str, str] = {}
+        self._contexts: dict[str, _Context] = {}
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._looked = asyncio.Event()
+        self._reconsider = asyncio.Event()
+        self.served: Served | None = None
+        self.told: Served | None = None  # what isod was last told of; stays for a while when the compositor went away
+
+    def begin(self, environment: Mapping[str, str]) -> None:
+        """Begin to look for a compositor."""
+        self._environment = environment
+        self._task = asyncio.create_task(self._follow())
+
+    async def settled(self) -> None:
+        """Wait until it was looked for once."""
+        await self._looked.wait()
+
+    def environment_changed(self, environment: Mapping[str, str]) -> None:
+        """Look again if the session's variables name another compositor."""
+        before = self._named(self._environment)
+        self._environment = environment
+        named = self._named(environment)
+        if named and named != before and self.served is not None and named[0] != self.served.path:
+            self._reconsider.set()
+
+    async def close(self) -> None:
+        """Let go of everything; what is connected stays so."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._drop_contexts()
+        if self.served is not None:
+            self.served.close()
+
+    async def serve(self, container: str, listen_fd: int) -> None:
+        """Have the compositor serve a container's socket; owns the descriptor. Called again with the same: nothing."""
+        known = self._contexts.get(container)
+        if known is not None and known.is_of(listen_fd) and known.close_fd >= 0:
+            os.close(listen_fd)
+            return
+        if known is not None:
+            known.end()
+            os.close(known.listen_fd)
+        self._contexts[container] = _Context(listen_fd)
+        await self._register(container)
+
+    def forget(self, container: str) -> None:
+        """End what is done for a container: no new client is served."""
+        context = self._contexts.pop(container, None)
+        if context is not None:
+            context.end()
+            os.close(context.listen_fd)
+
+    async def _register(self, container: str) -> None:
+        async with self._turn:
+            served, context = self.served, self._contexts.get(container)
+            if served is None or context is None or context.close_fd >= 0 or served.exposure.mode != "context":
+                return
+            close_read, close_write = os.pipe2(os.O_CLOEXEC)
+            try:
+                await asyncio.to_thread(_register, served.path, context.listen_fd, close_read, container)
+            except WaylandError as error:
+                os.close(close_write)
+                _log.warning("container %s has no display: %s", container, error)
+            else:
+                context.close_fd = close_write
+            finally:
+                os.close(close_read)
+
+    async def _follow(self) -> None:
+        while True:
+            self.served = await self._find()
+            self._looked.set()
+            if self.served is None:
+                await self._without()
+                continue
+            self.told = self.served
+            for container in list(self._contexts):
+                await self._register(container)
+            await self._changed()
+            await self._until_gone(self.served)
+            for context in self._contexts.values():
+                context.end()
+            gone, self.served = self.served, None
+            gone.close()
+
+    async def _find(self) -> Served | None:
+        for path in self._candidates():
+            try:
+                return await asyncio.to_thread(_look_at, path, self._directory)
+            except WaylandError as error:
+                _log.info("no compositor: %s", error)
+        return None
+
+    def _named(self, environment: Mapping[str, str]) -> list[Path]:
+        name = environment.get("WAYLAND_DISPLAY", "")
+        return [self._directory / name] if name else []
+
+    def _candidates(self) -> list[Path]:
+        candidates = self._named(self._environment)
+        found: list[tuple[int, Path]] = []
+        for path in self._directory.glob("wayland-*"):
+            with suppress(OSError):
+                status = path.lstat()
+                if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid():
+                    found.append((status.st_mtime_ns, path))
+        candidates += [path for _, path in sorted(found, reverse=True)]
+        return list(dict.fromkeys(candidates))
+
+    async def _without(self) -> None:
+        """Wait for a compositor; after a while tell isod that there is none, and turn away who waits."""
+        watch_fd = inotify.watch_directory(str(self._directory))
+        loop = asyncio.get_running_loop()
+        made = asyncio.Event()
+        loop.add_reader(watch_fd, made.set)
+        try:
+            # Between the look and the watch one may have come: look at once, then whenever something is made.
+            patience_sec: float | None = PATIENCE_SEC if self.told is not None else None
+            for _ in range(_RETRIES):
+                if await self._answers():
+                    return
+                await asyncio.sleep(_RETRY_SEC)
+            while True:
+                try:
+                    async with asyncio.timeout(patience_sec):
+                        await made.wait()
+                except TimeoutError:
+                    patience_sec, self.told = None, None
+                    self._drop_contexts()
+                    await self._changed()
+                    continue
+                made.clear()
+                inotify.drain(watch_fd)
+                for _ in range(_RETRIES):
+                    if await self._answers():
+                        return
+                    await asyncio.sleep(_RETRY_SEC)
+        finally:
+            loop.remove_reader(watch_fd)
+            os.close(watch_fd)
+
+    async def _answers(self) -> bool:
+        found = await self._find()
+        if found is None:
+            return False
+        found.close()
+        return True
+
+    async def _until_gone(self, served: Served) -> None:
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(served.compositor, readable.set)
+        try:
+            while True:
+                self._reconsider.clear()
+                waits = [asyncio.create_task(event.wait()) for event in (readable, self._reconsider)]
+                try:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for wait in waits:
+                        wait.cancel()
+                readable.clear()
+                if self._reconsider.is_set() or not served.compositor.skip_events():
+                    return
+        finally:
+            loop.remove_reader(served.compositor)
+
+    def _drop_contexts(self) -> None:
+        for container in list(self._contexts):
+            self.forget(container)
+
+
+def _register(path: Path, listen_fd: int, close_fd: int, container: str) -> None:
+    # A connection for each: its objects end with it, the contexts stay.
+    with Compositor.connect(str(path)) as compositor:
+        compositor.register_context(listen_fd, close_fd, ENGINE, container, container)
+
+
+def _look_at(path: Path, runtime_directory: Path) -> Served:
+    """Connect to a compositor and judge what it offers. Raises WaylandError."""
+    try:
+        socket_fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise WaylandError(f"{path}: {error.strerror}") from None
+    try:
+        compositor = Compositor.connect(str(path))
+        try:
+            contained = None
+            if CONTEXT_MANAGER in compositor.globals:
+                contained = _probe(path, runtime_directory)
+            return Served(path, compositor, judge(compositor.globals, contained), socket_fd)
+        except BaseException:
+            compositor.close()
+            raise
+    except BaseException:
+        os.close(socket_fd)
+        raise
+
+
+def _probe(path: Path, runtime_directory: Path) -> frozenset[str]:
+    directory = runtime_directory / "isoctl"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    probe = directory / f"probe-{os.getpid()}"
+    probe.unlink(missing_ok=True)
+    with Compositor.connect(str(path)) as compositor:
+        return contained_globals(compositor, str(probe), ENGINE)

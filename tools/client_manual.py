@@ -16,6 +16,13 @@ isoctl \\- run apps in isolated containers
 _TAIL = """.SH STANDARD STREAMS
 Pipes and stream sockets enter the container as they are. Files, devices and terminals stay outside and are relayed
 through a pipe, so the app sees a pipe. A directory is refused.
+.PP
+If the command ends and leaves processes behind, as editors' launchers do,
+.B run
+ends with its code and they live on. A pipe that was given as standard output or error then comes to its end only when
+the last of them ends, as with ssh(1), and other than on the host also if they closed it: the container's systemd
+holds it meanwhile. Where that would be waited for (\\fB$(isoctl run ...)\\fR), send the output to a file, or use
+.BR \\-\\-detach .
 .SH EXIT STATUS
 .B run
 and

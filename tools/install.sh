@@ -55,6 +55,22 @@ PROGRAM
     mv "$DESTDIR$1.new" "$DESTDIR$1"
 }
 
+# front PATH PROGRAM: what users call. Python ends with a fatal error of its own, before any code of ours, if a standard
+# stream is a directory.
+front() {
+    install -d "$DESTDIR${1%/*}"
+    cat > "$DESTDIR$1.new" <<PROGRAM
+#!/bin/sh
+if [ -d /proc/self/fd/0 ] || [ -d /proc/self/fd/1 ] || [ -d /proc/self/fd/2 ]; then
+    echo "${1##*/}: stdin, stdout or stderr is a directory; a directory never enters a container" >&2
+    exit 125
+fi
+exec $2 "\$@"
+PROGRAM
+    chmod 0755 "$DESTDIR$1.new"
+    mv "$DESTDIR$1.new" "$DESTDIR$1"
+}
+
 install_packages() {
     rm -rf "$DESTDIR$libdir"
     install -d "$DESTDIR$libdir"
@@ -80,7 +96,8 @@ install_packages() {
 install_programs() {
     # -I: no directory and no variable of the caller's decides what is imported; -S: isoctl needs nothing but us and
     # the standard library, and the search for more costs a third of its start.
-    launcher "$bindir/isoctl" -IS isoctl.__main__ ""
+    launcher "$libexecdir/isoctl" -IS isoctl.__main__ ""
+    front "$bindir/isoctl" "$libexecdir/isoctl"
     launcher "$libexecdir/isod" -I isod.__main__ ""
     launcher "$libexecdir/isod-session" -I isod_session.__main__ ""
     launcher "$libexecdir/isod-helper" -IS isod_helper.__main__ ""

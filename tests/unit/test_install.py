@@ -27,6 +27,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "path",
     [
         "usr/bin/isoctl",
+        "usr/libexec/isoctl",
         "usr/libexec/isod",
         "usr/libexec/isod-helper",
         "usr/libexec/isod-prepare",
@@ -51,9 +52,36 @@ def test_nobody_but_root_can_write_what_runs_as_root(tree: Path) -> None:
 
 
 def test_programs_do_not_look_where_their_caller_is(tree: Path) -> None:
-    for program in (tree / "usr/bin/isoctl", *(tree / "usr/libexec").iterdir()):
+    for program in (tree / "usr/libexec").iterdir():
         assert re.fullmatch(r"#!/usr/bin/python3 -IS?", program.read_text().splitlines()[0])
         assert os.access(program, os.X_OK)
+
+
+def test_isoctl_passes_everything_on_to_the_program_proper(tree: Path, tmp_path: Path) -> None:
+    front = (tree / "usr/bin/isoctl").read_text()
+    proper = tmp_path / "isoctl"
+    proper.write_text('#!/bin/sh\nprintf "<%s>" "$@"\ncat\n')
+    proper.chmod(0o755)
+    copy = tmp_path / "front"
+    copy.write_text(front.replace("/usr/libexec/isoctl", str(proper)))
+    done = subprocess.run(
+        ["sh", copy, "run", "", "a  b", "$x", "*"], input="given", capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "<run><><a  b><$x><*>given"
+
+
+@pytest.mark.parametrize("stream", ["<", "1<", "2<"])
+def test_isoctl_ends_with_a_code_of_its_own_if_a_stream_is_a_directory(tree: Path, stream: str) -> None:
+    """Python itself ends with 1 and a dump, which a caller of `isoctl run` would take for the app's."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" run blog true {stream} /', tree / "usr/bin/isoctl"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 125
+    assert done.stderr.startswith("isoctl: ") or stream == "2<"
 
 
 def test_everything_is_compiled(tree: Path) -> None:

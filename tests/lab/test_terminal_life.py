@@ -1,0 +1,229 @@
+"""The caller's terminal through all that can happen to it, and how long an app lives when its caller is gone."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.machine import Lab
+from lab.terminal import Terminal
+
+# Notes which signals reach it, and ends by those named in its second argument.
+NOTER = """
+import os, signal, sys, time
+log, ends_by = sys.argv[1], sys.argv[2:]
+def note(number, frame):
+    name = signal.Signals(number).name
+    with open(log, "a") as file:
+        file.write(name + "\\n")
+    if name in ends_by:
+        os._exit(0)
+for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, note)
+sys.stdout.write("READY\\n")
+sys.stdout.flush()
+while True:
+    time.sleep(1000)
+"""
+
+SIZE_TELLER = """
+import os, signal
+def tell(*_):
+    size = os.get_terminal_size()
+    print(size.lines, size.columns, flush=True)
+signal.signal(signal.SIGWINCH, tell)
+tell()
+while True:
+    signal.pause()
+"""
+
+SETTINGS_SAME = "stty -a > ~/after; cmp ~/before ~/after && echo SAME || echo DIFFERENT"
+
+
+def shell(lab: Lab, script: str, **options: int) -> Terminal:
+    return lab.pty("bash", "--norc", "-c", f"stty -a > ~/before; {script}", user="alice", **options)
+
+
+def runs(lab: Lab, marker: str) -> bool:
+    return lab.in_container("blog", "pgrep", "-f", marker, check=False).returncode == 0
+
+
+def kill_isoctl(lab: Lab, number: signal.Signals) -> None:
+    lab.run("pkill", f"-{number.name[3:]}", "-u", "alice", "-x", "isoctl")
+
+
+@pytest.fixture
+def noted(lab: Lab) -> Iterator[Callable[[], list[str]]]:
+    """The signals that the noting program got; it runs in a container whose apps have 3 s to end."""
+    policy = lab.host_path("/etc/isod/containers/blog.toml")
+    before = policy.read_text()
+    policy.write_text(before + "stop_timeout_sec = 3\n")
+    lab.run("isoctl", "reload")
+    lab.start("blog")
+    lab.in_container("blog", "rm", "-f", "/tmp/noted")
+
+    def read() -> list[str]:
+        return lab.in_container("blog", "cat", "/tmp/noted", check=False).stdout.split()
+
+    yield read
+    policy.write_text(before)
+    lab.run("isoctl", "reload")
+
+
+def noting(*ends_by: str) -> list[str]:
+    return ["isoctl", "run", "blog", "--", "python3", "-c", NOTER, "/tmp/noted", *ends_by]
+
+
+def app_unit(lab: Lab) -> str:
+    (app,) = [app for app in json.loads(lab.run("isoctl", "ps", "--json", user="alice").stdout)
+              if "/tmp/noted" in app["command"]]  # fmt: skip
+    return f"isoctl-app-{app['id']}.service"
+
+
+def test_the_window_size_follows(lab: Lab) -> None:
+    with shell(lab, f"isoctl run blog -- python3 -c '{SIZE_TELLER}'", rows=24, columns=80) as terminal:
+        terminal.read_until("24 80")
+        terminal.resize(50, 132)
+        terminal.read_until("50 132")
+        terminal.resize(7, 11)
+        terminal.read_until("7 11")
+        kill_isoctl(lab, signal.SIGTERM)
+
+
+def test_control_characters_are_plain_input(lab: Lab) -> None:
+    """machinectl shell leaves at three times ^]; nothing that is typed means anything to isoctl."""
+    script = "isoctl run blog -- sh -c 'stty raw -echo; echo READY; head -c 9 | od -An -tx1'; echo code=$?; "
+    with shell(lab, script + SETTINGS_SAME) as terminal:
+        terminal.read_until("READY")
+        terminal.send(b"\x1d\x1d\x1d\x1a\x03\x1c\x00\x13\x04")
+        terminal.read_until("1d 1d 1d 1a 03 1c 00 13 04")
+        terminal.read_until("code=0")
+        terminal.read_until("SAME")
+
+
+def test_a_stop_by_ctrl_z_is_a_stop_inside(lab: Lab) -> None:
+    """I-72: job control belongs to the shell inside; isoctl itself goes on."""
+    with shell(lab, "isoctl run blog -- bash --norc -i; echo code=$?; " + SETTINGS_SAME) as terminal:
+        terminal.send("PS1=; echo BE''GIN\n")
+        terminal.read_until("BEGIN")
+        terminal.send("sleep 4801\n")
+        lab.wait_for(lambda: runs(lab, "sleep 4801"))
+        terminal.send(b"\x1a")
+        terminal.read_until("Stopped")
+        states = lab.run("ps", "-C", "isoctl", "-o", "stat=").stdout.split()
+        assert states
+        assert not [state for state in states if state.startswith("T")]
+        terminal.send("kill %1; fg; exit 6\n")
+        terminal.read_until("code=6")
+        terminal.read_until("SAME")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
+def test_the_terminal_is_as_before_when_a_signal_ends_isoctl(lab: Lab, number: signal.Signals) -> None:
+    script = "isoctl run blog -- sh -c 'echo READY; sleep 4802'; echo code=$?; "
+    with shell(lab, "trap '' HUP QUIT; (trap - HUP QUIT; " + script + SETTINGS_SAME + ")") as terminal:
+        terminal.read_until("READY")
+        kill_isoctl(lab, number)
+        terminal.read_until(f"code={128 + number}")
+        terminal.read_until("SAME")
+    lab.wait_for(lambda: not runs(lab, "sleep 4802"))
+
+
+def test_the_terminal_is_as_before_when_the_app_changed_its_own(lab: Lab) -> None:
+    script = "isoctl run blog -- sh -c 'stty -echo raw rows 5 cols 5; exit 4'; echo code=$?; "
+    with shell(lab, script + SETTINGS_SAME) as terminal:
+        terminal.read_until("code=4")
+        terminal.read_until("SAME")
+
+
+def test_in_the_background_no_setting_is_touched(lab: Lab) -> None:
+    script = (
+        "set -m; isoctl run blog -- sh -c 'tty; echo READY; sleep 4803' & "
+        "while ! isoctl ps | grep -q 4803; do sleep 0.1; done; sleep 0.5; "
+        f"{SETTINGS_SAME}; kill %1; wait %1; {SETTINGS_SAME}"
+    )
+    with shell(lab, script) as terminal:
+        assert b"not a tty" in terminal.read_until("READY")
+        terminal.read_until("SAME")
+        terminal.read_until("SAME")
+
+
+def test_a_terminal_that_is_not_its_own_is_not_touched(lab: Lab) -> None:
+    """Started from a console, sway gives its children a terminal that is not theirs to change."""
+    script = (
+        "setsid isoctl run blog -- sh -c 'tty; echo READY; cat; sleep 4804' & "
+        "while ! isoctl ps | grep -q 4804; do sleep 0.1; done; sleep 0.5; "
+        f"{SETTINGS_SAME}; read line; echo GOT:$line; kill $!; wait; {SETTINGS_SAME}"
+    )
+    with shell(lab, script) as terminal:
+        assert b"not a tty" in terminal.read_until("READY")
+        terminal.read_until("SAME")
+        terminal.send("typed\n")
+        terminal.read_until("GOT:typed")
+        terminal.read_until("SAME")
+
+
+def end_by_closing(lab: Lab, arguments: list[str]) -> None:
+    terminal = lab.pty(*arguments, user="alice")
+    terminal.read_until("READY")
+    terminal.close()
+
+
+def end_by_kill(lab: Lab, arguments: list[str]) -> None:
+    process = lab.popen(*arguments, user="alice", stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == b"READY\n"
+        kill_isoctl(lab, signal.SIGKILL)
+        process.stdout.close()
+
+
+ENDINGS = pytest.mark.parametrize("end", [end_by_closing, end_by_kill])
+
+
+@ENDINGS
+@pytest.mark.parametrize("ends_by", ["SIGHUP", "SIGTERM"])
+def test_an_app_that_obeys_ends_with_its_caller(
+    lab: Lab, noted: Callable[[], list[str]], end: Callable[[Lab, list[str]], None], ends_by: str
+) -> None:
+    """I-77: HUP and TERM come at once, whichever of the two it obeys."""
+    end(lab, noting(ends_by))
+    lab.wait_for(lambda: not runs(lab, "/tmp/noted"), 2.5)
+    assert ends_by in noted()
+
+
+@ENDINGS
+def test_an_app_that_obeys_nothing_is_killed_after_the_policys_time(
+    lab: Lab, noted: Callable[[], list[str]], end: Callable[[Lab, list[str]], None]
+) -> None:
+    """Feasibility 4: a program that ignores the closing of its terminal lives on for 90 s by default."""
+    end(lab, noting())
+    lab.wait_for(lambda: {"SIGHUP", "SIGTERM"} <= set(noted()), 2.5)
+    assert runs(lab, "/tmp/noted")
+    unit = app_unit(lab)
+    assert lab.in_container("blog", "systemctl", "show", "-P", "TimeoutStopUSec", unit).stdout == "3s\n"
+    lab.wait_for(lambda: not runs(lab, "/tmp/noted"), 15)
+    said = lab.in_container("blog", "journalctl", "-q", "-u", unit).stdout
+    assert "timed out. Killing" in said
+    lab.wait_for(lambda: "/tmp/noted" not in lab.run("isoctl", "ps", user="alice").stdout)
+
+
+def test_a_detached_app_outlives_the_terminal_and_is_found(lab: Lab, noted: Callable[[], list[str]]) -> None:
+    arguments = noting("SIGTERM")
+    arguments.insert(2, "--detach")
+    terminal = lab.pty("sh", "-c", '"$@"; echo STARTED; sleep 1000', "sh", *arguments, user="alice")
+    app_id = terminal.read_until("STARTED").split()[0].decode()
+    terminal.close()
+    unit = app_unit(lab)
+    assert app_id in unit
+    lab.wait_for(lambda: "READY" in lab.run("isoctl", "logs", app_id, user="alice").stdout)
+    time.sleep(1)  # time for what must not happen
+    assert runs(lab, "/tmp/noted")
+    assert noted() == []
+    assert app_id[:8] in lab.run("isoctl", "ps", user="alice").stdout
+    lab.run("isoctl", "kill", app_id, user="alice")
+    lab.wait_for(lambda: not runs(lab, "/tmp/noted"))
+    assert noted() == ["SIGTERM"]

@@ -94,7 +94,7 @@ def test_the_window_size_follows(lab: Lab) -> None:
 
 
 def test_control_characters_are_plain_input(lab: Lab) -> None:
-    """machinectl shell leaves at three times ^]; nothing that is typed means anything to isoctl."""
+    """Three times ^] ends `machinectl shell`; nothing that is typed means anything to isoctl."""
     script = "isoctl run blog -- sh -c 'stty raw -echo; echo READY; head -c 9 | od -An -tx1'; echo code=$?; "
     with shell(lab, script + SETTINGS_SAME) as terminal:
         terminal.read_until("READY")

@@ -40,7 +40,7 @@ toml_like = st.lists(lines, max_size=12).map(lambda items: "\n".join(items).enco
 contents = st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode), toml_like)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(blog=contents, isod=contents)
 def test_any_bytes(blog: bytes, isod: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:

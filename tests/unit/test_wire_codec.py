@@ -1,14 +1,17 @@
 """The body codec against dbus_next's own, and against corruption."""
 
 import contextlib
-import math
+import io
 import random
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
+import dbus_next
 import pytest
 from dbus_next._private.marshaller import Marshaller
+from dbus_next._private.unmarshaller import Unmarshaller
 from dbus_next.signature import SignatureTree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -80,7 +83,7 @@ def decode(
 
 
 @given(BODIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_encoding_equals_dbus_next_and_decoding_inverts_it(case: tuple[str, list[Any]]) -> None:
     signature, body = case
     data = encode_body(signature, body)
@@ -91,7 +94,7 @@ def test_encoding_equals_dbus_next_and_decoding_inverts_it(case: tuple[str, list
 
 
 @given(BODIES, st.data())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_corruption_raises_nothing_but_bad_message(case: tuple[str, list[Any]], data: st.DataObject) -> None:
     signature, body = case
     encoded = bytearray(encode_body(signature, body))
@@ -107,7 +110,7 @@ def test_corruption_raises_nothing_but_bad_message(case: tuple[str, list[Any]], 
 
 @given(st.binary(max_size=300), st.text("ybnqiuxtdsogavh(){}", max_size=12))
 @example(b"", "a" * 40)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_random_bytes_and_signatures_raise_nothing_but_bad_message(data: bytes, signature: str) -> None:
     with contextlib.suppress(BadMessage):
         decode(data, signature)
@@ -222,24 +225,43 @@ def properties_changed() -> bytes:
     return encode_body("sa{sv}as", ["org.freedesktop.systemd1.Service", changed, []])
 
 
-def test_80_properties_decode_in_half_a_millisecond() -> None:
+def best_sec(work: Callable[[], object], rounds: int) -> float:
+    """The least processor time of some rounds: what others do on this machine must not count."""
+    times = []
+    for _ in range(rounds):
+        started_sec = time.thread_time()
+        work()
+        times.append(time.thread_time() - started_sec)
+    return min(times)
+
+
+def test_80_properties_decode_in_half_the_time_that_dbus_next_takes() -> None:
+    """Such a signal comes with each change of each unit; 0.2 ms against 0.6 ms were measured."""
     data = properties_changed()
-    best_sec = math.inf
-    for _ in range(50):
-        started_sec = time.perf_counter()
-        decode(data, "sa{sv}as")
-        best_sec = min(best_sec, time.perf_counter() - started_sec)
-    assert best_sec < 0.0005
+    body = decode(data, "sa{sv}as")
+    signal = dbus_next.Message(
+        message_type=dbus_next.MessageType.SIGNAL, serial=1,
+        path="/a", interface="a.b", member="C", signature="sa{sv}as", body=body,
+    )  # fmt: skip
+    whole = bytes(signal._marshall())
+    ours_sec = best_sec(lambda: decode(data, "sa{sv}as"), 50)
+    theirs_sec = best_sec(lambda: Unmarshaller(io.BytesIO(whole)).unmarshall(), 50)
+    assert ours_sec < theirs_sec / 2
 
 
 def test_worst_bodies_within_the_caps_cost_little_time() -> None:
-    """R18: neither many variants nor many new signatures stall the loop, counted in processor time."""
+    """R18: neither many variants nor many new signatures stall the loop."""
     rng = random.Random(7)
     many = encode_body("av", [[Variant("y", 0)] * 60_000])
     signatures = ["(" + "".join(rng.choice("yuqnix") for _ in range(7)) + ")" for _ in range(6_000)]
     fresh = encode_body("av", [[Variant(signature, [0] * 7) for signature in signatures]])
-    for data in (many, fresh):
-        started_sec = time.thread_time()
+
+    def refuse(data: bytes) -> None:
+        _cache.clear()
+        SignatureTree._cache.clear()
         with pytest.raises(BadMessage):
             decode(data, "av")
-        assert time.thread_time() - started_sec < 0.1
+
+    for data in (many, fresh):
+        # 0.03 s were measured; without the caps it is seconds
+        assert best_sec(lambda data=data: refuse(data), 5) < 0.15  # type: ignore[misc]

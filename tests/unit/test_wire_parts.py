@@ -195,7 +195,7 @@ def test_header_round_trip() -> None:
 
 
 @given(st.binary(min_size=16, max_size=16), st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_corrupt_headers_raise_nothing_but_bad_message(noise: bytes, data: st.DataObject) -> None:
     route = Route(kind=MessageKind.METHOD_CALL, destination="a.b", path="/c", interface="d.e", member="F")
     header = bytearray(encode_header(route, 1, "s", 8, 1))

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from isod.host.floor import FLOOR
 from isod.policy import ContainerPolicy
 from isod.resources import kinds
 from isod.settings import DaemonSettings, Limits
@@ -71,7 +72,8 @@ Users read their own records with
 .BR SIGTERM ", " SIGINT
 End. Apps and containers live on.
 .SH EXIT STATUS
-0 after SIGTERM; 75 if the system bus was lost, and then systemd starts it again; with
+0 after SIGTERM; 69 if {floor} is not there or too old, which is in the log; 75 if the system bus was lost, and then
+systemd starts it again; with
 .B \\-\\-check
 1 if a file is refused.
 .SH SEE ALSO
@@ -112,7 +114,9 @@ _TOML_5_TAIL = """\
 def isod_8() -> str:
     """Give isod(8) in man(7) macros."""
     records = "".join(f".TP\n.B {_escape(item.name)}\n{_escape(item.explanation)}\n" for item in RECORDS)
-    return _ISOD_8.format(version=VERSION, records=records)
+    needed = [f"{name} {'.'.join(map(str, version))}" for name, version in FLOOR.items()]
+    floor = f"{', '.join(needed[:-1])} or {needed[-1]}"
+    return _ISOD_8.format(version=VERSION, records=records, floor=_escape(floor))
 
 
 def isod_toml_5() -> str:

@@ -1,9 +1,12 @@
 """Entry point of isod: `--check [DIR]` validates the policy files, without it the daemon runs."""
 
+from __future__ import annotations
+
 import asyncio
 import sys
 from pathlib import Path
 
+from isod.host import floor
 from isod_contract import VERSION
 
 
@@ -13,13 +16,27 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["--version"]:
         sys.stdout.write(f"isod {VERSION}\n")
         return 0
-    if arguments[:1] == ["--check"] and len(arguments) <= 2:
-        from isod.policy_loader import DIRECTORY, check
-
-        return check(Path(arguments[1]) if len(arguments) == 2 else DIRECTORY)
-    if arguments:
+    is_check = arguments[:1] == ["--check"] and len(arguments) <= 2
+    if arguments and not is_check:
         sys.stderr.write("isod: usage: isod [--check [DIRECTORY] | --version]\n")
         return 2
+    try:
+        # Before anything is imported that would fail in words of its own.
+        floor.check(floor.python_versions())
+        return _check(arguments[1:]) if is_check else _run()
+    except floor.BelowFloor as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return floor.EXIT_CODE
+
+
+def _check(arguments: list[str]) -> int:
+    from isod.policy_loader import DIRECTORY, check
+
+    return check(Path(arguments[0]) if arguments else DIRECTORY)
+
+
+def _run() -> int:
+    floor.check(floor.kernel_version())
     from isod.app import run
 
     return asyncio.run(run())

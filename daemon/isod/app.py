@@ -28,6 +28,7 @@ from isod.core.recovery import Recovery
 from isod.core.sessions import Sessions
 from isod.core.state_files import StateFiles
 from isod.history import JournalHistory
+from isod.host import floor
 from isod.host.displays import ContainerDirectories
 from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
@@ -141,7 +142,8 @@ class Daemon:
         self._events.listen(self._endpoint.subscriptions)
 
     async def open(self) -> None:
-        """Take over what an earlier isod left, follow the containers, then claim the name."""
+        """Take over what an earlier isod left, follow the containers, then claim the name. Raises BelowFloor."""
+        floor.check({"systemd": await self._units.version()})
         self._tell_policy()
         await self._units.open()
         self._recovery.begin()
@@ -244,7 +246,11 @@ async def run(address: str = "", directory: Path = DIRECTORY) -> int:
         address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS), caps=SYSTEM_BUS_CAPS, name="system bus"
     )
     isod = Daemon(connection, directory, journal)
-    await isod.open()
+    try:
+        await isod.open()
+    except floor.BelowFloor:
+        await connection.close()
+        raise
     log.logger().info("daemon.ready", duration_ms=round((time.monotonic() - started_sec) * 1000))
     daemon.notify("READY=1")
     loop = asyncio.get_running_loop()

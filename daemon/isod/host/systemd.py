@@ -58,6 +58,20 @@ class SystemdUnits:
             for changed in list(watchers):
                 changed()
 
+    async def version(self) -> str:
+        """Give the version as systemd writes it. Raises WireError."""
+        with await self._connection.call(
+            SYSTEMD,
+            SYSTEMD_PATH,
+            PROPERTIES_INTERFACE,
+            "Get",
+            "ss",
+            [MANAGER_INTERFACE, "Version"],
+            timeout_sec=HOST_CALL_TIMEOUT_SEC,
+            expect="v",
+        ) as reply:
+            return str(reply.body[0].value)
+
     async def status(self, unit: str) -> UnitStatus:
         """Read a unit's state. Raises WireError where systemd does not answer."""
         properties = await read_properties(

@@ -100,6 +100,7 @@ install_programs() {
     front "$bindir/isoctl" "$libexecdir/isoctl"
     launcher "$libexecdir/isod" -I isod.__main__ ""
     launcher "$libexecdir/isod-session" -I isod_session.__main__ ""
+    launcher "$libexecdir/isod-xserver" -IS isod_session.xserver ""
     launcher "$libexecdir/isod-helper" -IS isod_helper.__main__ ""
     launcher "$libexecdir/isod-prepare" -IS isod_helper.prepare "sys.argv[1:]"
 }

@@ -8,6 +8,7 @@ that answers.
 import asyncio
 import logging
 import os
+import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -112,6 +113,20 @@ class Display:
         self._contexts[container] = _Context(listen_fd)
         await self._register(container)
 
+    async def open_private(self, container: str, directory: Path) -> tuple[Path, int]:
+        """Give a socket for a server of this user's that works for a container, and a pipe that ends it (-1: none).
+
+        On a compositor without security contexts it is the plain one: what the server offers is not Wayland.
+        Raises WaylandError.
+        """
+        served = self.served
+        if served is None:
+            raise WaylandError("no compositor answers")
+        if served.exposure.mode != "context":
+            return served.path, -1
+        path = directory / f"wayland-{container}"
+        return path, await asyncio.to_thread(_listen_privately, served.path, path, container)
+
     def forget(self, container: str) -> None:
         """End what is done for a container: no new client is served."""
         context = self._contexts.pop(container, None)
@@ -182,13 +197,9 @@ class Display:
         made = asyncio.Event()
         loop.add_reader(watch_fd, made.set)
         try:
-            # Between the look and the watch one may have come: look at once, then whenever something is made.
             patience_sec: float | None = PATIENCE_SEC if self.told is not None else None
-            for _ in range(_RETRIES):
-                if await self._answers():
-                    return
-                await asyncio.sleep(_RETRY_SEC)
-            while True:
+            # Between the look and the watch one may have come: look at once, then whenever something is made.
+            while not await self._comes_up():
                 try:
                     async with asyncio.timeout(patience_sec):
                         await made.wait()
@@ -196,23 +207,23 @@ class Display:
                     patience_sec, self.told = None, None
                     self._drop_contexts()
                     await self._changed()
-                    continue
                 made.clear()
                 inotify.drain(watch_fd)
-                for _ in range(_RETRIES):
-                    if await self._answers():
-                        return
-                    await asyncio.sleep(_RETRY_SEC)
         finally:
             loop.remove_reader(watch_fd)
             os.close(watch_fd)
 
-    async def _answers(self) -> bool:
-        found = await self._find()
-        if found is None:
-            return False
-        found.close()
-        return True
+    async def _comes_up(self) -> bool:
+        """Tell whether a compositor answers, or does within a moment where a socket stands already."""
+        for _ in range(_RETRIES):
+            if not any(path.is_socket() for path in self._candidates()):
+                return False
+            found = await self._find()
+            if found is not None:
+                found.close()
+                return True
+            await asyncio.sleep(_RETRY_SEC)
+        return False
 
     async def _until_gone(self, served: Served) -> None:
         loop = asyncio.get_running_loop()
@@ -242,6 +253,25 @@ def _register(path: Path, listen_fd: int, close_fd: int, container: str) -> None
     # A connection for each: its objects end with it, the contexts stay.
     with Compositor.connect(str(path)) as compositor:
         compositor.register_context(listen_fd, close_fd, ENGINE, container, container)
+
+
+def _listen_privately(compositor_path: Path, path: Path, container: str) -> int:
+    """Make a socket that leads to a security context; gives the pipe that ends it."""
+    close_read, close_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            listener.listen(8)
+            _register(compositor_path, listener.fileno(), close_read, container)
+    except BaseException as error:
+        os.close(close_write)
+        if isinstance(error, OSError):
+            raise WaylandError(f"{path}: {error.strerror}") from None
+        raise
+    finally:
+        os.close(close_read)
+    return close_write
 
 
 def _look_at(path: Path, runtime_directory: Path) -> Served:

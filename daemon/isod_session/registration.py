@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from isod_session.display import Display
 from isod_session.environment import SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH, read_environment
 from isod_session.forwarder import Forwarder
 from isod_session.sockets import Sockets
+from isod_session.x11 import XServers
 from isod_wire import Connection, MatchRule, Message, Variant, WireError
 
 _log = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ class Registration:
         self._environment = environment
         self._display = Display(runtime_directory, self.refresh)
         self._sockets = Sockets(self._serve)
+        program = str(Path(sys.argv[0]).resolve().parent / "isod-xserver")
+        self._x_servers = XServers(session_bus, runtime_directory, self._display, program)
         self._session_bus = session_bus
         self._runtime_directory = runtime_directory
         self._flag = runtime_directory / "isoctl/session-registered"
@@ -98,18 +102,23 @@ class Registration:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._sockets.close()
+        await self._x_servers.close()
         await self._display.close()
         self._set(None)
 
     async def _serve(self, container: str, sockets: dict[str, int]) -> None:
         """Have the sockets of a container served, and nothing that was taken from it."""
-        wayland = sockets.pop("wayland", None)
+        wayland, x11 = sockets.pop("wayland", None), sockets.pop("x11", None)
         for fd in sockets.values():
             os.close(fd)
         if wayland is None:
             self._display.forget(container)
         else:
             await self._display.serve(container, wayland)
+        if x11 is None:
+            await self._x_servers.forget(container)
+        else:
+            await self._x_servers.serve(container, x11)
 
     async def _register(self, system_bus: Connection, environment: tuple[str, ...]) -> None:
         session = {"environment": Variant("as", list(environment))}

@@ -180,6 +180,6 @@ async def test_it_works_for_its_own_user_only(desktop: Desktop) -> None:
     isod, _ = await started(desktop)
     other = await connect(desktop.session.socket_as(65534), caps=SESSION_CAPS, external_uid=65534)
     with pytest.raises(RemoteError, match="AccessDenied"):
-        await call(other, "ListContainers")
+        await call(other, "ListApps")
     await other.close()
-    assert isod.named("ListContainers") == []
+    assert isod.named("ListApps") == []

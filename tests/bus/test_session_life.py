@@ -68,7 +68,7 @@ async def test_a_new_isod_is_told_again(desktop: Desktop) -> None:
         await call(client, "ListContainers")
     again = await desktop.start_isod()
     await until(desktop.flag.exists)
-    assert [received.member for received in again.calls] == ["RegisterSession", "Subscribe"]
+    assert [received.member for received in again.calls][:2] == ["RegisterSession", "Subscribe"]
     (await call(client, "ListContainers")).close()
 
 

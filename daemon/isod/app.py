@@ -15,8 +15,10 @@ from systemd import daemon
 
 from isod import log
 from isod.audit import JournalAudit
-from isod.authorise import Outcome, Verb, decide
+from isod.authorise import Outcome, Verb, decide, is_withdrawn
+from isod.bus.caller import Callers, looks_like_container_unit
 from isod.bus.endpoint import Endpoint
+from isod.bus.prompts import Prompts
 from isod.bus.services import Services
 from isod.core.apps import Apps
 from isod.core.containers import Containers
@@ -39,8 +41,9 @@ from isod.host.polkit import Polkit
 from isod.host.systemd import SystemdUnits
 from isod.journal import Journal
 from isod.policy_diff import diff_policies
-from isod.policy_loader import DIRECTORY, load_policy
+from isod.policy_loader import DIRECTORY, Policy, load_policy
 from isod.ports import Caller
+from isod.settings import Limits
 from isod_contract.errors import InvalidArgument
 from isod_contract.names import BUS_NAME
 from isod_contract.options import ExplainOptions, LogOptions
@@ -89,7 +92,10 @@ class Daemon:
         self._store = SystemdFdStore()
         self._units = SystemdUnits(connection)
         machines = Machined(connection)
-        authority = Polkit(connection)
+        callers = Callers(connection=connection, units=self._units, is_container_unit=self._is_container_unit)
+        prompts = Prompts(
+            callers=callers, authority=Polkit(connection), per_uid_max=lambda uid: self._limits(uid).prompts
+        )
         helper = Helper()
         self._sessions = Sessions(self._audit)
         self._reconciler = Reconciler(
@@ -105,7 +111,7 @@ class Daemon:
             policy=self._policy.policy,
             units=self._units,
             door=GuestDoor(machines=machines, units=self._units, helper=helper),
-            authority=authority,
+            authority=prompts,
             audit=self._audit,
             events=self._events,
         )
@@ -135,9 +141,10 @@ class Daemon:
                 reload=self._reload,
                 read_history=JournalHistory().read,
             ),
-            units=self._units,
-            authority=authority,
+            callers=callers,
+            prompts=prompts,
             audit=self._audit,
+            subscriptions_per_uid=lambda uid: self._limits(uid).subscriptions,
         )
         self._events.listen(self._endpoint.subscriptions)
 
@@ -146,8 +153,7 @@ class Daemon:
         floor.check({"systemd": await self._units.version()})
         self._tell_policy()
         await self._units.open()
-        self._recovery.begin()
-        await self._containers.open()
+        await self._containers.open(self._recovery.begin())
         self._recovery.finish()
         self._reconciler.recover()
         self._store.drop_rest()
@@ -158,6 +164,12 @@ class Daemon:
     async def close(self) -> None:
         """Stop answering; apps and containers live on."""
         await self._endpoint.close()
+
+    def _limits(self, uid: int) -> Limits:
+        return self._containers.policy.settings.limits.of(uid)
+
+    def _is_container_unit(self, unit: str) -> bool:
+        return looks_like_container_unit(unit) or unit in {container.unit for container in self._containers.all()}
 
     def _tell_policy(self) -> None:
         problems = [str(problem) for problem in self._policy.problems]
@@ -199,18 +211,19 @@ class Daemon:
             self._policy = fresh
             self._containers.apply_policy(fresh.policy)
             self._reconciler.policy_changed(self._containers.all())
-            await self._end_what_is_withdrawn()
+            await self._end_what_is_withdrawn(before)
             self._tell_policy()
         return changes
 
-    async def _end_what_is_withdrawn(self) -> None:
-        """End the running apps of withdrawn users; a deleted policy file leaves them."""
-        for app in self._apps.visible(Caller(sender="", uid=0, user="root")):
-            policy = self._policy.policy.containers.get(app.record.container)
-            if policy is None or not app.record.running or app.record.owner_uid == 0:
+    async def _end_what_is_withdrawn(self, before: Policy) -> None:
+        """End the apps of withdrawn users and accounts, also those on their way; a deleted policy file leaves them."""
+        for app in self._apps.all():
+            record = app.record
+            old, new = (policy.containers.get(record.container) for policy in (before, self._policy.policy))
+            if new is None or record.owner_uid == 0 or (app.ended and not record.running):
                 continue
-            owner = await asyncio.to_thread(_account_of, app.record.owner_uid)
-            if decide(policy, owner, Verb.SEE, app.record.container).outcome is Outcome.INVISIBLE:
+            owner = await asyncio.to_thread(_account_of, record.owner_uid)
+            if is_withdrawn(old, new, owner, record.user):
                 await self._apps.stop(app)
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from isod.policy import ContainerPolicy
-from isod.ports import Caller
+from isod.ports import Answer, Caller
+from isod.resources import kinds
 from isod_contract.actions import MANAGE, ROOT, RUN, Action
+from isod_contract.errors import IsodError, NoAuthentication, NotPermitted
 
 
 class Verb(StrEnum):
@@ -83,9 +85,37 @@ def _decide_other_account(policy: ContainerPolicy, rule: str) -> Decision:
     return Decision(Outcome.ASK, "ask", RUN) if rule == "ask" else Decision(Outcome.ALLOWED, "root")
 
 
+def denial(answer: Answer, action: Action, *, interactive: bool) -> IsodError:
+    """Give the error of a question that was not answered with yes."""
+    if answer is Answer.NO_POLKIT:
+        return NoAuthentication(action=action.id, reason="polkit does not answer; see `systemctl status polkit`")
+    if answer is Answer.NEEDS_QUESTION:
+        reason = "no polkit agent runs in your session; desktops start one, as do lxpolkit and polkit-gnome"
+        if not interactive:
+            reason = "the call does not allow interactive authorisation"
+        return NoAuthentication(action=action.id, reason=reason)
+    reasons = {
+        Answer.DISMISSED: f"the password prompt for {action.id} was dismissed",
+        Answer.UNANSWERED: f"the password prompt for {action.id} was not answered in time",
+        Answer.CALLER_GONE: f"the caller left before the password prompt for {action.id} was answered",
+    }
+    refused = f"polkit refused {action.id}: a rule, a wrong password, or your session is not active at this computer"
+    return NotPermitted(reason=reasons.get(answer, refused))
+
+
 def sees(policy: ContainerPolicy, caller: Caller) -> bool:
     """Tell whether the container exists for the caller."""
     return caller.is_root or bool(_rule(policy, caller))
+
+
+def is_withdrawn(old: ContainerPolicy | None, new: ContainerPolicy, owner: Caller, account: str) -> bool:
+    """Tell whether a new policy takes from an app's owner what the app lives by: his place, or another account."""
+    if not sees(new, owner):
+        return True
+    if old is None or account == _own_account(new, owner):
+        return False
+    levels = kinds()["root"].levels
+    return levels.index(new.grants.level("root")) < levels.index(old.grants.level("root"))
 
 
 def account_for(policy: ContainerPolicy, caller: Caller) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Protocol
 
 from isod_contract.actions import Action
@@ -89,11 +90,23 @@ class AuditSink(Protocol):
         """Write one record; field names in lower case become ISOCTL_<NAME>."""
 
 
+class Answer(Enum):
+    """What came of asking polkit; only YES allows anything."""
+
+    YES = auto()
+    NO = auto()  # a rule, a wrong password, or a session that is not active
+    DISMISSED = auto()  # the user closed the prompt
+    UNANSWERED = auto()  # the prompt was left open for too long
+    NEEDS_QUESTION = auto()  # the call allows no prompt, or no agent is there to show one
+    NO_POLKIT = auto()
+    CALLER_GONE = auto()
+
+
 class Authority(Protocol):
     """Asks polkit."""
 
-    async def check(self, caller: Caller, action: Action, details: Mapping[str, str]) -> bool:
-        """Tell whether polkit allows; any error, time-out or vanished caller is False."""
+    async def check(self, caller: Caller, action: Action, details: Mapping[str, str]) -> Answer:
+        """Tell whether polkit allows, with a prompt only if the caller is interactive; may raise LimitExceeded."""
 
 
 class HostUnits(Protocol):

@@ -11,18 +11,44 @@ from isod_contract import limits
 
 
 class Limits(StrictModel):
-    """What one user may occupy of isod at once. uid 0 is not limited."""
+    """What one user may occupy of isod at once. uid 0 is held to the largest values only."""
 
     launches_starting: int = Field(
-        limits.LAUNCHES_STARTING_PER_UID, ge=1, le=64, description="Launches that are being started at once."
+        limits.LAUNCHES_STARTING_PER_UID,
+        ge=1,
+        le=limits.LAUNCHES_STARTING_MOST,
+        description="Launches that are being started at once.",
     )
     launches_queued: int = Field(
-        limits.LAUNCHES_QUEUED_PER_UID, ge=0, le=4096, description="Launches that wait for their turn."
+        limits.LAUNCHES_QUEUED_PER_UID,
+        ge=0,
+        le=limits.LAUNCHES_QUEUED_MOST,
+        description="Launches that wait for their turn.",
     )
-    apps: int = Field(limits.APPS_PER_UID, ge=1, le=16384, description="Apps that run.")
-    subscriptions: int = Field(limits.SUBSCRIPTIONS_PER_UID, ge=1, le=1024, description="Subscribers to signals.")
-    prompts: int = Field(limits.PROMPTS_PER_UID, ge=1, le=64, description="Password prompts that are open.")
-    logs: int = Field(limits.LOGS_PER_UID, ge=1, le=256, description="Logs that are open.")
+    apps: int = Field(limits.APPS_PER_UID, ge=1, le=limits.APPS_MOST, description="Apps that run or wait.")
+    subscriptions: int = Field(
+        limits.SUBSCRIPTIONS_PER_UID, ge=1, le=limits.SUBSCRIPTIONS_MOST, description="Subscribers to signals."
+    )
+    prompts: int = Field(
+        limits.PROMPTS_PER_UID, ge=1, le=limits.PROMPTS_MOST, description="Password prompts that are open."
+    )
+    logs: int = Field(
+        limits.LOGS_PER_UID, ge=1, le=limits.LOGS_MOST, description="Logs that are open in one container."
+    )
+
+    def of(self, uid: int) -> "Limits":
+        """Give the limits that hold for a uid."""
+        return _OF_ROOT if uid == 0 else self
+
+
+_OF_ROOT = Limits(
+    launches_starting=limits.LAUNCHES_STARTING_MOST,
+    launches_queued=limits.LAUNCHES_QUEUED_MOST,
+    apps=limits.APPS_MOST,
+    subscriptions=limits.SUBSCRIPTIONS_MOST,
+    prompts=limits.PROMPTS_MOST,
+    logs=limits.LOGS_MOST,
+)
 
 
 def _forbidden(kind: type[Resource]) -> Any:

@@ -58,6 +58,10 @@ class NotPermitted(IsodError, template="not permitted: {reason}"):
     """The caller can see the object, but policy or polkit refused."""
 
 
+class NoAuthentication(IsodError, template="{action} needs a password, but nobody can be asked for it: {reason}"):
+    """Policy has a question for polkit to ask, and it can't be put: no agent, no polkit, or a call that forbids it."""
+
+
 class InvalidArgument(IsodError, template="{argument}: {reason}", exit_code=2):
     """Something in the call is malformed; names what and where."""
 

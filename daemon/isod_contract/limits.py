@@ -18,13 +18,23 @@ SUBSCRIPTIONS_PER_UID = 32
 PROMPTS_PER_UID = 4
 LOGS_PER_UID = 16
 
+# The most that [limits] of isod.toml may say. uid 0 is held to these alone, since nothing may be without a bound.
+LAUNCHES_STARTING_MOST = 64
+LAUNCHES_QUEUED_MOST = 4096
+APPS_MOST = 16384
+SUBSCRIPTIONS_MOST = 1024
+PROMPTS_MOST = 64
+LOGS_MOST = 256
+
 HISTORY_RECORDS_DEFAULT = 50
 HISTORY_RECORDS_MAX = 1000
 LOG_LINES_MAX = 10000
 
 GUEST_CALL_TIMEOUT_SEC = 5.0
 HOST_CALL_TIMEOUT_SEC = 25.0
+# All of polkit's part of a call: whether a question is needed at all, which it knows at once, and the question.
 POLKIT_TIMEOUT_SEC = 120.0
+POLKIT_CHECK_TIMEOUT_SEC = 10.0
 
 # 256 `isoctl run` of one user at once, with about six calls each, pass without a refusal.
 CALLS_BURST_PER_UID = 2048

@@ -10,7 +10,6 @@ from isod_wire.message import Message, MessageKind
 from isod_wire.syntax import is_unique_name
 
 BUS_NAME = "org.freedesktop.DBus"
-_BUS_ERROR_PREFIX = "org.freedesktop.DBus.Error."
 _MAX_TEXT_CHARS = 1_024
 _LAST_SERIAL = 0xFFFF_FFFF
 
@@ -98,8 +97,9 @@ def _may_answer(message: Message, destination: str | None) -> bool:
     if destination is None or (sender == destination and (is_unique_name(sender) or sender == BUS_NAME)):
         return True
     if sender == BUS_NAME:
-        # The bus answers in the place of a peer that is not there or may not be called, only ever with an error.
-        return message.kind is MessageKind.ERROR and (message.error_name or "").startswith(_BUS_ERROR_PREFIX)
+        # The bus answers in the place of a peer that is not there or may not be called, only ever with an error. The
+        # name may be another's: dbus-daemon passes on systemd's reason, org.freedesktop.systemd1.UnitMasked for one.
+        return message.kind is MessageKind.ERROR
     if is_unique_name(destination) or destination == BUS_NAME:
         return False
     # A well-known name: the reply comes from its owner's unique name, which may change between call and reply.

@@ -214,9 +214,15 @@ async def test_reply_from_another_sender_is_ignored(sender: str | None, destinat
         assert connection.stats.stray_replies == 1
 
 
-async def test_error_of_the_bus_itself_is_accepted() -> None:
-    """A bus answers for a peer that is not there; only it may, and only with its own errors."""
-    name = "org.freedesktop.DBus.Error.ServiceUnknown"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "org.freedesktop.DBus.Error.ServiceUnknown",
+        "org.freedesktop.systemd1.UnitMasked",  # dbus-daemon passes on why a service can't be started
+    ],
+)
+async def test_error_of_the_bus_itself_is_accepted(name: str) -> None:
+    """A bus answers for a peer that is not there; only it may, and only with an error."""
 
     def reply(serial: int) -> bytes:
         fields = {REPLY_SERIAL: serial, SENDER: "org.freedesktop.DBus", ERROR_NAME: name}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from isod.bus.caller import Callers, looks_like_container_unit
+from isod.bus.caller import Callers
 from isod.bus.decisions import Decisions
 from isod.bus.gate import Gate
 from isod.bus.objects.app import AppObject
@@ -13,7 +13,7 @@ from isod.bus.ratelimit import CallLimits
 from isod.bus.services import Services
 from isod.bus.signals import Subscriptions
 from isod.bus.standard import StandardInterfaces
-from isod.ports import AuditSink, Authority, HostUnits
+from isod.ports import AuditSink
 from isod_contract import limits
 from isod_wire import Connection
 
@@ -21,7 +21,7 @@ from isod_wire import Connection
 class Endpoint:
     """isod on the system bus.
 
-    `callers` tells the core who is still there; `subscriptions` listens to the core's events.
+    `subscriptions` listens to the core's events.
     """
 
     def __init__(
@@ -29,21 +29,13 @@ class Endpoint:
         *,
         connection: Connection,
         services: Services,
-        units: HostUnits,
-        authority: Authority,
+        callers: Callers,
+        prompts: Prompts,
         audit: AuditSink,
-        is_container_unit: Callable[[str], bool] = looks_like_container_unit,
-        subscriptions_per_uid: Callable[[], int] = lambda: limits.SUBSCRIPTIONS_PER_UID,
-        callers: Callers | None = None,
+        subscriptions_per_uid: Callable[[int], int] = lambda _uid: limits.SUBSCRIPTIONS_PER_UID,
     ) -> None:
-        """Build all parts.
-
-        With `callers`, made before so that the core can use them, `authority` is taken as it is, and should be the
-        Prompts that the core asks too.
-        """
-        self.callers = callers or Callers(connection=connection, units=units, is_container_unit=is_container_unit)
-        if callers is None:
-            authority = Prompts(callers=self.callers, authority=authority)
+        """Build all parts; `callers` and `prompts` are those of the core too."""
+        self.callers = callers
         container_object = ContainerObject(containers=services.containers, apps=services.apps)
         app_object = AppObject(apps=services.apps)
         self.subscriptions = Subscriptions(
@@ -70,7 +62,7 @@ class Endpoint:
                 app_object=app_object,
             ),
             handlers={**manager_object.handlers(), **container_object.handlers(), **app_object.handlers()},
-            authority=authority,
+            authority=prompts,
             decisions=Decisions(audit=audit),
             call_limits=CallLimits(),
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from isod.authorise import denial
 from isod.bus.caller import CallerGoneError, Callers, is_unique_name
 from isod.bus.decisions import Decisions, Facts
 from isod.bus.ratelimit import CallLimits
@@ -21,7 +22,7 @@ from isod.bus.route import Kind, Route, route, shown_method
 from isod.bus.services import Services
 from isod.bus.standard import StandardInterfaces
 from isod.bus.values import shown
-from isod.ports import Authority, Caller
+from isod.ports import Answer, Authority, Caller
 from isod_contract import actions, errors, limits, names
 from isod_contract.methods import METHOD_INDEX, Access, Method
 from isod_contract.options import NoOptions
@@ -36,6 +37,7 @@ _REFUSALS = (
     errors.NoSuchContainer,
     errors.NoSuchApplication,
     errors.NotPermitted,
+    errors.NoAuthentication,
     errors.InvalidArgument,
     errors.Busy,
     errors.LimitExceeded,
@@ -84,6 +86,7 @@ class Gate:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._decisions.close()
 
     def _accept(self, call: Message) -> None:
         sender = call.sender
@@ -226,8 +229,11 @@ class Gate:
         return None
 
     async def _ask_for_admin(self, caller: Caller) -> None:
-        if not caller.is_root and not await self._authority.check(caller, actions.MANAGE, {"container": "(all)"}):
-            raise errors.NotPermitted(reason=f"an administrator must authenticate ({actions.MANAGE.id})")
+        if caller.is_root:
+            return
+        answer = await self._authority.check(caller, actions.MANAGE, {"container": "(all)"})
+        if answer is not Answer.YES:
+            raise denial(answer, actions.MANAGE, interactive=caller.interactive)
 
 
 def _check_request(call: Message, method: Method, facts: Facts) -> tuple[tuple[Any, ...], Any]:

@@ -43,7 +43,7 @@ class Subscriptions:
         containers: ContainerService,
         container_object: ContainerObject,
         app_object: AppObject,
-        per_uid_max: Callable[[], int] = lambda: limits.SUBSCRIPTIONS_PER_UID,
+        per_uid_max: Callable[[int], int] = lambda _uid: limits.SUBSCRIPTIONS_PER_UID,
     ) -> None:
         """Take the bus, the core's containers (who may see them) and the objects whose properties are sent."""
         self._connection = connection
@@ -56,9 +56,9 @@ class Subscriptions:
 
     def subscribe(self, caller: Caller) -> None:
         """Send a caller the signals of all that it may see; raises LimitExceeded."""
-        if caller.sender not in self._subscribers and not caller.is_root:
+        if caller.sender not in self._subscribers:
             count = sum(1 for subscriber in self._subscribers.values() if subscriber.uid == caller.uid)
-            if count >= self._per_uid_max():
+            if count >= self._per_uid_max(caller.uid):
                 raise LimitExceeded(reason=f"{count} subscribers of uid {caller.uid}")
         self._subscribers[caller.sender] = caller
 
@@ -123,10 +123,10 @@ class Subscriptions:
 
     def _may_see(self, container: ContainerView, caller: Caller) -> bool:
         try:
-            self._containers.find(container.name, caller)
+            # Of a container with an instance for each user, each sees his own only.
+            return self._containers.find(container.name, caller) is container
         except NoSuchContainer:
             return False
-        return True
 
     def _audience(self, app: AppView) -> list[Caller]:
         """Give everybody who is told of an app, each once, by owner and not by policy, which may change."""

@@ -1,5 +1,6 @@
 """One app: a launched command and all that is known of it."""
 
+import asyncio
 import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -49,7 +50,7 @@ class AppRecord:
 
 
 class App:
-    """A record and what only this isod knows of it: terminal, lifetime pipe, watch."""
+    """A record and what only this isod knows of it: terminal, lifetime pipe, watch, launch under way."""
 
     def __init__(self, record: AppRecord) -> None:
         """Take the record."""
@@ -57,6 +58,7 @@ class App:
         self.terminal_fd: int | None = None
         self.lifetime_fd: int | None = None
         self.unwatch: Any = None
+        self.launching: asyncio.Task[Any] | None = None
         self.stop_wanted = False
 
     @property

@@ -267,6 +267,9 @@ class Apps:
             await guest.stop_unit(app.unit)
         elif not app.ended and not app.record.running:
             self.fail(app, NotPermitted(reason="the app was stopped before it started"))
+            if app.launching is not None:
+                # Nothing of it runs yet; what it waits for, above all a password prompt, is wanted no more.
+                app.launching.cancel()
 
     def open_terminal(self, app: App) -> int:
         """Give the master of the app's terminal, once; the caller of this owns it. Raises NotPermitted."""
@@ -280,14 +283,18 @@ class Apps:
         guest = self.guest_of(app)
         if guest is None:
             raise ContainerGone(container=app.record.container, reason="its journal can be read only while it runs")
-        return await open_journal(guest, app.record.owner_uid, options, [f"_SYSTEMD_UNIT={app.unit}"])
+        matches = [f"_SYSTEMD_UNIT={app.unit}"]
+        return await open_journal(guest, app.record.owner_uid, options, matches, self._logs_most(app.record.owner_uid))
 
     async def open_container_log(self, container: Container, caller: Caller, options: LogOptions) -> int:
         """Give a pipe with what the caller's apps wrote (root: the whole journal)."""
         if container.guest is None:
             raise ContainerGone(container=container.name, reason="its journal can be read only while it runs")
         matches = [] if caller.is_root else [f"ISOCTL_UID={caller.uid}"]
-        return await open_journal(container.guest, caller.uid, options, matches)
+        return await open_journal(container.guest, caller.uid, options, matches, self._logs_most(caller.uid))
+
+    def _logs_most(self, uid: int) -> int:
+        return self._containers.policy.settings.limits.of(uid).logs
 
     async def usage(self, container: Container, caller: Caller) -> list[dict[str, object]]:
         """Give processor time, memory and tasks of the caller's running apps."""

@@ -3,26 +3,26 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from isod.authorise import Outcome, Verb, decide, sees
+from isod.authorise import Verb, sees
 from isod.core.container import Container
 from isod.core.events import Events
+from isod.core.permission import Permission
+from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
 from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits
 from isod_contract.errors import (
-    Busy,
     ContainerGone,
     IsodError,
     NoSuchContainer,
-    NotPermitted,
     StartFailed,
     StartTimeout,
 )
 from isod_contract.names import is_container_name
-from isod_contract.records import CONTAINER_START, CONTAINER_STOP, DECISION
+from isod_contract.records import CONTAINER_START, CONTAINER_STOP
 from isod_contract.states import ContainerState
 
 _STATES = {
@@ -58,7 +58,6 @@ class Containers:
         self.policy = policy
         self._units = units
         self._door = door
-        self._authority = authority
         self._audit = audit
         self._events = events
         self._known: dict[tuple[str, str], Container] = {}
@@ -66,13 +65,25 @@ class Containers:
         self.guest_ready: Callable[[Container], None] = lambda _: None
         self.guest_lost: Callable[[Container], None] = lambda _: None
         self.others_running: Callable[[Container, Caller], bool] = lambda _container, _caller: False
+        self.authorise = Permission(
+            policy_of=lambda container: self.policy.containers.get(container.name, ContainerPolicy()),
+            others_running=self._others_run,
+            authority=authority,
+            audit=audit,
+        ).require
 
-    async def open(self) -> None:
-        """Begin to follow every container whose unit does not depend on the caller."""
+    async def open(self, recorded: Iterable[tuple[str, str]] = ()) -> None:
+        """Begin to follow every container whose unit does not depend on the caller, and those with recorded apps.
+
+        The latter, (name, unit), may be a user's instance, or one whose policy file was deleted: its apps live on.
+        """
         for name, policy in self.policy.containers.items():
             if "%u" not in (policy.unit or ""):
                 container = self._instance(name, policy.unit or await self._usual_unit(name))
                 await self._follow(container)
+        for name, unit in recorded:
+            if (name, unit) not in self._known:
+                await self._follow(self._instance(name, unit))
 
     async def _usual_unit(self, name: str) -> str:
         """Give the unit of a container whose policy names none: what runs, else what is set up (nixos-container(8))."""
@@ -89,8 +100,11 @@ class Containers:
         container = self._known.get((name, unit))
         if container is None:
             prefix, _, instance = unit.removesuffix(".service").partition("@")
-            machine = instance if prefix in ("container", "systemd-nspawn") and instance else name
-            container = self._known[name, unit] = Container(name, unit, machine, self.policy.containers[name])
+            policy = self.policy.containers.get(name, ContainerPolicy())
+            # Of a user's own instance of any template the instance is all that can be its machine's name.
+            named_so = prefix in ("container", "systemd-nspawn") or "%u" in (policy.unit or "")
+            machine = instance if named_so and instance else name
+            container = self._known[name, unit] = Container(name, unit, machine, policy)
         return container
 
     async def _follow(self, container: Container) -> None:
@@ -186,32 +200,15 @@ class Containers:
             if fresh:
                 self._spawn(self._follow(container))
             return container
-        return next((known for (known_name, _), known in self._known.items() if known_name == name), None)
+        return self._usual(name, policy)
 
-    async def authorise(self, container: Container, caller: Caller, verb: Verb, **facts: Any) -> str:
-        """Decide by policy and polkit, write the one DECISION record; gives the rule. Raises NotPermitted, Busy."""
-        decision = decide(container.policy, caller, verb, container.name, **facts)
-        allowed = decision.outcome is Outcome.ALLOWED
-        if decision.outcome is Outcome.ASK and decision.action is not None:
-            details = {"container": container.name, "uid": str(caller.uid), "verb": str(verb)}
-            allowed = await self._authority.check(caller, decision.action, details)
-        self._audit.record(
-            DECISION,
-            uid=caller.uid,
-            pid=caller.pid,
-            caller_unit=caller.unit,
-            method=str(verb),
-            container=container.name,
-            rule=decision.rule,
-            outcome="allowed" if allowed else "refused",
-        )
-        if allowed:
-            return decision.rule
-        if decision.outcome is Outcome.INVISIBLE:
-            raise NoSuchContainer(container=container.name)
-        if decision.rule == "busy" and decision.outcome is Outcome.REFUSED:
-            raise Busy(container=container.name, reason=decision.reason)
-        raise NotPermitted(reason=decision.reason or "the authentication was not given")
+    def _usual(self, name: str, policy: ContainerPolicy) -> Container | None:
+        """Give the instance that a policy without `%u` means; one of a unit that it no longer names is left alone."""
+        known = self._known.items()
+        return next((container for (of, unit), container in known if of == name and policy.unit in (None, unit)), None)
+
+    def _others_run(self, container: Container, caller: Caller) -> bool:
+        return self.others_running(container, caller)
 
     async def start(self, container: Container, caller: Caller) -> None:
         """Begin a start; State and Problem tell the rest."""
@@ -227,19 +224,15 @@ class Containers:
 
     async def stop(self, container: Container, caller: Caller, *, force: bool) -> None:
         """Stop; answers when systemd has the job. Raises Busy, NotPermitted."""
-        await self._authorise_end(container, caller, Verb.STOP, force=force)
+        await self.authorise(container, caller, Verb.STOP, force=force)
         self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
         self._spawn(self._units.stop(container.unit))
 
     async def restart(self, container: Container, caller: Caller, *, force: bool) -> None:
         """Stop and start. Raises Busy, NotPermitted."""
-        await self._authorise_end(container, caller, Verb.RESTART, force=force)
+        await self.authorise(container, caller, Verb.RESTART, force=force)
         self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
         self._spawn(self._stop_and_start(container, caller))
-
-    async def _authorise_end(self, container: Container, caller: Caller, verb: Verb, *, force: bool) -> None:
-        others = self.others_running(container, caller)
-        await self.authorise(container, caller, verb, others_running=others, force=force)
 
     async def _stop_and_start(self, container: Container, caller: Caller) -> None:
         await self._units.stop(container.unit)
@@ -337,7 +330,7 @@ class Containers:
             if fresh is not None:
                 container.policy = fresh
         for name, fresh in policy.containers.items():
-            if "%u" not in (fresh.unit or "") and not any(known == name for known, _ in self._known):
+            if "%u" not in (fresh.unit or "") and self._usual(name, fresh) is None:
                 self._spawn(self._add(name, fresh.unit))
 
     async def _add(self, name: str, unit: str | None) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import fcntl
+import logging
 import os
-import pwd
 import secrets
 import struct
 import termios
@@ -16,15 +16,20 @@ from isod.core.app import App, AppRecord
 from isod.core.apps import Apps
 from isod.core.container import Container
 from isod.core.containers import Containers
+from isod.core.host_users import login_user
 from isod.core.prepare import Prepare
+from isod.core.queue import LaunchQueue
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
 from isod.ports import Account, AuditSink, Caller, FdStore, Machines
+from isod.settings import Limits
 from isod_contract import limits
-from isod_contract.errors import InvalidArgument, IsodError, LimitExceeded, NotPermitted, StartFailed
+from isod_contract.errors import Internal, InvalidArgument, IsodError, LimitExceeded, NotPermitted, StartFailed
 from isod_contract.options import RunOptions
 from isod_contract.records import LAUNCH
 from isod_contract.states import AppState
+
+_log = logging.getLogger(__name__)
 
 _TIOCGPTPEER = 0x5441  # ioctl_tty(2)
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -45,7 +50,7 @@ class _Request:
 
 
 class Launcher:
-    """Starts apps; at most so many at once for each uid, the rest queued fairly."""
+    """Starts apps; at most so many of a uid at once, the others wait in their order."""
 
     def __init__(
         self,
@@ -68,8 +73,7 @@ class Launcher:
         self._sessions = sessions
         self._store = store
         self._audit = audit
-        self._turns: dict[int, asyncio.Semaphore] = {}
-        self._queued: dict[int, int] = {}
+        self._queue = LaunchQueue(self._limits)
 
     def launch(self, caller: Caller, container: Container, argv: tuple[str, ...], options: RunOptions) -> App:
         """Begin a launch and answer at once; the app's state tells the rest.
@@ -89,7 +93,8 @@ class Launcher:
                     streams[name] = None if name == "stdin" else -1
             if lifetime is not None:
                 stdio.check_lifetime(lifetime)
-            self._count(caller.uid)
+            self._check_count(caller.uid)
+            turn = self._queue.join(caller.uid)
         except BaseException:
             stdio.close_all(*(fd for fd in streams.values() if fd != -1), lifetime)
             raise
@@ -108,8 +113,16 @@ class Launcher:
         if lifetime is not None:
             self._apps.hold_lifetime(app, lifetime)
         self._apps.add(app)
-        self._apps.spawn(self._run(app, _Request(caller, container, argv, options, streams)))
+        request = _Request(caller, container, argv, options, streams)
+        app.launching = self._apps.spawn(self._run(app, request, turn))
+        # Here and not in the task: one that is cancelled before its first step runs none of its code.
+        app.launching.add_done_callback(lambda _: self._launched(app, request, turn))
         return app
+
+    def _launched(self, app: App, request: _Request, turn: asyncio.Future[None]) -> None:
+        app.launching = None
+        request.close()
+        self._queue.leave(request.caller.uid, turn)
 
     def _known(self, caller: Caller, container: Container, app_id: str | None) -> App | None:
         """Give the app of a repeated call. Raises InvalidArgument for an id that means something else."""
@@ -118,32 +131,32 @@ class Launcher:
             raise InvalidArgument(argument="id", reason="taken by another app; use a random one")
         return app
 
-    def _count(self, uid: int) -> None:
-        if self._queued.get(uid, 0) >= limits.LAUNCHES_QUEUED_PER_UID:
-            raise LimitExceeded(reason=f"{limits.LAUNCHES_QUEUED_PER_UID} launches of uid {uid} are under way")
-        if self._apps.live_count(uid) >= limits.APPS_PER_UID:
-            raise LimitExceeded(reason=f"{limits.APPS_PER_UID} apps of uid {uid} are running")
-        self._queued[uid] = self._queued.get(uid, 0) + 1
+    def _limits(self, uid: int) -> Limits:
+        return self._containers.policy.settings.limits.of(uid)
 
-    async def _run(self, app: App, request: _Request) -> None:
-        uid = request.caller.uid
-        turn = self._turns.setdefault(uid, asyncio.Semaphore(limits.LAUNCHES_STARTING_PER_UID))
+    def _check_count(self, uid: int) -> None:
+        most = self._limits(uid).apps
+        if self._apps.live_count(uid) >= most:
+            raise LimitExceeded(reason=f"{most} apps of uid {uid} are running; end one")
+
+    async def _run(self, app: App, request: _Request, turn: asyncio.Future[None]) -> None:
         try:
-            async with turn:
-                await self._steps(app, request)
+            await turn
+            await self._steps(app, request)
         except IsodError as error:
             self._apps.fail(app, error)
         except TimeoutError:
             self._apps.fail(app, StartFailed(container=app.record.container, reason="no answer from inside in time"))
-        finally:
-            request.close()
-            self._queued[uid] -= 1
-            if not self._queued[uid]:
-                del self._queued[uid], self._turns[uid]
+        except Exception:  # noqa: BLE001 - a fault of ours must not leave the caller waiting for ever
+            incident = secrets.token_hex(8)
+            _log.exception("launch.failed", extra={"incident": incident, "app": app.record.id})
+            self._apps.fail(app, Internal(incident=incident))
 
     async def _steps(self, app: App, request: _Request) -> None:
         caller, container = request.caller, request.container
-        rule = await self._containers.authorise(container, caller, Verb.RUN, account=app.record.user)
+        self._stop_if_wanted(app)
+        rule = await self._authorise(app, request, app.record.user)
+        self._stop_if_wanted(app)
         if container.guest is None:
             self._apps.set_state(app, AppState.STARTING_CONTAINER)
         guest = await self._containers.ensure_running(container, caller)
@@ -174,6 +187,10 @@ class Launcher:
             self._apps.warn(app, problem)
         return environment.display_variables(attached, caller.uid)
 
+    async def _authorise(self, app: App, request: _Request, account: str) -> str:
+        told = {"app": app.record.id, "argv": request.argv, "user": account, **_claimed(request.options)}
+        return await self._containers.authorise(request.container, request.caller, Verb.RUN, account=account, told=told)
+
     @staticmethod
     def _stop_if_wanted(app: App) -> None:
         # The caller may have left while polkit or the boot was waited for: nothing must start then.
@@ -189,9 +206,9 @@ class Launcher:
                 reason=f"container {app.record.container} has no account {name!r}; add it, or set `user`"
             )
         if account.uid == 0 and name != "root":
-            await self._containers.authorise(request.container, request.caller, Verb.RUN, account="root")
+            await self._authorise(app, request, "root")
         if not guest.uid_shift and account.uid not in (0, request.caller.uid) and not request.caller.is_root:
-            owner = await asyncio.to_thread(_host_user, account.uid)
+            owner = await asyncio.to_thread(login_user, account.uid)
             if owner:
                 raise NotPermitted(
                     reason=f"account {name!r} in container {app.record.container} has uid {account.uid}, "
@@ -244,7 +261,7 @@ class Launcher:
             user=account.name,
             rule=rule,
             environment=sorted(variables),
-            claimed=options.via,
+            **_claimed(options),
         )
         await self._await_start(app, guest, job)
 
@@ -328,12 +345,9 @@ def _has_display(options: RunOptions) -> bool:
     return bool(options.via) or not hinted.isdisjoint(("WAYLAND_DISPLAY", "DISPLAY"))
 
 
-def _host_user(uid: int) -> str:
-    """Give the host's account of a uid, "" for none; NSS may block."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return ""
+def _claimed(options: RunOptions) -> dict[str, object]:
+    """Give what isod-session says of its caller, for the audit."""
+    return {f"claimed_{name}": value for name, value in (options.via or {}).items()}
 
 
 def _why(status: object, app: App, result: str) -> str:

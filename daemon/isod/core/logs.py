@@ -5,16 +5,19 @@ import secrets
 from typing import Any
 
 from isod_contract.errors import LimitExceeded
-from isod_contract.limits import LOG_LINES_MAX, LOGS_PER_UID
+from isod_contract.limits import LOG_LINES_MAX
 from isod_contract.options import LogOptions
 
 
-async def open_journal(guest: Any, uid: int, options: LogOptions, matches: list[str]) -> int:
-    """Give the read end of a pipe that a journalctl inside writes to. Raises LimitExceeded, ContainerGone."""
+async def open_journal(guest: Any, uid: int, options: LogOptions, matches: list[str], most: int) -> int:
+    """Give the read end of a pipe that a journalctl inside writes to; a uid has at most so many open.
+
+    Raises LimitExceeded, ContainerGone.
+    """
     pattern = f"isoctl-log-{uid}-*.service"
     running = await guest.call_manager("ListUnitsByPatterns", "asas", [["active", "activating"], [pattern]])
-    if len(running[0]) >= LOGS_PER_UID:
-        raise LimitExceeded(reason=f"{LOGS_PER_UID} logs are open in this container; close one")
+    if len(running[0]) >= most:
+        raise LimitExceeded(reason=f"{most} logs are open in this container; close one")
     argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso"]
     argv += [f"--lines={min(options.lines if options.lines is not None else LOG_LINES_MAX, LOG_LINES_MAX)}"]
     argv += ["--follow"] if options.follow else []

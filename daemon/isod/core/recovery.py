@@ -24,8 +24,8 @@ class Recovery:
         containers.guest_ready = self._guest_ready
         containers.guest_lost = self._guest_lost
 
-    def begin(self) -> None:
-        """Take over what an earlier isod recorded, before containers are followed."""
+    def begin(self) -> set[tuple[str, str]]:
+        """Take over what an earlier isod recorded, before containers are followed; gives name and unit of theirs."""
         for record in self._files.load_all():
             app = App(record)
             self._apps.take_over(app)
@@ -40,6 +40,8 @@ class Recovery:
                     app.stop_wanted = True
                 else:
                     self._apps.hold_lifetime(app, fd)
+        running = (app.record for app in self._apps.all() if app.record.running)
+        return {(record.container, record.host_unit) for record in running}
 
     def finish(self) -> None:
         """End the records of containers that are not there any more."""

@@ -12,6 +12,7 @@ _MANAGER = "org.freedesktop.machine1.Manager"
 _MACHINE = "org.freedesktop.machine1.Machine"
 # Below this a uid is the host's own; nspawn picks shifts in multiples of it (systemd-nspawn(1), --private-users=).
 _UID_RANGE = 65536
+_NO_MAPPING = "org.freedesktop.machine1.NoSuchUserMapping"
 
 
 class Machined:
@@ -61,16 +62,15 @@ class Machined:
             raise Unsupported(what="a terminal", reason=error.text) from None
 
     async def uid_shift(self, machine: str) -> int:
-        """Give the host uid of the machine's uid 0; 0 without a user namespace."""
+        """Give the host uid of the machine's uid 0; machined maps a machine without a user namespace one to one."""
         try:
             with await self._connection.call(
                 _NAME, _PATH, _MANAGER, "MapFromMachineUser", "su", [machine, 0], expect="u"
             ) as reply:
                 shift = int(reply.body[0])
         except RemoteError as error:
-            # machined's own answer for a machine in the host's user namespace.
-            if error.name == "org.freedesktop.machine1.NoSuchUserMapping" or "user namespac" in error.text:
-                return 0
+            if error.name == _NO_MAPPING:
+                raise Unsupported(what=f"uid map of {machine}", reason="its root is no user of the host") from None
             raise ContainerGone(container=machine, reason=error.text) from None
         if 0 < shift < _UID_RANGE:
             raise Unsupported(what=f"uid map of {machine}", reason=f"its root is the host's uid {shift}")

@@ -37,6 +37,8 @@ test-bus: venv
 	$(PYTEST) tests/bus
 
 test-lab: venv
+	@# apart from the tests, since building them takes longer than a test may
+	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
 	$(PYTEST) tests/lab
 
 bench: venv

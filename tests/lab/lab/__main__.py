@@ -12,13 +12,14 @@ from lab import needs
 from lab.boot import BootFailed
 from lab.enter import PATH
 from lab.machine import Lab
-from lab.tree import host_tree
+from lab.tree import TREES, host_tree
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m lab", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("prepare", help="install what the lab needs here and build the host's tree")
+    prepare = verbs.add_parser("prepare", help="install what the lab needs here and build the host's trees")
+    prepare.add_argument("--tree", nargs="+", choices=TREES, default=["plain"])
     for verb, text in (
         ("shell", "a root shell on a booted lab"),
         ("run", "run one command on a booted lab"),
@@ -26,6 +27,7 @@ def _arguments() -> argparse.Namespace:
     ):
         sub = verbs.add_parser(verb, help=text)
         sub.add_argument("--bus", choices=("dbus-daemon", "dbus-broker"), default="dbus-daemon")
+        sub.add_argument("--tree", choices=TREES, default="plain")
         sub.add_argument("--name")
         sub.add_argument("--user", default="root")
         if verb == "run":
@@ -33,10 +35,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _prepare() -> int:
+def _prepare(trees: list[str]) -> int:
     needs.install()
     needs.check()
-    print(host_tree())
+    for tree in trees:
+        print(host_tree(tree))
     return 0
 
 
@@ -71,10 +74,10 @@ def main() -> int:
     arguments = _arguments()
     try:
         if arguments.verb == "prepare":
-            return _prepare()
+            return _prepare(arguments.tree)
         if arguments.verb == "boot":
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-        with Lab.boot(arguments.name, arguments.bus) as lab:
+        with Lab.boot(arguments.name, arguments.bus, arguments.tree) as lab:
             if arguments.verb == "boot":
                 return _boot(lab)
             if arguments.verb == "shell":

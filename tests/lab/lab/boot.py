@@ -155,11 +155,11 @@ def _find_leader(unshare: int) -> int:
     raise BootFailed("no PID 1 found")
 
 
-def start(name: str | None, bus: str) -> Running:
+def start(name: str | None, bus: str, tree_name: str) -> Running:
     """Boot a lab and return when its multi-user target is reached."""
     needs.check()
     name = cgroups.PREFIX + (name or secrets.token_hex(4))
-    tree = host_tree()
+    tree = host_tree(tree_name)
     run_dir, lock = _claim(name)
     began = time.monotonic()
     plan = Plan(name, str(tree), str(run_dir), bus, str(repository()))

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from lab.boot import children
 _ENTER = 'echo 0 > "$0" && exec "$@"'
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+_END_TIMEOUT_SEC = 10.0
 
 Stream = int | IO[Any] | None
 
@@ -38,6 +41,15 @@ class LabProcess(subprocess.Popen[bytes]):
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End the command with this signal, or at last with SIGKILL."""
+        deadline = time.monotonic() + _END_TIMEOUT_SEC
+        while self.poll() is None:
+            # again and again: it may not have been there yet
+            self.signal_inner(how if time.monotonic() < deadline else signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self.wait(0.2)
 
 
 def account(root: Path, user: str) -> tuple[int, int, str, str]:

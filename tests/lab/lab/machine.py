@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Any, Literal, overload
 
 from lab import boot, product
+from lab.compositors import open_desktop
 from lab.containers import BY_NAME
+from lab.desktop import Desktop
 from lab.enter import LabProcess, Stream, account, environment, host_cgroup, spawn
 from lab.terminal import Terminal, open_pty
 
@@ -29,9 +31,9 @@ class Lab:
         self.root = Path(f"/proc/{self.pid}/root")
 
     @classmethod
-    def boot(cls, name: str | None = None, bus: str = "dbus-daemon") -> Lab:
-        """Boot a lab of this name (or a random one) with dbus-daemon or dbus-broker."""
-        return cls(boot.start(name, bus), bus)
+    def boot(cls, name: str | None = None, bus: str = "dbus-daemon", tree: str = "plain") -> Lab:
+        """Boot a lab of this name (or a random one) with dbus-daemon or dbus-broker, from one of tree.TREES."""
+        return cls(boot.start(name, bus, tree), bus)
 
     def stop(self) -> None:
         """End the lab; nothing of it remains."""
@@ -57,13 +59,14 @@ class Lab:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         pass_fds: Sequence[int] = (),
+        cgroup: Path | None = None,
     ) -> LabProcess:
-        """Start a command on the lab host; fds go in unchanged."""
+        """Start a command on the lab host, in the user's manager unless told where; fds go in unchanged."""
         uid = account(self.root, user)[0]
         return spawn(
             self.pid,
             argv,
-            cgroup=host_cgroup(self.root, uid),
+            cgroup=cgroup or host_cgroup(self.root, uid),
             user=user,
             env={**environment(self.root, user), **(env or {})},
             cwd=cwd,
@@ -77,12 +80,14 @@ class Lab:
     def run(
         self, *argv: str, raw: Literal[True], user: str = ..., stdin: bytes | Stream = ...,
         timeout_sec: float = ..., check: bool = ..., env: Mapping[str, str] | None = ..., cwd: str | None = ...,
+        cgroup: Path | None = ...,
     ) -> subprocess.CompletedProcess[bytes]: ...  # fmt: skip
 
     @overload
     def run(
         self, *argv: str, raw: Literal[False] = ..., user: str = ..., stdin: bytes | Stream = ...,
         timeout_sec: float = ..., check: bool = ..., env: Mapping[str, str] | None = ..., cwd: str | None = ...,
+        cgroup: Path | None = ...,
     ) -> subprocess.CompletedProcess[str]: ...  # fmt: skip
 
     def run(
@@ -94,12 +99,13 @@ class Lab:
         check: bool = True,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        cgroup: Path | None = None,
         raw: bool = False,
     ) -> subprocess.CompletedProcess[Any]:
         """Run a command on the lab host to its end, and capture what it says."""
         given, source = _split_stdin(stdin)
         pipe = subprocess.PIPE
-        process = self.popen(*argv, user=user, stdin=source, stdout=pipe, stderr=pipe, env=env, cwd=cwd)
+        process = self.popen(*argv, user=user, stdin=source, stdout=pipe, stderr=pipe, env=env, cwd=cwd, cgroup=cgroup)
         return _finish(process, argv, given, timeout_sec, check, raw)
 
     def pty(
@@ -124,6 +130,10 @@ class Lab:
                 cwd=cwd,
             )
         return Terminal(process, master)
+
+    def desktop(self, user: str, compositor: str = "sway", **options: Any) -> Desktop:
+        """Log a user in with a compositor of his own; the options are those of desktop.Desktop."""
+        return open_desktop(self, user, compositor, **options)
 
     # -- containers
 
@@ -195,6 +205,12 @@ class Lab:
         pipe = subprocess.PIPE
         process = self.container_popen(name, *argv, user=user, stdin=source, stdout=pipe, stderr=pipe, env=env, cwd=cwd)
         return _finish(process, argv, given, timeout_sec, check, raw=False)
+
+    def container_of(self, pid: int) -> str | None:
+        """The container in whose unit a process runs, by its pid on the lab host; None: it is the host's own."""
+        cgroup = self.run("cat", f"/proc/{pid}/cgroup").stdout
+        _, _, unit = cgroup.partition("/machine.slice/")
+        return next((name for name in BY_NAME if unit.partition("/")[0] == self.unit(name)), None)
 
     # -- looking at things
 

@@ -10,8 +10,12 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
+from typing import IO, Any
 
 from lab.enter import LabProcess
 
@@ -104,3 +108,33 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Console:
+    """A terminal for a program that is not driven by it; what is written there goes to a file."""
+
+    def __init__(self, root: Path, uid: int, log: Path) -> None:
+        self._master, self._slave = open_pty(str(root / "dev/pts"), uid, 24, 80)
+        # unread it would stop the program once its buffer is full
+        threading.Thread(target=_drain, args=(os.dup(self._master), log), daemon=True).start()
+
+    def slave(self) -> IO[bytes]:
+        """The program's end, to be closed here once the program has it."""
+        return open(self._slave, "rb+", buffering=0)
+
+    def settings(self) -> list[Any]:
+        """The terminal's settings, as stty shows them."""
+        return termios.tcgetattr(self._master)
+
+    def close(self) -> None:
+        """Forget it; it hangs up when its log is complete."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+
+def _drain(master: int, log: Path) -> None:
+    # EIO: the last process has left
+    with log.open("ab", buffering=0) as file, open(master, "rb", buffering=0) as source, suppress(OSError):
+        while data := source.read(65536):
+            file.write(data)

@@ -25,6 +25,17 @@ PRODUCT = (
 TOOLS = "bash dash zsh fish ksh hyperfine strace less file make libglib2.0-bin psmisc".split()
 PACKAGES = (*SYSTEM, *PRODUCT, *TOOLS)
 
+COMPOSITORS = "sway swaybg labwc weston mutter xwayland openbox".split()
+SCREEN = (
+    "foot xterm fuzzel grim wtype wayland-utils wl-clipboard wlrctl xauth xclip xdotool x11-utils x11-xserver-utils "
+    "fonts-dejavu-core libnotify-bin "
+    # mutter and weston show their screens by these
+    "pipewire wireplumber gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base python3-pil"
+).split()
+TOOLKITS = "zenity gtk-4-examples python3-pyqt6 qt6-wayland default-jre xdg-desktop-portal-gtk".split()
+DESKTOP = (*COMPOSITORS, *SCREEN, *TOOLKITS)
+BIG = "firefox-esr chromium kwin-wayland python3-pygame gnome-terminal".split()
+
 USERS = {"alice": 1000, "bob": 1001, "mallory": 1002, "carol": 1003}
 
 HOOKS = (
@@ -35,15 +46,26 @@ HOOKS = (
 )
 
 
+# enabled by Debian; a test says itself what runs in a user's session
+DESKTOP_HOOKS = ('rm -rf "$1"/etc/systemd/user/default.target.wants "$1"/etc/systemd/user/graphical-session*.wants',)
+
+# what a lab is booted from, packages and hooks; each holds all of the one before
+TREES = {
+    "plain": (PACKAGES, HOOKS),
+    "desktop": ((*PACKAGES, *DESKTOP), (*HOOKS, *DESKTOP_HOOKS)),
+    "desktop-full": ((*PACKAGES, *DESKTOP, *BIG), (*HOOKS, *DESKTOP_HOOKS)),
+}
+
+
 def cache_dir() -> Path:
     """Where trees and run directories live; outside the repository."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "isoctl-lab"
 
 
-def recipe_key() -> str:
+def recipe_key(tree: str) -> str:
     """A short name for exactly this recipe."""
-    recipe = json.dumps([SUITE, PACKAGES, HOOKS])
+    recipe = json.dumps([SUITE, *TREES[tree]])
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
@@ -72,26 +94,26 @@ def debian_mirror() -> str | None:
     return None
 
 
-def host_tree() -> Path:
-    """The finished tree for this recipe; builds it first where needed."""
+def host_tree(tree: str = "plain") -> Path:
+    """The finished tree of this kind; builds it first where needed."""
     cache = cache_dir()
-    done = cache / f"host-{recipe_key()}"
+    done = cache / f"host-{recipe_key(tree)}"
     if done.is_dir():
         return done
     with exclusive(cache / "build.lock"):
         if not done.is_dir():
-            _build(cache, done)
+            _build(cache, done, *TREES[tree])
     return done
 
 
-def _build(cache: Path, done: Path) -> None:
+def _build(cache: Path, done: Path, packages: tuple[str, ...], hooks: tuple[str, ...]) -> None:
     for stale in cache.glob("building-*"):
         # we hold the lock: whoever made this is dead
         shutil.rmtree(stale, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
     root = work / "root"
-    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-    argv += [f"--customize-hook={hook}" for hook in HOOKS]
+    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
+    argv += [f"--customize-hook={hook}" for hook in hooks]
     argv += [SUITE, str(root)]
     mirror = debian_mirror()
     if mirror:

@@ -20,6 +20,7 @@ from isod.bus.caller import Callers, looks_like_container_unit
 from isod.bus.endpoint import Endpoint
 from isod.bus.prompts import Prompts
 from isod.bus.services import Services
+from isod.core.activation import Activation
 from isod.core.apps import Apps
 from isod.core.containers import Containers
 from isod.core.events import Events
@@ -97,9 +98,11 @@ class Daemon:
             callers=callers, authority=Polkit(connection), per_uid_max=lambda uid: self._limits(uid).prompts
         )
         helper = Helper()
+        activation = Activation()
         self._sessions = Sessions(self._audit)
         self._reconciler = Reconciler(
             sessions=self._sessions,
+            activation=activation,
             directories=ContainerDirectories(),
             mounter=helper,
             units=self._units,
@@ -125,6 +128,7 @@ class Daemon:
             apps=self._apps,
             prepare=Prepare(GuestFiles()),
             reconciler=self._reconciler,
+            activation=activation,
             machines=machines,
             sessions=self._sessions,
             store=self._store,

@@ -94,3 +94,8 @@ def app_unit(app_id: str) -> str:
 def keeper_unit(uid: int) -> str:
     """Give the name of the unit inside a container that keeps a user's login session alive."""
     return f"isoctl-session-{uid}.service"
+
+
+def environment_unit(uid: int, nonce: str) -> str:
+    """Give the name of a unit inside a container that tells a user's session of its display."""
+    return f"isoctl-environment-{uid}-{nonce}.service"

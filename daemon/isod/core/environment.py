@@ -46,6 +46,15 @@ def display_variables(attached: Mapping[str, Attachment], uid: int) -> dict[str,
     return result
 
 
+def session_variables(display: Mapping[str, str], session: Mapping[str, str]) -> dict[str, str]:
+    """Give what programs need that the container's own session starts."""
+    if not display:
+        return {}
+    desktop = session.get("XDG_CURRENT_DESKTOP", "")
+    named = {"XDG_CURRENT_DESKTOP": desktop} if desktop else {}
+    return {**_toolkits(display, desktop), **named, **display}
+
+
 def assemble(
     *,
     session: Mapping[str, str],

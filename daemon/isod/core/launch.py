@@ -12,6 +12,7 @@ from typing import Any
 
 from isod.authorise import Verb
 from isod.core import command, environment, stdio
+from isod.core.activation import Activation
 from isod.core.app import App, AppRecord
 from isod.core.apps import Apps
 from isod.core.container import Container
@@ -59,6 +60,7 @@ class Launcher:
         apps: Apps,
         prepare: Prepare,
         reconciler: Reconciler,
+        activation: Activation,
         machines: Machines,
         sessions: Sessions,
         store: FdStore,
@@ -69,6 +71,7 @@ class Launcher:
         self._apps = apps
         self._prepare = prepare
         self._reconciler = reconciler
+        self._activation = activation
         self._machines = machines
         self._sessions = sessions
         self._store = store
@@ -185,7 +188,11 @@ class Launcher:
             raise problem
         if problem is not None:
             self._apps.warn(app, problem)
-        return environment.display_variables(attached, caller.uid)
+        display = environment.display_variables(attached, caller.uid)
+        if display:
+            session = self._sessions.environment(caller.uid)
+            self._activation.show(guest, account, environment.session_variables(display, session))
+        return display
 
     async def _authorise(self, app: App, request: _Request, account: str) -> str:
         told = {"app": app.record.id, "argv": request.argv, "user": account, **_claimed(request.options)}

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from isod.core.activation import Activation
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.sessions import Sessions
@@ -49,6 +50,7 @@ class Reconciler:
         self,
         *,
         sessions: Sessions,
+        activation: Activation,
         directories: Directories,
         mounter: Mounter,
         units: HostUnits,
@@ -58,6 +60,7 @@ class Reconciler:
     ) -> None:
         """Take the ports, and follow the sessions."""
         self._sessions = sessions
+        self._activation = activation
         self._directories = directories
         self._mounter = mounter
         self._units = units
@@ -159,6 +162,8 @@ class Reconciler:
             try:
                 await self._apply(container, guest, user, account)
             finally:
+                if not user.attached:
+                    self._activation.withdraw(guest, account)
                 if (before, renewals) != (user.attached, user.renewals):
                     self._tell(container, caller.uid, before, user)
             return user

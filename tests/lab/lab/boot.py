@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -23,6 +24,7 @@ from lab.stage import Plan
 from lab.tree import cache_dir, host_tree
 
 START_TIMEOUT_SEC = 60.0
+INOTIFY_INSTANCES = 4096
 
 
 class BootFailed(RuntimeError):
@@ -155,9 +157,18 @@ def _find_leader(unshare: int) -> int:
     raise BootFailed("no PID 1 found")
 
 
+def _raise_inotify_limit() -> None:
+    """Let many systemds run: each takes several inotify instances, of which root has 128 on most machines."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    with contextlib.suppress(OSError):
+        if int(limit.read_text()) < INOTIFY_INSTANCES:
+            limit.write_text(f"{INOTIFY_INSTANCES}\n")
+
+
 def start(name: str | None, bus: str, tree_name: str) -> Running:
     """Boot a lab and return when its multi-user target is reached."""
     needs.check()
+    _raise_inotify_limit()
     name = cgroups.PREFIX + (name or secrets.token_hex(4))
     tree = host_tree(tree_name)
     run_dir, lock = _claim(name)

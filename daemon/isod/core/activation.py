@@ -1,0 +1,85 @@
+"""The display in the environment of a container's own session, for programs that D-Bus or systemd starts there.
+
+Done by a unit of the account's inside, since isod itself never talks to a user's bus.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from isod.core.command import DEFAULT_PATH
+from isod.ports import Account
+from isod_contract import limits
+from isod_contract.errors import IsodError
+from isod_contract.names import environment_unit
+
+_log = logging.getLogger(__name__)
+
+# dbus-daemon keeps an environment of its own for what it starts; dbus-broker leaves that to systemd. Neither can be
+# told to forget a variable, so what is gone is set empty in dbus-daemon's.
+_SET = 'dbus-update-activation-environment --systemd "$@" 2>/dev/null || systemctl --user import-environment "$@"'
+_UNSET = (
+    'systemctl --user unset-environment "$@"; for name; do set -- "$@" "$name="; shift; done; '
+    'dbus-update-activation-environment "$@" 2>/dev/null; true'
+)
+
+
+class Activation:
+    """Tells a container's user managers what leads to the display, once for each change."""
+
+    def __init__(self) -> None:
+        """Begin with nobody told."""
+        self._told: WeakKeyDictionary[Any, dict[int, dict[str, str]]] = WeakKeyDictionary()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def show(self, guest: Any, account: Account, variables: Mapping[str, str]) -> None:
+        """Have these variables, and none that were shown before, in the account's session; does not wait."""
+        told = self._told.setdefault(guest, {})
+        before, now = told.get(account.uid, {}), dict(variables)
+        if before == now:
+            return
+        told[account.uid] = now
+        task = asyncio.get_running_loop().create_task(self._change(guest, account, before, now))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def withdraw(self, guest: Any, account: Account) -> None:
+        """Take away what was shown, if anything was."""
+        if self._told.get(guest, {}).get(account.uid):
+            self.show(guest, account, {})
+
+    async def _change(self, guest: Any, account: Account, before: dict[str, str], now: dict[str, str]) -> None:
+        try:
+            if gone := sorted(before.keys() - now.keys()):
+                await self._run(guest, account, _UNSET, gone, {})
+            if now:
+                await self._run(guest, account, _SET, sorted(now), now)
+        except (IsodError, TimeoutError) as error:
+            _log.warning("display.not_shown", extra={"account": account.name, "reason": str(error)})
+
+    @staticmethod
+    async def _run(guest: Any, account: Account, script: str, names: list[str], variables: dict[str, str]) -> None:
+        runtime = f"/run/user/{account.uid}"
+        environment = {
+            **variables,
+            "PATH": DEFAULT_PATH.format(user=account.name),
+            "XDG_RUNTIME_DIR": runtime,
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus",
+        }
+        job = await guest.start_unit(
+            environment_unit(account.uid, secrets.token_hex(4)),
+            [
+                ("Description", "s", f"isoctl display of {account.name}"),
+                ("Type", "s", "oneshot"),
+                ("CollectMode", "s", "inactive-or-failed"),
+                ("TimeoutStartUSec", "t", 5_000_000),
+                ("User", "s", account.name),
+                ("Environment", "as", [f"{name}={value}" for name, value in environment.items()]),
+                ("ExecStartEx", "a(sasas)", [["/bin/sh", ["sh", "-c", script, "sh", *names], ["no-env-expand"]]]),
+            ],
+        )
+        if job is not None:
+            await asyncio.wait_for(job, limits.HOST_CALL_TIMEOUT_SEC)

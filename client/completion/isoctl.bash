@@ -2,12 +2,13 @@
 _isoctl() {
     local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} flags= names=
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "run exec shell enter list ls status start stop restart ps top kill logs history why reload" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run exec shell enter menu list ls status start stop restart ps top kill logs history why reload" -- "$word")
         return
     fi
     case $verb in
         run|exec) flags="-e --env -w --directory --login-shell --no-login-shell -u --user --display -d --detach -t --terminal -T --no-terminal -q --quiet -h --help" ;;
         shell|enter) flags="-e --env -w --directory --login-shell --no-login-shell -u --user --display -t --terminal -T --no-terminal -q --quiet -h --help" ;;
+        menu) flags="-q --quiet -h --help" ;;
         list|ls) flags="--json -h --help" ;;
         status) flags="--json -h --help" ;;
         start) flags="--force -q --quiet -h --help" ;;
@@ -22,7 +23,7 @@ _isoctl() {
         reload) flags="--dry-run --json -h --help" ;;
     esac
     case $verb in
-        run|exec|shell|enter|status|start|stop|restart|ps|top|logs|history|why) names=$(isoctl __complete containers 2>/dev/null) ;;
+        run|exec|shell|enter|menu|status|start|stop|restart|ps|top|logs|history|why) names=$(isoctl __complete containers 2>/dev/null) ;;
         kill) names=$(isoctl __complete apps 2>/dev/null) ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$flags $names" -- "$word")

@@ -2,6 +2,7 @@
 complete -c isoctl -f
 complete -c isoctl -n __fish_use_subcommand -a run -d 'Run a command in a container, starting the container first if need be'
 complete -c isoctl -n __fish_use_subcommand -a shell -d 'Open the account`s login shell in a container'
+complete -c isoctl -n __fish_use_subcommand -a menu -d 'Choose an application of a container in your launcher, and start it'
 complete -c isoctl -n __fish_use_subcommand -a list -d 'List the containers that you may use'
 complete -c isoctl -n __fish_use_subcommand -a status -d 'Show isod, or one container: state, grants, what of the host is reachable in it, apps'
 complete -c isoctl -n __fish_use_subcommand -a start -d 'Start containers and wait until they are ready'
@@ -14,5 +15,5 @@ complete -c isoctl -n __fish_use_subcommand -a logs -d 'Show what your apps wrot
 complete -c isoctl -n __fish_use_subcommand -a history -d 'Show what you asked of isod, and what it answered'
 complete -c isoctl -n __fish_use_subcommand -a why -d 'Explain whether you may do something, and by which rule'
 complete -c isoctl -n __fish_use_subcommand -a reload -d 'Have isod read its policy again'
-complete -c isoctl -n '__fish_seen_subcommand_from run exec shell enter status start stop restart ps top logs history why' -a '(isoctl __complete containers 2>/dev/null)'
+complete -c isoctl -n '__fish_seen_subcommand_from run exec shell enter menu status start stop restart ps top logs history why' -a '(isoctl __complete containers 2>/dev/null)'
 complete -c isoctl -n '__fish_seen_subcommand_from kill' -a '(isoctl __complete apps 2>/dev/null)'

@@ -144,6 +144,17 @@ VERBS = (
         counts=(1, 1),
     ),
     Verb(
+        "menu",
+        "[NAME]",
+        "Choose an application of a container in your launcher, and start it",
+        (
+            ("isoctl menu blog", "for a key binding; needs fuzzel, wofi, rofi, tofi, bemenu or dmenu"),
+            ("isoctl menu", "choose the container first"),
+        ),
+        own_flags=(QUIET,),
+        counts=(0, 1),
+    ),
+    Verb(
         "list",
         "",
         "List the containers that you may use",

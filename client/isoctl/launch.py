@@ -155,11 +155,12 @@ class Launch:
     def _warn(self) -> None:
         """Say on a terminal what is not as it should be, once."""
         self._told = self._watch.problem
-        if not self._quiet:
-            self._progress.clear()
-            from isoctl.render import clean
+        from isoctl.render import clean
 
-            write_error(f"isoctl: {clean(self._watch.problem[1])}\r\n")
+        text = clean(self._watch.problem[1])
+        if not self._progress.warn(text) and not self._quiet:
+            self._progress.clear()
+            write_error(f"isoctl: {text}\r\n")
 
     def _interrupted(self, number: int) -> None:
         """Deal with a signal that isoctl got: the app's, nearly always."""

@@ -24,13 +24,13 @@ def execute(request: cli.Request, member: str, wanted: str) -> int:
             print(f"{member.lower()}: {name} ...", file=sys.stderr)
         before = isod.properties(bus, path, CONTAINER)
         bus.call(path, CONTAINER, member, "a{sv}", (options,), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
-        problem = _wait(bus, path, wanted, left_first=member == "Restart" and before["State"] == wanted)
+        problem = wait(bus, path, wanted, left_first=member == "Restart" and before["State"] == wanted)
         if problem:
             code = complain(problem, 1)
     return code
 
 
-def _wait(bus: wire.Bus, path: str, wanted: str, *, left_first: bool) -> str:
+def wait(bus: wire.Bus, path: str, wanted: str, *, left_first: bool) -> str:
     """Wait for a state; gives the problem that came instead, or nothing."""
     deadline = time.monotonic() + _SILENT_SEC
     while True:

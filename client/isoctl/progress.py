@@ -3,7 +3,12 @@
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from isoctl.notify import Notifier
+
 _DELAY_SEC = 0.5
+_NOTIFICATION_DELAY_SEC = 1.0
 _PHASES = {
     "": "waiting for isod to start something in",
     "authorizing": "waiting for authorization to run in",
@@ -15,14 +20,16 @@ _PHASES = {
 
 
 class Progress:
-    """Shows what a container is doing, after half a second, until cleared; nothing without a terminal."""
+    """Shows what a container is doing, after a moment, until cleared: on a terminal, else as a notification if any."""
 
-    __slots__ = ("_container", "_shows", "_since", "_visible")
+    __slots__ = ("_container", "_delay_sec", "_notifier", "_shows", "_since", "_visible")
 
-    def __init__(self, container: str, *, quiet: bool) -> None:
+    def __init__(self, container: str, *, quiet: bool, notifier: "Notifier | None" = None) -> None:
         """Begin to wait."""
         self._container = container
-        self._shows = not quiet and os.isatty(2) and os.environ.get("TERM") != "dumb"
+        self._notifier = notifier
+        self._shows = not quiet and (notifier is not None or (os.isatty(2) and os.environ.get("TERM") != "dumb"))
+        self._delay_sec = _DELAY_SEC if notifier is None else _NOTIFICATION_DELAY_SEC
         self._visible = ""
         self._since = time.monotonic()
 
@@ -30,21 +37,36 @@ class Progress:
         """Seconds until there is something to show; None: not waiting for that."""
         if not self._shows or self._visible:
             return None
-        return max(0.0, self._since + _DELAY_SEC - time.monotonic())
+        return max(0.0, self._since + self._delay_sec - time.monotonic())
 
     def update(self, state: str) -> None:
         """Show the state if it is time."""
-        if not self._shows or time.monotonic() - self._since < _DELAY_SEC:
+        if not self._shows or time.monotonic() - self._since < self._delay_sec:
             return
-        line = f"isoctl: {_PHASES.get(state, state)} {self._container} ..."
-        if line != self._visible:
-            self._visible = line
-            write_error(f"\r{line}\x1b[K")
+        text = f"{_PHASES.get(state, state)} {self._container}"
+        if text == self._visible:
+            return
+        self._visible = text
+        if self._notifier is not None:
+            self._notifier.show(self._container, text)
+        else:
+            write_error(f"\risoctl: {text} ...\x1b[K")
+
+    def warn(self, text: str) -> bool:
+        """Tell what is wrong with an app that goes on, as a notification; false where there is a terminal for that."""
+        if self._notifier is None:
+            return False
+        self._notifier.show(self._container, text)
+        self._visible = ""
+        return True
 
     def clear(self) -> None:
         """Wipe the line; nothing is shown from then on."""
         if self._visible:
-            write_error("\r\x1b[K")
+            if self._notifier is not None:
+                self._notifier.close()
+            else:
+                write_error("\r\x1b[K")
         self._shows = False
         self._visible = ""
 

@@ -149,3 +149,17 @@ def is_foreground(number: int, *, may_be_background: bool = False) -> bool:
         return os.tcgetpgrp(number) == os.getpgrp() or may_be_background
     except OSError:
         return False
+
+
+def is_watched() -> bool:
+    """Tell whether somebody looks at a terminal of ours, or there is no desktop that could be told instead."""
+    if not (os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")):
+        return True
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return is_foreground(fd)
+    finally:
+        os.close(fd)

@@ -23,6 +23,7 @@ from isod.bus.services import Services
 from isod.core.activation import Activation
 from isod.core.apps import Apps
 from isod.core.containers import Containers
+from isod.core.environment import menu_languages
 from isod.core.events import Events
 from isod.core.launch import Launcher
 from isod.core.prepare import Prepare
@@ -45,7 +46,7 @@ from isod.policy_diff import diff_policies
 from isod.policy_loader import DIRECTORY, Policy, load_policy
 from isod.ports import Caller
 from isod.settings import Limits
-from isod_contract.errors import InvalidArgument
+from isod_contract.errors import ContainerGone, InvalidArgument
 from isod_contract.names import BUS_NAME
 from isod_contract.options import ExplainOptions, LogOptions
 from isod_contract.records import POLICY
@@ -58,8 +59,9 @@ _EXIT_BUS_LOST = 75  # sysexits.h, EX_TEMPFAIL: systemd starts isod again
 class ContainerFront:
     """Containers as the bus side sees them: with the logs and numbers of the apps in them."""
 
-    def __init__(self, containers: Containers, apps: Apps, reconciler: Reconciler) -> None:
-        """Take all three."""
+    def __init__(self, containers: Containers, apps: Apps, reconciler: Reconciler, sessions: Sessions) -> None:
+        """Take all."""
+        self._sessions = sessions
         self.attachments = reconciler.attachments
         self.open_display = reconciler.open
         self._containers = containers
@@ -73,6 +75,17 @@ class ContainerFront:
     async def open_log(self, container: Any, caller: Caller, options: LogOptions) -> int:
         """Give a pipe with the container's journal, as far as it is the caller's."""
         return await self._apps.open_container_log(container, caller, options)
+
+    async def applications(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
+        """Give the desktop applications inside, named in the language of the caller's session."""
+        guest = container.guest
+        if guest is None:
+            raise ContainerGone(container=container.name, reason="its applications can be read only while it runs")
+        account = await guest.account(container.account_for(caller))
+        if account is None:
+            return []
+        languages = menu_languages(self._sessions.environment(caller.uid))
+        return [item.values() for item in await guest.applications(account, languages)]
 
     async def usage(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
         """Give what the caller's apps in it use."""
@@ -137,7 +150,7 @@ class Daemon:
         self._endpoint = Endpoint(
             connection=connection,
             services=Services(
-                containers=ContainerFront(self._containers, self._apps, self._reconciler),
+                containers=ContainerFront(self._containers, self._apps, self._reconciler, self._sessions),
                 apps=self._apps,
                 launcher=launcher,
                 sessions=self._sessions,

@@ -162,6 +162,9 @@ class Guest(Protocol):
     def closed(self) -> bool:
         """Whether the connection is lost."""
 
+    async def applications(self, account: Account, languages: tuple[str, ...]) -> Sequence[Any]:
+        """Read the desktop entries inside, for a menu."""
+
     async def account(self, name: str) -> Account | None:
         """Look up an account inside."""
 

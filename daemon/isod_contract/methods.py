@@ -217,6 +217,15 @@ METHODS = (
         "Processor time, memory and tasks of the caller's running apps (root: all).",
         effect=False,
     ),
+    Method(
+        names.CONTAINER,
+        "ListApplications",
+        (),
+        _args("aa{sv} applications"),
+        Access.SEE,
+        "The desktop applications of a running container for the caller: id, name, comment (s), command (as).",
+        effect=False,
+    ),
     Method(names.APP, "Signal", _args("i signal"), (), Access.OWN, "Send a signal to all processes of the app."),
     Method(
         names.APP,
@@ -264,6 +273,9 @@ PROPERTIES = (
     Property(names.CONTAINER, "State", "s", "stopped, starting, running, stopping or failed."),
     Property(names.CONTAINER, "Unit", "s", "The systemd unit on the host.", emits=False),
     Property(names.CONTAINER, "User", "s", "The account inside that the caller's apps run as.", emits=False),
+    Property(
+        names.CONTAINER, "Menu", "as", "The command inside that is its menu; empty: the host's launcher.", emits=False
+    ),
     Property(names.CONTAINER, "Grants", "a{sv}", "Resource and level, by policy."),
     Property(names.CONTAINER, "Attachments", "aa{sv}", "What of the host is reachable in it right now."),
     Property(names.CONTAINER, "Apps", "ao", "The caller's apps in it (root: all)."),

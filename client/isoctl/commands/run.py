@@ -9,17 +9,20 @@ from isoctl.interrupts import Interrupts
 from isoctl.launch import FAILED, Launch
 from isoctl.progress import Progress
 from isoctl.session import ensure_session
-from isoctl.stdio import Refused, Streams, open_missing
+from isoctl.stdio import Refused, Streams, is_watched, open_missing
 from isoctl.watch import AppWatch, LaunchFailed
-from isoctl.wire import Bus, system_bus_address
+from isoctl.wire import Bus, RemoteError, WireError, system_bus_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from isoctl.notify import Notifier
+
     Options = dict[str, tuple[str, Any]]
 
 _HINT_BYTES_MAX = 1024
+_NOT_EXECUTED = {126: "can't be executed", 127: "not found"}  # as shells say it (sh(1))
 
 
 def execute(request: cli.Request) -> int:
@@ -31,8 +34,11 @@ def execute(request: cli.Request) -> int:
     return start(request, request.command)
 
 
-def start(request: cli.Request, command: list[str]) -> int:
-    """Run a command with the flags of `run`. Raises UsageError, RemoteError, WireError."""
+def start(request: cli.Request, command: list[str], *, says_id: bool = True) -> int:
+    """Run a command with the flags of `run`; a detached app's id is printed if `says_id`.
+
+    Raises UsageError, RemoteError, WireError.
+    """
     open_missing()
     account, container = cli.split_account(request.operands[0])
     words = [_utf8(word, f"argument {position} of the command") for position, word in enumerate(command)]
@@ -40,15 +46,48 @@ def start(request: cli.Request, command: list[str]) -> int:
     if "detach" in request.options and "terminal" in request.options:
         message = "-d and -t exclude each other: nobody would hold the terminal"
         raise cli.UsageError(message, "run")
+    told = notifier("quiet" in request.options)
     try:
-        return _launch(request, _utf8(container, "NAME"), words, options)
-    except (Refused, LaunchFailed) as error:
+        code = _launch(request, _utf8(container, "NAME"), words, options, told, says_id=says_id)
+    except (Refused, LaunchFailed, RemoteError, WireError) as error:
+        if told is not None:
+            _tell(told, container, words, error)
+        if isinstance(error, (RemoteError, WireError)):
+            raise
         from isoctl.__main__ import complain
 
         return complain(str(error), FAILED)
+    if told is not None and code in _NOT_EXECUTED:
+        told.show(container, f"{words[0]}: {_NOT_EXECUTED[code]} in container {container}")
+    return code
 
 
-def _launch(request: cli.Request, container: str, words: list[str], options: "Options") -> int:
+def notifier(quiet: bool) -> "Notifier | None":
+    """Give what tells a user who looks at no terminal of ours; None if he does, or wants nothing told."""
+    if quiet or is_watched():
+        return None
+    from isoctl.notify import Notifier
+
+    return Notifier()
+
+
+def _tell(notifier: "Notifier", container: str, words: list[str], error: Exception) -> None:
+    """Say on the desktop that a launch failed."""
+    from isoctl.render import clean
+
+    text = error.text if isinstance(error, RemoteError) else str(error)
+    notifier.show(container, clean(f"{words[0]} did not start: {text}"))
+
+
+def _launch(
+    request: cli.Request,
+    container: str,
+    words: list[str],
+    options: "Options",
+    told: "Notifier | None",
+    *,
+    says_id: bool,
+) -> int:
     """Ask isod and wait for the end. Raises Refused and LaunchFailed too."""
     quiet = "quiet" in request.options
     detach = "detach" in request.options
@@ -67,13 +106,13 @@ def _launch(request: cli.Request, container: str, words: list[str], options: "Op
     app_id = os.urandom(16).hex()
     options["id"] = ("s", app_id)
     signals = Interrupts()
-    progress = Progress(container, quiet=quiet)
+    progress = Progress(container, quiet=quiet, notifier=told)
     ensure_session()
     bus = Bus(system_bus_address())
     watch = AppWatch(bus, app_id, (container, words, options))
     launch = Launch(bus, watch, signals, streams, progress, terminal=with_terminal, detach=detach, quiet=quiet)
     code = launch.run()
-    if detach and code == 0:
+    if detach and code == 0 and says_id:
         print(app_id)
         sys.stdout.flush()
     return code

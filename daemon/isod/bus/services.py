@@ -34,6 +34,9 @@ class ContainerView(Protocol):
     def account_for(self, caller: Caller) -> str:
         """Give the account inside that the caller's apps run as."""
 
+    def menu(self) -> Sequence[str]:
+        """Give the command inside that is its menu; empty where the host's launcher is."""
+
     def grants(self) -> Mapping[str, str]:
         """Give the granted level by kind of resource."""
 
@@ -120,6 +123,9 @@ class ContainerService(Protocol):
 
     async def open_display(self, container: Any, caller: Caller) -> Mapping[str, int]:
         """Give the caller's listening sockets by resource; raises NoSession, ContainerGone."""
+
+    async def applications(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
+        """Give the desktop applications inside; raises ContainerGone."""
 
     async def usage(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
         """Give what the caller's apps use."""

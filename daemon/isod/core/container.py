@@ -31,6 +31,10 @@ class Container:
         """Give the account inside that the caller's apps run as."""
         return account_for(self.policy, caller)
 
+    def menu(self) -> tuple[str, ...]:
+        """Give the command inside that is its menu; empty where policy names none."""
+        return self.policy.menu or ()
+
     def grants(self) -> dict[str, str]:
         """Give the granted level by kind of resource."""
         return self.policy.grants.texts()

@@ -7,8 +7,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from isod.desktop_entry import Application
 from isod.host import rootfs
 from isod.host.accounts import AccountCache
+from isod.host.applications import read_applications
 from isod.host.jobs import Jobs
 from isod.host.offload import Offload
 from isod.host.properties import read_properties
@@ -70,6 +72,10 @@ class GuestManager:
     async def account(self, name: str) -> Account | None:
         """Look up an account inside. Raises UnsafePath."""
         return await self.offload.run(lambda: self._accounts.find(name))
+
+    async def applications(self, account: Account, languages: tuple[str, ...]) -> list[Application]:
+        """Read the desktop entries inside, for a menu."""
+        return await self.offload.run(lambda: read_applications(self.root_fd, account, languages))
 
     async def start_unit(
         self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int] = ()

@@ -12,6 +12,7 @@ from isod_contract.errors import NoSpace, UnsafePath
 
 _SYS_OPENAT2 = 437  # the same number on all architectures (openat2(2))
 _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+_RESOLVE_IN_ROOT = 0x10 | 0x02  # RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _PASSWD_BYTES_MAX = 1024 * 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -19,7 +20,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def openat2(directory_fd: int, path: str, flags: int) -> int:
     """Open a relative path that may not leave the directory or cross any symlink; raises OSError."""
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE)
+    return _open(directory_fd, path, flags, _RESOLVE)
+
+
+def open_in_root(root_fd: int, path: str, flags: int) -> int:
+    """Open a path as it is for a process with that root, symlinks included; only to read. Raises OSError."""
+    return _open(root_fd, path, flags, _RESOLVE_IN_ROOT)
+
+
+def _open(directory_fd: int, path: str, flags: int, resolve: int) -> int:
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
     while True:
         fd = int(_libc.syscall(_SYS_OPENAT2, directory_fd, path.encode(), how, len(how)))
         if fd >= 0:

@@ -27,6 +27,7 @@ class ContainerObject:
             (names.CONTAINER, "Restart"): self._restart,
             (names.CONTAINER, "OpenLog"): self._open_log,
             (names.CONTAINER, "GetUsage"): self._get_usage,
+            (names.CONTAINER, "ListApplications"): self._list_applications,
         }
 
     def properties(
@@ -45,6 +46,8 @@ class ContainerObject:
                 return Variant("s", container.unit)
             case "User":
                 return Variant("s", container.account_for(caller))
+            case "Menu":
+                return Variant("as", list(container.menu()))
             case "Grants":
                 return Variant("a{sv}", variants(container.grants()))
             case "Attachments":
@@ -76,5 +79,9 @@ class ContainerObject:
         usage: Any = await self._containers.usage(request.target, request.caller)
         return Reply([[variants(item) for item in usage]])
 
+    async def _list_applications(self, request: Request) -> Reply:
+        found: Any = await self._containers.applications(request.target, request.caller)
+        return Reply([[variants(item) for item in found]])
 
-_PROPERTIES = ("Name", "State", "Unit", "User", "Grants", "Attachments", "Apps", "Problem")
+
+_PROPERTIES = ("Name", "State", "Unit", "User", "Menu", "Grants", "Attachments", "Apps", "Problem")

@@ -145,7 +145,6 @@ class Daemon:
             machines=machines,
             sessions=self._sessions,
             store=self._store,
-            audit=self._audit,
         )
         self._endpoint = Endpoint(
             connection=connection,

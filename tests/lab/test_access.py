@@ -74,20 +74,3 @@ def test_unknown_options_are_refused_by_name(lab: Lab) -> None:
     )
     assert done.returncode != 0
     assert "colour" in done.stderr
-
-
-def test_a_forged_argument_forges_no_record(lab: Lab) -> None:
-    """S16: sudo CVE-2023-28486."""
-    argv = ["true", "\n<0>forged\nPRIORITY=0"]
-    done = call(lab, "alice", names.ROOT_PATH, names.MANAGER, "Run", "sasa{sv}", "blog", "2", *argv, "0")
-    app_id = json.loads(done.stdout)["data"][0].rsplit("/", 1)[1]
-
-    def records() -> list[dict[str, str]]:
-        return lab.journal(unit="isod.service", ISOCTL_APP=app_id)
-
-    lab.wait_for(lambda: "exit" in [record["ISOCTL_KIND"] for record in records()])
-    assert [record["ISOCTL_KIND"] for record in records()] == ["decision", "launch", "exit"]
-    assert [json.loads(record["ISOCTL_ARGV"]) for record in records()[:2]] == [argv, argv]
-    every = lab.journal(unit="isod.service")
-    assert all(record.get("PRIORITY") != "0" for record in every)
-    assert not [record for record in every if "forged" in str(record.get("MESSAGE"))]

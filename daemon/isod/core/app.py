@@ -29,6 +29,8 @@ class AppRecord:
     problem: tuple[str, str] = ("", "")
     running: bool = False
     main_ended: bool = False
+    # What the audit is to be told of a start that is not in the journal yet; names of variables, never values.
+    untold_launch: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give all fields as JSON values."""
@@ -45,6 +47,7 @@ class AppRecord:
                 "argv": tuple(values["argv"]),
                 "problem": tuple(values["problem"]),
                 "state": AppState(values["state"]),
+                "untold_launch": dict(values.get("untold_launch", {})),
             }
         )
 
@@ -60,6 +63,7 @@ class App:
         self.unwatch: Any = None
         self.launching: asyncio.Task[Any] | None = None
         self.stop_wanted = False
+        self.recovered = False
 
     @property
     def unit(self) -> str:

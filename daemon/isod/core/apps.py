@@ -12,8 +12,9 @@ from isod.core.app import App
 from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.events import Events
-from isod.core.logs import open_journal
+from isod.core.logs import open_journal, own_entries
 from isod.core.state_files import StateFiles
+from isod.core.usage import usage_of
 from isod.ports import AuditSink, Caller, FdStore
 from isod_contract.errors import (
     ContainerGone,
@@ -24,7 +25,7 @@ from isod_contract.errors import (
 )
 from isod_contract.names import is_app_id
 from isod_contract.options import LogOptions
-from isod_contract.records import EXIT
+from isod_contract.records import EXIT, LAUNCH
 from isod_contract.states import AppState
 
 _ENDED_KEPT_MAX = 256
@@ -128,6 +129,20 @@ class Apps:
 
     # -- what the unit says
 
+    def launched(self, app: App) -> None:
+        """Record, once, that the app was started; an isod that is killed before leaves it to the next."""
+        told, app.record.untold_launch = app.record.untold_launch, {}
+        if not told:
+            return
+        self._audit.record(
+            LAUNCH,
+            uid=app.record.owner_uid,
+            container=app.record.container,
+            duration_usec=None if app.recovered else time.time_ns() // 1000 - app.record.started_usec,
+            **told,
+        )
+        self._save_quietly(app)
+
     def unit_changed(self, app: App, properties: dict[str, Any]) -> None:
         """Take PropertiesChanged of the app's unit, or all its properties; everything is untrusted."""
         record = app.record
@@ -148,6 +163,8 @@ class Apps:
         record = app.record
         if record.main_ended:
             return
+        # The start's own answer may still wait to be read; the journal shall tell it first.
+        self.launched(app)
         record.main_ended = True
         record.exit_code, record.exit_signal = exit_code, exit_signal
         changed = ["State", "ExitCode", "ExitSignal"]
@@ -155,7 +172,6 @@ class Apps:
             record.problem = (error.name, error.text)
             changed.append("Problem")
         record.state = AppState.EXITED
-        self.spawn(self._save_quietly(app))
         self._audit.record(
             EXIT,
             uid=record.owner_uid,
@@ -166,11 +182,13 @@ class Apps:
             error=error.name if error else None,
             duration_usec=time.time_ns() // 1000 - record.started_usec,
         )
+        # After the journal has it, and with nothing awaited in between: told twice by a kill -9, never not at all.
+        self._save_quietly(app)
         self.release_lifetime(app)
         self._events.app_changed(app, *changed)
         self._events.app_exited(app)
 
-    async def _save_quietly(self, app: App) -> None:
+    def _save_quietly(self, app: App) -> None:
         if app.record.id in self._apps:
             try:
                 self._files.save(app.record)
@@ -199,7 +217,7 @@ class Apps:
             app.unwatch = None
         stdio.close_all(app.terminal_fd)
         app.terminal_fd = None
-        self.spawn(self._save_quietly(app))
+        self._save_quietly(app)
         self._events.app_changed(app, "Running")
         self._events.app_removed(app)
 
@@ -288,10 +306,13 @@ class Apps:
 
     async def open_container_log(self, container: Container, caller: Caller, options: LogOptions) -> int:
         """Give a pipe with what the caller's apps wrote (root: the whole journal)."""
-        if container.guest is None:
+        guest = container.guest
+        if guest is None:
             raise ContainerGone(container=container.name, reason="its journal can be read only while it runs")
-        matches = [] if caller.is_root else [f"ISOCTL_UID={caller.uid}"]
-        return await open_journal(container.guest, caller.uid, options, matches, self._logs_most(caller.uid))
+        names = {app.record.user for app in self.visible(caller) if app.record.container == container.name}
+        names |= {container.account_for(caller)}
+        matches = [] if caller.is_root else await own_entries(guest, caller.uid, names)
+        return await open_journal(guest, caller.uid, options, matches, self._logs_most(caller.uid))
 
     def _logs_most(self, uid: int) -> int:
         return self._containers.policy.settings.limits.of(uid).logs
@@ -302,17 +323,5 @@ class Apps:
         for app in self.visible(caller):
             guest = self.guest_of(app)
             if app.record.running and app.record.host_unit == container.unit and guest is not None:
-                values = await guest.unit_properties(app.unit, "Service")
-                numbers = {
-                    key: values.get(name, 0)
-                    for key, name in (
-                        ("cpu_usec", "CPUUsageNSec"),
-                        ("memory_bytes", "MemoryCurrent"),
-                        ("tasks", "TasksCurrent"),
-                    )
-                }
-                # 2^64-1 is systemd's "not known".
-                clean = {key: 0 if not isinstance(v, int) or v >= 2**64 - 1 else v for key, v in numbers.items()}
-                clean["cpu_usec"] //= 1000
-                result.append({"app": app.record.id, **clean})
+                result.append({"app": app.record.id, **await usage_of(guest, app.unit)})
         return result

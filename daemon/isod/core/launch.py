@@ -22,12 +22,11 @@ from isod.core.prepare import Prepare
 from isod.core.queue import LaunchQueue
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
-from isod.ports import Account, AuditSink, Caller, FdStore, Machines
+from isod.ports import Account, Caller, FdStore, Machines
 from isod.settings import Limits
 from isod_contract import limits
 from isod_contract.errors import Internal, InvalidArgument, IsodError, LimitExceeded, NotPermitted, StartFailed
 from isod_contract.options import RunOptions
-from isod_contract.records import LAUNCH
 from isod_contract.states import AppState
 
 _log = logging.getLogger(__name__)
@@ -64,7 +63,6 @@ class Launcher:
         machines: Machines,
         sessions: Sessions,
         store: FdStore,
-        audit: AuditSink,
     ) -> None:
         """Take the parts."""
         self._containers = containers
@@ -75,7 +73,6 @@ class Launcher:
         self._machines = machines
         self._sessions = sessions
         self._store = store
-        self._audit = audit
         self._queue = LaunchQueue(self._limits)
 
     def launch(self, caller: Caller, container: Container, argv: tuple[str, ...], options: RunOptions) -> App:
@@ -195,7 +192,8 @@ class Launcher:
         return display
 
     async def _authorise(self, app: App, request: _Request, account: str) -> str:
-        told = {"app": app.record.id, "argv": request.argv, "user": account, **_claimed(request.options)}
+        names = [entry.partition("=")[0] for entry in request.options.environment or ()]
+        told = {**_told(app, request, account), "environment": names}
         return await self._containers.authorise(request.container, request.caller, Verb.RUN, account=account, told=told)
 
     @staticmethod
@@ -249,6 +247,13 @@ class Launcher:
         properties, fds = self._properties(app, request, start, account)
         app.record.invocation_id = guest.invocation_id
         app.record.running = True
+        app.record.untold_launch = {
+            **_told(app, request, account.name),
+            "pid": request.caller.pid,
+            "caller_unit": request.caller.unit,
+            "rule": rule,
+            "environment": sorted(variables),
+        }
         # Record and match before the start: an app that ends at once, or an isod that does, loses nothing.
         if app.lifetime_fd is not None:
             self._store.put(f"lifetime-{app.record.id}", app.lifetime_fd)
@@ -257,19 +262,7 @@ class Launcher:
         self._stop_if_wanted(app)
         job = await guest.start_unit(app.unit, properties, fds)
         request.close()
-        self._audit.record(
-            LAUNCH,
-            uid=request.caller.uid,
-            pid=request.caller.pid,
-            caller_unit=request.caller.unit,
-            container=app.record.container,
-            app=app.record.id,
-            argv=request.argv,
-            user=account.name,
-            rule=rule,
-            environment=sorted(variables),
-            **_claimed(options),
-        )
+        self._apps.launched(app)
         await self._await_start(app, guest, job)
 
     def _changed(self, app: App, changed: dict[str, Any]) -> None:
@@ -352,9 +345,11 @@ def _has_display(options: RunOptions) -> bool:
     return bool(options.via) or not hinted.isdisjoint(("WAYLAND_DISPLAY", "DISPLAY"))
 
 
-def _claimed(options: RunOptions) -> dict[str, object]:
-    """Give what isod-session says of its caller, for the audit."""
-    return {f"claimed_{name}": value for name, value in (options.via or {}).items()}
+def _told(app: App, request: _Request, account: str) -> dict[str, Any]:
+    """Give what every audit record about a launch holds of the request, with what isod-session says of its caller."""
+    claim = request.options.via or {}
+    told = {"app": app.record.id, "argv": list(request.argv), "user": account}
+    return told | {f"claimed_{name}": value for name, value in claim.items()}
 
 
 def _why(status: object, app: App, result: str) -> str:

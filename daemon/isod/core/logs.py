@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 from isod_contract.errors import LimitExceeded
@@ -48,3 +49,14 @@ async def open_journal(guest: Any, uid: int, options: LogOptions, matches: list[
     finally:
         os.close(write_fd)
     return read_fd
+
+
+async def own_entries(guest: Any, uid: int, accounts: Iterable[str]) -> list[str]:
+    """Give what journal entries of a uid's apps have, which run as `accounts` (systemd.journal-fields(7)).
+
+    Any process inside can send ISOCTL_UID= with a line of its own. _UID= is journald's word, and by it other
+    accounts' processes put nothing into this user's log.
+    """
+    found = [await guest.account(name) for name in sorted(accounts) if name]
+    uids = {0, *(account.uid for account in found if account is not None)}
+    return [f"ISOCTL_UID={uid}", *(f"_UID={account_uid}" for account_uid in sorted(uids))]

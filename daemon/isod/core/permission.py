@@ -12,6 +12,13 @@ from isod_contract.actions import Action
 from isod_contract.errors import Busy, IsodError, LimitExceeded, NoSuchContainer, NotPermitted
 from isod_contract.records import DECISION
 
+# As the gate names what it records of the same calls.
+_METHODS = {
+    Verb.RUN: "Manager.Run",
+    Verb.START: "Container.Start",
+    Verb.STOP: "Container.Stop",
+    Verb.RESTART: "Container.Restart",
+}
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -61,7 +68,7 @@ class Permission:
             uid=caller.uid,
             pid=caller.pid,
             caller_unit=caller.unit,
-            method=str(verb),
+            method=_METHODS[verb],
             container=container.name,
             rule=decision.rule,
             outcome="refused" if error else "allowed",

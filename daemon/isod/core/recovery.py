@@ -8,7 +8,7 @@ from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.state_files import StateFiles
 from isod.ports import FdStore
-from isod_contract.errors import ContainerGone, IsodError
+from isod_contract.errors import ContainerGone, IsodError, StartFailed
 from isod_contract.states import ENDED
 
 
@@ -28,6 +28,7 @@ class Recovery:
         """Take over what an earlier isod recorded, before containers are followed; gives name and unit of theirs."""
         for record in self._files.load_all():
             app = App(record)
+            app.recovered = True
             self._apps.take_over(app)
             if record.state not in ENDED and not record.invocation_id:
                 # It was not started yet, and its caller's descriptors are gone with the earlier isod.
@@ -79,8 +80,14 @@ class Recovery:
             unit = await guest.unit_properties(app.unit, "Unit")
             # A unit that is not loaded answers 0 and 0 without an error: that is unknown, never success.
             if unit.get("LoadState") != "loaded":
+                if app.record.untold_launch:
+                    raise StartFailed(container=container.name, reason="isod was restarted before it started the app")
                 raise _gone(app)
+            self._apps.launched(app)
             service = await guest.unit_properties(app.unit, "Service")
+        except StartFailed as error:
+            self._apps.fail(app, error)
+            return
         except IsodError as error:
             self._end_unknown(app, error)
             return

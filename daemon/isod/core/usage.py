@@ -1,0 +1,14 @@
+"""What an app uses, as the container's own systemd counts it."""
+
+from typing import Any
+
+_UNKNOWN = 2**64 - 1  # systemd's word for a number that it does not have
+
+
+async def usage_of(guest: Any, unit: str) -> dict[str, int]:
+    """Give processor time, memory and tasks of a unit. Raises ContainerGone."""
+    values = await guest.unit_properties(unit, "Service")
+    names = {"cpu_usec": "CPUUsageNSec", "memory_bytes": "MemoryCurrent", "tasks": "TasksCurrent"}
+    numbers = {key: values.get(name, 0) for key, name in names.items()}
+    clean = {key: 0 if not isinstance(v, int) or v >= _UNKNOWN else v for key, v in numbers.items()}
+    return clean | {"cpu_usec": clean["cpu_usec"] // 1000}

@@ -129,9 +129,9 @@ class Containers:
 
     async def _refresh(self, container: Container) -> None:
         status = await self._units.status(container.unit)
-        if container.invocation_id and status.invocation_id != container.invocation_id:
+        before, container.invocation_id = container.invocation_id, status.invocation_id
+        if before != status.invocation_id:
             await self._lose_guest(container)
-        container.invocation_id = status.invocation_id
         state = _STATES.get(status.active_state, ContainerState.STOPPED)
         if state is ContainerState.RUNNING and container.guest is None:
             state = ContainerState.STARTING  # active is the container's word; its bus must answer
@@ -159,8 +159,9 @@ class Containers:
 
     async def _lose_guest(self, container: Container) -> None:
         guest, container.guest = container.guest, None
+        # Also told of one that was never connected: an earlier isod's apps may have ended with it.
+        self.guest_lost(container)
         if guest is not None:
-            self.guest_lost(container)
             await guest.close()
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:

@@ -54,13 +54,16 @@ class Recovery:
     def _guest_lost(self, container: Container) -> None:
         for app in self._apps.all():
             if app.record.invocation_id and app.record.host_unit == container.unit and app.record.running:
+                app.unwatch = None  # it went with the connection
                 self._apps.spawn(self._check_after_loss(app, container))
 
     async def _check_after_loss(self, app: App, container: Container) -> None:
         # The connection may be lost while the container lives on: then the app is followed again.
         await asyncio.sleep(0)
-        while container.starting is not None:
-            await asyncio.wait({container.starting})
+        while app.record.invocation_id == container.invocation_id and (
+            task := container.refreshing or container.starting
+        ):
+            await asyncio.wait({task})
         if self._apps.guest_of(app) is None:
             self._end_unknown(app, _gone(app))
 

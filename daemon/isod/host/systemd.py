@@ -18,6 +18,8 @@ from isod_contract.errors import IdentityMismatch
 from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
 from isod_wire import Connection, MatchRule, Message, RemoteError, WireError
 
+_ENDED = frozenset({"inactive", "failed"})
+
 
 class SystemdUnits:
     """Adapter of `HostUnits` over the system bus."""
@@ -77,11 +79,13 @@ class SystemdUnits:
         properties = await read_properties(
             self._connection, SYSTEMD, unit_path(unit), UNIT_INTERFACE, timeout_sec=HOST_CALL_TIMEOUT_SEC
         )
+        active_state = str(properties["ActiveState"])
         return UnitStatus(
             load_state=str(properties["LoadState"]),
-            active_state=str(properties["ActiveState"]),
+            active_state=active_state,
             sub_state=str(properties["SubState"]),
-            invocation_id=bytes(properties["InvocationID"]).hex(),
+            # systemd goes on to name the last one of a unit that failed, or that something else keeps loaded.
+            invocation_id="" if active_state in _ENDED else bytes(properties["InvocationID"]).hex(),
         )
 
     async def start(self, unit: str) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from isod_contract import names
+from isod_contract.states import ENDED
 from lab.machine import CommandFailed, Lab
 
 
@@ -33,8 +34,15 @@ def apps(lab: Lab, user: str, bus: str = "--system") -> dict[str, dict[str, Any]
 
 
 def wait_for_state(lab: Lab, user: str, path: str, state: str) -> None:
-    """Wait until an app is in a state."""
-    lab.wait_for(lambda: apps(lab, user)[path]["State"] == state, 30, f"{path} does not become {state}")
+    """Wait until an app is in a state; one that has ended in another is told with its problem."""
+
+    def is_there() -> bool:
+        app = apps(lab, user)[path]
+        if app["State"] in ENDED and app["State"] != state:
+            raise AssertionError(f"{path} did not become {state}: {app['State']} {app['Problem']}")
+        return bool(app["State"] == state)
+
+    lab.wait_for(is_there, 30, f"{path} does not become {state}")
 
 
 def wait_until_nothing_is_left(lab: Lab, user: str, path: str) -> None:
@@ -45,6 +53,6 @@ def wait_until_nothing_is_left(lab: Lab, user: str, path: str) -> None:
             app = apps(lab, user).get(path)
         except CommandFailed:
             return False  # isod was killed as it was to answer
-        return app is None or (app["State"] in ("exited", "failed") and not app["Running"])
+        return app is None or (app["State"] in ENDED and not app["Running"])
 
     lab.wait_for(is_over, 30, f"{path} does not end")

@@ -71,6 +71,16 @@ Users read their own records with
 .TP
 .BR SIGTERM ", " SIGINT
 End. Apps and containers live on.
+.TP
+.B SIGUSR1
+Write one record "daemon.counters" to the log: the file descriptors and tasks that isod holds, the containers that it is
+connected to, the apps that run, and the longest time in which it answered nobody since it was asked last
+(ISOCTL_TURN_MS, of which ISOCTL_TURN_BUSY_MS on a processor).
+.IP
+.EX
+systemctl kill \\-s USR1 isod
+journalctl \\-u isod ISOCTL_EVENT=daemon.counters
+.EE
 .SH EXIT STATUS
 0 after SIGTERM; 69 if {floor} is not there or too old, which is in the log; 75 if the system bus was lost, and then
 systemd starts it again; with

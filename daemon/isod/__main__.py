@@ -38,8 +38,10 @@ def _check(arguments: list[str]) -> int:
 def _run() -> int:
     floor.check(floor.kernel_version())
     from isod.app import run
+    from isod.counters import MeasuredLoop
 
-    return asyncio.run(run())
+    with asyncio.Runner(loop_factory=MeasuredLoop) as runner:
+        return runner.run(run())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from systemd import daemon
 
-from isod import log
+from isod import counters, log
 from isod.audit import JournalAudit
 from isod.authorise import Outcome, Verb, decide, is_withdrawn
 from isod.bus.caller import Callers, looks_like_container_unit
@@ -187,6 +187,11 @@ class Daemon:
     def _is_container_unit(self, unit: str) -> bool:
         return looks_like_container_unit(unit) or unit in {container.unit for container in self._containers.all()}
 
+    def tell_counters(self) -> None:
+        """Log what is held and how long a turn of the loop took at most since this was asked last."""
+        apps = self._apps.visible(Caller(sender="", uid=0, user="root"))
+        self._log.info("daemon.counters", **counters.read(self._containers.all(), apps))
+
     def _tell_policy(self) -> None:
         problems = [str(problem) for problem in self._policy.problems]
         for problem in problems:
@@ -286,6 +291,7 @@ async def run(address: str = "", directory: Path = DIRECTORY) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, isod.tell_counters)
     heartbeat = loop.create_task(_heartbeat())
     lost = loop.create_task(connection.wait_closed())
     wanted = loop.create_task(stop.wait())

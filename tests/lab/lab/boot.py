@@ -49,7 +49,7 @@ class Running:
         self.lock.close()
         root = cgroups.hierarchy()
         if root is not None:
-            cgroups.remove(root / self.name)
+            cgroups.remove(root / self.name, wait_sec=5.0)
         shutil.rmtree(self.run_dir, ignore_errors=True)
 
 

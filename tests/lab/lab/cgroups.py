@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import threading
+import time
 from pathlib import Path
 
 PREFIX = "isoctl-lab-"
@@ -17,23 +19,27 @@ def hierarchy() -> Path | None:
     return None
 
 
-def remove(cgroup: Path) -> None:
-    """Kill what is left in a cgroup of ours and remove it as far as possible."""
-    kill = cgroup / "cgroup.kill"
-    if kill.exists():
-        kill.write_text("1")
-    for directory in sorted(cgroup.rglob("*"), key=lambda path: len(path.parts), reverse=True):
-        if directory.is_dir():
-            _rmdir(directory)
-    _rmdir(cgroup)
+def remove(cgroup: Path, wait_sec: float = 0.0) -> None:
+    """Kill what is left in a cgroup of ours and remove it as far as possible, waiting for it to empty."""
+    deadline = time.monotonic() + wait_sec
+    pause = threading.Event()
+    while not _removed(cgroup) and time.monotonic() < deadline:
+        pause.wait(0.02)
 
 
-def _rmdir(directory: Path) -> None:
+def _removed(cgroup: Path) -> bool:
     try:
-        directory.rmdir()
+        (cgroup / "cgroup.kill").write_text("1")
+        for directory in sorted(cgroup.rglob("*"), key=lambda path: len(path.parts), reverse=True):
+            if directory.is_dir():
+                directory.rmdir()
+        cgroup.rmdir()
+    except FileNotFoundError:
+        return not cgroup.exists()
     except OSError:
         # still emptying; the next start of any lab tries again
-        return
+        return False
+    return True
 
 
 def is_alive(run_dir: Path) -> bool:

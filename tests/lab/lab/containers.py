@@ -35,6 +35,7 @@ class Container:
     # login name -> shell; uids from 1101 on
     accounts: dict[str, str] = field(default_factory=dict)
     bus: bool = True
+    bus_program: str = "dbus-daemon"
 
     @property
     def unit(self) -> str:
@@ -60,6 +61,7 @@ CONTAINERS = (
     Container("nodbus", masked=("dbus.service", "dbus.socket"), bus=False),
     Container("never", bus_delay_sec=FOREVER_SEC, ready_at_once=True, policy=_SHORT_START, bus=False),
     Container("hang", bus_delay_sec=FOREVER_SEC, policy=_SHORT_START, bus=False),
+    Container("broker", bus_program="dbus-broker"),
     Container("nologind", masked=("systemd-logind.service", "dbus-org.freedesktop.login1.service")),
     Container(
         "nixlike",

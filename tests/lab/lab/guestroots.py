@@ -167,6 +167,9 @@ def _make_idea(root: Path) -> None:
 
 def _make_special(root: Path, container: Container) -> None:
     mask(root, container.masked)
+    if container.bus_program == "dbus-broker":
+        (root / "etc/systemd/system/dbus-broker.service").unlink()
+        choose_bus(root, "dbus-broker")
     for number, (user, shell) in enumerate(container.accounts.items()):
         _add_account(root, user, 1101 + number, shell)
     if container.bus_delay_sec:

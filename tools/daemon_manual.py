@@ -74,8 +74,8 @@ End. Apps and containers live on.
 .TP
 .B SIGUSR1
 Write one record "daemon.counters" to the log: the file descriptors and tasks that isod holds, the containers that it is
-connected to, the apps that run, and the longest time in which it answered nobody since it was asked last
-(ISOCTL_TURN_MS, of which ISOCTL_TURN_BUSY_MS on a processor).
+connected to, the apps that run, the sockets that it listens on for containers, and the longest time in which it
+answered nobody since it was asked last (ISOCTL_TURN_MS, of which ISOCTL_TURN_BUSY_MS on a processor).
 .IP
 .EX
 systemctl kill \\-s USR1 isod

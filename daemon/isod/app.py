@@ -190,7 +190,9 @@ class Daemon:
     def tell_counters(self) -> None:
         """Log what is held and how long a turn of the loop took at most since this was asked last."""
         apps = self._apps.visible(Caller(sender="", uid=0, user="root"))
-        self._log.info("daemon.counters", **counters.read(self._containers.all(), apps))
+        self._log.info(
+            "daemon.counters", **counters.read(self._containers.all(), apps, self._reconciler.sockets_held())
+        )
 
     def _tell_policy(self) -> None:
         problems = [str(problem) for problem in self._policy.problems]

@@ -46,7 +46,7 @@ class MeasuredLoop(asyncio.SelectorEventLoop):
         super().__init__(self.selector)
 
 
-def read(containers: Iterable[Container], apps: Iterable[App]) -> dict[str, int]:
+def read(containers: Iterable[Container], apps: Iterable[App], sockets: int) -> dict[str, int]:
     """Give all counters by name; call it in the loop."""
     loop = asyncio.get_running_loop()
     elapsed_sec, busy_sec = loop.selector.longest_turn_sec() if isinstance(loop, MeasuredLoop) else (0.0, 0.0)
@@ -56,6 +56,7 @@ def read(containers: Iterable[Container], apps: Iterable[App]) -> dict[str, int]
         "tasks": len(asyncio.all_tasks()),
         "containers": sum(1 for container in containers if container.guest is not None),
         "apps": sum(1 for app in apps if app.record.running or not app.ended),
+        "sockets": sockets,
         "turn_ms": round(elapsed_sec * 1000),
         "turn_busy_ms": round(busy_sec * 1000),
     }

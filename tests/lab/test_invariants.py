@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.invariants import SETTLE_SEC, SLACK, Invariants
+from lab.invariants import ANSWER_SEC, SETTLE_SEC, SLACK, Invariants
 from lab.machine import Lab
 
 # In isod's installed code, run once in its loop when it is first asked for its counters.
@@ -17,13 +17,13 @@ FAULTS = {
 }
 PLANTED = """
 _read, _kept = read, None
-def read(containers, apps):
+def read(*held):
     global _kept
     _begun = time.thread_time()
     if _kept is None:
         _kept = ()
         {fault}
-    return _read(containers, apps)
+    return _read(*held)
 """
 
 
@@ -31,7 +31,7 @@ def read(containers, apps):
 def watched(invariants: Invariants) -> Iterator[Invariants]:
     invariants.settle_sec = 1.0
     yield invariants
-    invariants.settle_sec = SETTLE_SEC
+    invariants.settle_sec, invariants.answer_sec = SETTLE_SEC, ANSWER_SEC
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -41,6 +41,7 @@ def test_what_isod_does_wrong_is_told(lab: Lab, watched: Invariants, name: str) 
     if name == "isod":
         # else it comes back before anybody looks
         lab.run("systemctl", "stop", "isod")
+        watched.answer_sec = 1.0
     else:
         installed.write_text(text + PLANTED.format(fault=FAULTS[name]))
         lab.run("systemctl", "restart", "isod")
@@ -51,6 +52,7 @@ def test_what_isod_does_wrong_is_told(lab: Lab, watched: Invariants, name: str) 
     finally:
         installed.write_text(text)
         lab.run("systemctl", "restart", "isod")
+        watched.answer_sec = ANSWER_SEC
 
 
 @pytest.mark.parametrize(

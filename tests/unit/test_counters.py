@@ -28,10 +28,10 @@ def test_the_longest_turn_counts_and_waiting_does_not() -> None:
 
 
 async def test_counters_are_of_this_process() -> None:
-    before = counters.read([], [])
+    before = counters.read([], [], 0)
     with socket.socket():
         task = asyncio.create_task(asyncio.sleep(60))
-        now = counters.read([], [])
+        now = counters.read([], [], 0)
     task.cancel()
     assert (now["fds"], now["tasks"]) == (before["fds"] + 1, before["tasks"] + 1)
     assert (now["containers"], now["apps"]) == (0, 0)

@@ -81,6 +81,11 @@ class Reconciler:
             if fd is not None:
                 self._stored.setdefault((machine, int(uid)), {})[_file_name(name)] = _Listener(fd, None)
 
+    def sockets_held(self) -> int:
+        """Count the sockets that isod listens on for containers."""
+        stored = sum(len(listeners) for listeners in self._stored.values())
+        return stored + sum(len(user.listeners) for users in self._users.values() for user in users.values())
+
     def attachments(self, container: Container, caller: Caller) -> list[dict[str, str]]:
         """Give what is attached now, as far as the caller may know."""
         if container.guest is None:

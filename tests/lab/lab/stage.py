@@ -16,6 +16,8 @@ from lab.hostfiles import write_host
 from lab.product import enable, install
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+# the kernel's default is 128; ten containers and their users' managers take more than that
+INOTIFY_INSTANCES = 4096
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,23 @@ def _own_nspawn_state() -> None:
     mount("-t", "tmpfs", "-o", "mode=755", "lab-nspawn", str(state))
 
 
+def _allow_many_watchers() -> None:
+    """Raise this machine's bound on inotify instances of one uid: each PID 1 of each container of each lab has some."""
+    bound = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(bound.read_text()) < INOTIFY_INSTANCES:
+        try:
+            bound.write_text(str(INOTIFY_INSTANCES))
+        except OSError as error:
+            print(f"{bound} stays at {bound.read_text().strip()} ({error}): containers may fail to start", flush=True)
+
+
 def main() -> None:
     """Prepare everything that the plan names and boot it."""
     plan = Plan(**json.loads(sys.argv[1]))
     mount("--make-rprivate", "/")
     _own_cgroup(plan)
     _own_nspawn_state()
+    _allow_many_watchers()
     root = _overlay(plan)
     write_host(root, plan.name, plan.bus)
     if plan.repository and install(Path(plan.repository), root):

@@ -1,6 +1,9 @@
 # `make test` is all that continuous integration runs; `make install` needs neither pip nor a network.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Where a distribution wants the bus policy and the polkit actions, if elsewhere than these look by themselves.
+DBUSDIR ?=
+POLKITDIR ?=
 # What the installed programs run on, and what makes the virtual environment of the tests.
 PYTHON ?= /usr/bin/python3
 
@@ -9,11 +12,11 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-lab bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
-	@echo "make test        everything that must pass; test-unit, test-bus, test-lab, lint are its parts"
+	@echo "make test        everything that must pass; test-unit, test-bus, test-nix, test-lab, lint are its parts"
 	@echo "make fmt         format; make generate: write what is made from the contract"
 	@echo "make lab-shell   a root shell on the lab host; make bench: measure there"
 	@echo "make install     [DESTDIR=] [PREFIX=/usr/local]"
@@ -28,13 +31,16 @@ $(VENV)/.made: pyproject.toml | bootstrap
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install $$($(PYTHON) tools/requirements.py)
 	touch $@
 
-test: lint test-unit test-bus test-lab
+test: lint test-unit test-bus test-nix test-lab
 
 test-unit: venv
 	$(PYTEST) tests/unit
 
 test-bus: venv
 	$(PYTEST) tests/bus
+
+test-nix: venv
+	$(PYTEST) tests/nix
 
 test-lab: venv
 	@# apart from the tests, since building them takes longer than a test may
@@ -68,7 +74,7 @@ lab-shell: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab shell
 
 install:
-	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' tools/install.sh
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' DBUSDIR='$(DBUSDIR)' POLKITDIR='$(POLKITDIR)' tools/install.sh
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,13 +14,13 @@ libexecdir=$PREFIX/libexec
 datadir=$PREFIX/share
 unitdir=$PREFIX/lib/systemd/system
 userunitdir=$PREFIX/lib/systemd/user
-# dbus-daemon and older polkits look nowhere below /usr/local for these two.
+# dbus-daemon and older polkits look nowhere below /usr/local for these two. A distribution may say otherwise (nix/).
 if [ "$PREFIX" = /usr ]; then
-    dbusdir=$datadir/dbus-1/system.d
+    dbusdir=${DBUSDIR:-$datadir/dbus-1/system.d}
 else
-    dbusdir=/etc/dbus-1/system.d
+    dbusdir=${DBUSDIR:-/etc/dbus-1/system.d}
 fi
-polkitdir=/usr/share/polkit-1/actions
+polkitdir=${POLKITDIR:-/usr/share/polkit-1/actions}
 packages=(daemon/isod_contract daemon/isod_wire daemon/isod daemon/isod_session daemon/isod_helper client/isoctl)
 
 # put MODE FILE DIRECTORY: install one file with the paths filled in.

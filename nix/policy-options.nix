@@ -1,0 +1,81 @@
+# Made by tools/generate_nix.py from the models of isod's policy.
+#
+# An option that is not set is not written, so that [defaults] of isod.toml and isod's own default hold.
+{ lib }:
+let
+  inherit (lib) types;
+  option =
+    type: default: description:
+    lib.mkOption {
+      type = types.nullOr type;
+      default = null;
+      defaultText = lib.literalMD "not set; isod takes ${default}";
+      inherit description;
+    };
+in
+rec {
+  # Keys of /etc/isod/containers/NAME.toml.
+  container = {
+    users = option (types.listOf types.str) "none" "Users of the host who may see and start the container, run apps in it and signal, stop and read the logs of their own apps, without a question; also stop and restart it while no other user's app runs.";
+    groups = option (types.listOf types.str) "none" "Groups of the host whose members may do the same.";
+    ask = option (types.listOf types.str) "none" "Users who may see it, and use it after they gave their own password (org.isoctl1.run).";
+    user = option types.str "none" "Account inside that apps run as. By default the one with the caller's own name.";
+    shared_account = option types.bool "`false`" "Must be true for `user` to serve more than one user: all of them can then read and signal each other's apps.";
+    unit = option types.str "none" "The systemd service that is the container; %u stands for the caller's name: one instance a user. By default container@NAME.service if it or /etc/nixos-containers/NAME.conf exists, else systemd-nspawn@NAME.service.";
+    login_shell = option types.bool "`true`" "Start apps through the account's login shell, so that its profile applies.";
+    wrapper = option (types.listOf types.str) "none" "Command and arguments put before each app's own, which follow as they are.";
+    wrapper_shell = option (types.listOf types.str) "none" "Command and arguments put before each app's own, which follow as one string quoted for a shell, as in [\"enter-fhs\", \"-c\"].";
+    menu = option (types.listOf types.str) "none" "Command inside that shows a menu of applications. By default the host's launcher shows those of the container.";
+    start_timeout_sec = option (types.ints.between 1 86400) "`90`" "Seconds after which a start that is not ready is reported as failed.";
+    stop_timeout_sec = option (types.ints.between 1 3600) "`10`" "Seconds that an app has, after it was asked to end, before it is killed.";
+    idle_stop_sec = option (types.ints.between 0 31536000) "`0`" "Seconds without an app after which the container is stopped; 0: never.";
+    autostart = option types.bool "`false`" "Start the container when one of its users logs in.";
+    on_logout = option (types.enum [ "keep" "stop" ]) "`\"keep\"`" "What happens to the container when the last of its users logs out.";
+    environment = option (types.attrsOf types.str) "none" "Variables set in every app, over those of the login profile and the session.";
+    inherit grants;
+  };
+
+  grants = {
+    audio = option (types.enum [ "none" ]) "`\"none\"`" "Sound. This version attaches none, and takes no other value, so that no policy grants what is not held.";
+    gpu = option (types.either (types.enum [ "none" "render" ]) (types.listOf types.str)) "`\"none\"`" "Hardware rendering. render: the render nodes (renderD*) of all graphics processors; a list of PCI addresses such as [\"0000:00:02.0\"]: those of the named ones. Nodes that set the display mode are never granted.";
+    root = option (types.enum [ "none" "ask" "yes" ]) "`\"none\"`" "Commands as root inside (`isoctl run root@NAME`), or as any account other than the caller's. ask: after an administrator's password, each time. yes: without a question. Root in a container without user namespacing is not confined by it.";
+    wayland = option (types.enum [ "none" "secured" "raw" ]) "`\"secured\"`" "Windows on the user's Wayland compositor. secured: the app can neither read the screen or other windows nor inject input, by the compositor's security context or because the compositor offers no such interface; where that can't be had there is no display. raw: the compositor's own socket, whatever it offers.";
+    x11 = option (types.enum [ "none" "isolated" "host" ]) "`\"isolated\"`" "X11 clients. isolated: an X server for this container alone, which starts with the first client and shows its windows on the user's compositor. host: the user's own X server, on which every client can read the screen and the keyboard of all others.";
+  };
+
+  # What isod grants where nothing says otherwise.
+  grantDefaults = {
+    audio = "none";
+    gpu = "none";
+    root = "none";
+    wayland = "secured";
+    x11 = "isolated";
+  };
+
+  # Levels from the least to the most.
+  grantLevels = {
+    audio = [ "none" ];
+    gpu = [ "none" "render" ];
+    root = [ "none" "ask" "yes" ];
+    wayland = [ "none" "secured" "raw" ];
+    x11 = [ "none" "isolated" "host" ];
+  };
+
+  # [limits] of isod.toml.
+  limits = {
+    launches_starting = option (types.ints.between 1 64) "`16`" "Launches that are being started at once.";
+    launches_queued = option (types.ints.between 0 4096) "`256`" "Launches that wait for their turn.";
+    apps = option (types.ints.between 1 16384) "`1024`" "Apps that run.";
+    subscriptions = option (types.ints.between 1 1024) "`32`" "Subscribers to signals.";
+    prompts = option (types.ints.between 1 64) "`4`" "Password prompts that are open.";
+    logs = option (types.ints.between 1 256) "`16`" "Logs that are open.";
+  };
+
+  # [never] of isod.toml.
+  never = {
+    gpu = option (types.listOf (types.enum [ "render" ])) "none" "Levels of gpu that no container gets.";
+    root = option (types.listOf (types.enum [ "ask" "yes" ])) "none" "Levels of root that no container gets.";
+    wayland = option (types.listOf (types.enum [ "secured" "raw" ])) "none" "Levels of wayland that no container gets.";
+    x11 = option (types.listOf (types.enum [ "isolated" "host" ])) "none" "Levels of x11 that no container gets.";
+  };
+}

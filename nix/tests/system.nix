@@ -1,0 +1,39 @@
+# What the tests evaluate with: the double, or the lib of a real nixpkgs with the double's options of NixOS.
+{
+  nixpkgs ? null,
+}:
+let
+  mini = import ./mini/lib.nix;
+  # nixpkgs' own lib, in a checkout of it or by itself.
+  lib =
+    if nixpkgs == null then
+      mini
+    else
+      import (if builtins.pathExists (nixpkgs + "/lib/default.nix") then nixpkgs + "/lib" else nixpkgs);
+  pkgs = import ./mini/pkgs.nix lib;
+
+  isoctl = import ../../default.nix;
+  homeManager = ./mini/home-manager.nix;
+  system =
+    specialArgs: modules:
+    import ./mini/nixos.nix {
+      inherit lib pkgs modules specialArgs;
+    };
+in
+{
+  inherit
+    lib
+    pkgs
+    homeManager
+    system
+    ;
+  isoctl = isoctl.lib;
+  host = modules: system { } ([ isoctl.module ] ++ modules);
+  example = system {
+    inherit isoctl;
+    home-manager = homeManager;
+  } [ ../examples/configuration.nix ];
+
+  # The parts of an evaluated host that tests look at.
+  look = import ./look.nix { inherit lib; };
+}

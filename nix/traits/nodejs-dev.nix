@@ -1,0 +1,8 @@
+# Node.js.
+{ pkgs, ... }:
+{
+  environment.systemPackages = with pkgs; [
+    nodejs
+    pnpm
+  ];
+}

@@ -55,6 +55,8 @@ stdenv.mkDerivation {
     runHook postInstallCheck
   '';
 
+  passthru = { inherit python; };
+
   meta = {
     description = "Run desktop and command line programs in systemd-nspawn containers as if they were local";
     license = lib.licenses.mit;

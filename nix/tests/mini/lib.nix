@@ -153,7 +153,12 @@ let
     cleanSourceWith = { src, ... }: src;
     sourceByRegex = src: _: src;
     fileset = {
-      toSource = { root, ... }: root;
+      toSource =
+        { root, fileset }:
+        {
+          outPath = toString root;
+          paths = map toString fileset;
+        };
       unions = id;
     };
     licenses.mit = { spdxId = "MIT"; };

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+from isod.core.prepare import SYSTEM_PATH
 from isod_contract.errors import LimitExceeded
 from isod_contract.limits import LOG_LINES_MAX
 from isod_contract.options import LogOptions
@@ -39,7 +40,7 @@ async def open_journal(guest: Any, uid: int, options: LogOptions, matches: list[
                     "a(sasas)",
                     [["/bin/sh", ["sh", "-c", 'exec "$@"', "sh", *argv, *matches], ["no-env-expand"]]],
                 ),
-                ("Environment", "as", ["PATH=/run/current-system/sw/bin:/usr/bin:/bin"]),
+                ("Environment", "as", [f"PATH={SYSTEM_PATH}"]),
             ],
             [write_fd],
         )

@@ -9,6 +9,7 @@ from isod.ports import Account, Files
 from isod_contract.errors import StartFailed
 from isod_contract.names import keeper_unit
 
+SYSTEM_PATH = "/run/current-system/sw/bin:/usr/bin:/bin"
 _KEEPER_WAIT_SEC = 3.0
 _KEEPER_ATTEMPTS = 3
 _KEEPER_RECHECK_SEC = 0.05
@@ -80,6 +81,8 @@ class Prepare:
                 ("TimeoutStopUSec", "t", 1_000_000),
                 ("StartLimitIntervalUSec", "t", 0),
                 ("CollectMode", "s", "inactive-or-failed"),
+                # NixOS's systemd finds nothing but its own programs by itself.
+                ("Environment", "as", [f"PATH={SYSTEM_PATH}"]),
                 ("ExecStartEx", "a(sasas)", [["/bin/sh", ["sh", "-c", "exec sleep infinity"], []]]),
             ],
         )

@@ -1,0 +1,180 @@
+"""A container laid out as NixOS does it, from what the Nix module generates: isod, unchanged, prepares and runs it."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.machine import Lab
+from lab.nixos import Evaluated, install
+from nixeval import evaluate
+
+# `apart` shares nothing with the host's network and has Home Manager; `masked` has no Nix daemon.
+_HOST = """
+{ pkgs, ... }: {
+  users.users.alice = { isNormalUser = true; uid = 1000; };
+  betterContainers = {
+    base.userName = "alice";
+    base.acceptedExposures = [ "nix-daemon" ];
+    containers.apart = {
+      nixDaemon = true;
+      network = "none";
+      shares."/srv/shared" = { };
+      shares."/srv/writable" = { mountPoint = "/srv/here"; readOnly = false; };
+      config = [
+        isoctl.traits.jvmDev
+        { environment.sessionVariables = { XDG_RUNTIME_DIR = "/run/user/4711"; WAYLAND_DISPLAY = "wayland-stale"; }; }
+      ];
+    };
+    containers.masked = { network = "none"; syscallFilter = [ "~@keyring" ]; };
+  };
+  services.isod.containers.apart.environment.GREETING = "from policy";
+}
+"""
+_EVALUATED = """
+with t; let
+  c = (host [ (HOST) ]).config;
+  one = name: let guest = c.containers.${name}.config; in {
+    unit = c.rendered.units."container@${name}";
+    conf = c.environment.etc."nixos-containers/${name}.conf".text;
+    policy = c.environment.etc."isod/containers/${name}.toml".text;
+    inherit (c.rendered) files;
+    packages = lib.genAttrs [ "bash" "coreutils" "iproute2" "systemd" ] (name: "${pkgs.${name}}");
+    system = "${c.containers.${name}.path}";
+    tmpfiles = guest.systemd.tmpfiles.rules;
+    variables = guest.environment.sessionVariables;
+    users = builtins.attrNames guest.isod.guest.users;
+  };
+in builtins.mapAttrs (name: _: one name) c.containers // { reload = c.systemd.services.isod.serviceConfig.ExecReload; }
+""".replace("HOST", _HOST)
+
+# Home Manager's unit, as it is ordered, and what its activation does first (lib-bash/activation-init.sh).
+_HOME_MANAGER = """\
+[Unit]
+Before=systemd-user-sessions.service
+RequiresMountsFor=/home/alice
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+User=alice
+Environment=PATH=/run/current-system/sw/bin
+ExecStart=/bin/sh -c 'test -w /nix/var/nix/profiles/per-user/alice && test -w /nix/var/nix/gcroots/per-user/alice'
+"""
+
+
+@pytest.fixture(scope="module")
+def evaluated() -> dict[str, Any]:
+    found: dict[str, Any] = evaluate(_EVALUATED)
+    return found
+
+
+@pytest.fixture(scope="module")
+def nixos(lab: Lab, evaluated: dict[str, Any]) -> Iterator[Lab]:
+    lab.run("mkdir", "-p", "/srv/shared", "/srv/writable")
+    lab.run("chown", "alice", "/srv/writable")
+    for name in ("apart", "masked"):
+        units = {"home-manager-alice.service": _HOME_MANAGER} if name == "apart" else {}
+        install(lab, Evaluated(name=name, units=units, **evaluated[name]))
+    lab.run("isoctl", "reload")
+    yield lab
+    for name in ("apart", "masked"):
+        lab.run("systemctl", "stop", f"container@{name}", check=False)
+
+
+def run(lab: Lab, name: str, *argv: str, user: str = "alice", code: int = 0) -> str:
+    done = lab.run("isoctl", "run", name, "--", *argv, user=user, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def inside(lab: Lab, name: str, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run something as the container's root."""
+    return lab.in_container(name, *argv, check=check, env={"PATH": "/run/current-system/sw/bin:/usr/bin"})
+
+
+def test_isod_starts_and_runs_it(nixos: Lab) -> None:
+    script = 'uname -n; id -un; stat -c "%a %U" $XDG_RUNTIME_DIR; command -v cat'
+    assert run(nixos, "apart", "sh", "-c", script).split() == [
+        *("apart", "alice", "700", "alice", "/run/current-system/sw/bin/cat"),
+    ]
+    run(nixos, "apart", "sh", "-c", "exit 7", code=7)
+    assert nixos.run("systemctl", "show", "-P", "FragmentPath", "container@apart").stdout.strip() == (
+        "/etc/systemd/system/container@apart.service"
+    )
+
+
+def test_what_it_needs_of_isod_was_bound_at_its_start(nixos: Lab) -> None:
+    """NAME.conf carries the binds: its EXTRA_NSPAWN_FLAGS override the variable of isod's drop-in."""
+    run(nixos, "apart", "true")
+    mounts = inside(nixos, "apart", "cat", "/proc/self/mountinfo").stdout
+    points = {line.split()[4]: line.split()[5] for line in mounts.splitlines()}
+    assert points["/run/isoctl"].startswith("ro")
+    assert points["/dev/dri"].startswith("ro")
+    assert points["/srv/shared"].startswith("ro")
+    assert points["/srv/here"].startswith("rw")
+    nixos.run("mkdir", "-p", "/run/isod/container/apart/run/probe")
+    assert "probe" in run(nixos, "apart", "ls", "/run/isoctl")
+    nixos.run("rmdir", "/run/isod/container/apart/run/probe")
+
+
+def test_a_share_is_written_only_where_it_says_so(nixos: Lab) -> None:
+    run(nixos, "apart", "touch", "/srv/here/file")
+    assert nixos.run("stat", "-c", "%U", "/srv/writable/file").stdout == "alice\n"
+    run(nixos, "apart", "touch", "/srv/shared/file", code=1)
+
+
+def test_profiles_are_the_users_before_home_managers_unit(nixos: Lab) -> None:
+    """I-119, I-120; R7: they are directories of the host, below per-container/NAME."""
+    run(nixos, "apart", "true")
+    state = inside(nixos, "apart", "systemctl", "is-active", "home-manager-alice.service", check=False)
+    assert state.stdout == "active\n"
+    for kind in ("profiles", "gcroots"):
+        path = f"/nix/var/nix/{kind}/per-container/apart/per-user/alice"
+        assert nixos.run("stat", "-c", "%U %a", path).stdout == "alice 755\n"
+    link = inside(nixos, "apart", "readlink", "/home/alice/.nix-profile").stdout
+    assert link == "/nix/var/nix/profiles/per-user/alice/profile\n"
+
+
+def test_isods_variables_win_over_stale_ones_of_the_profile(nixos: Lab) -> None:
+    pairs = dict(line.split("=", 1) for line in run(nixos, "apart", "env").splitlines() if "=" in line)
+    assert pairs["XDG_RUNTIME_DIR"] == "/run/user/1000"
+    assert pairs["GREETING"] == "from policy"
+    assert "useSystemAAFontSettings" in pairs["_JAVA_OPTIONS"]
+
+
+def test_the_masked_daemon_socket_is_out_of_reach(nixos: Lab) -> None:
+    assert "socket" in run(nixos, "apart", "ls", "/nix/var/nix/daemon-socket")
+    assert run(nixos, "masked", "stat", "-c", "%a", "/nix/var/nix/daemon-socket") == "0\n"
+    run(nixos, "masked", "ls", "/nix/var/nix/daemon-socket/", code=2)
+
+
+def test_network_none_is_the_loopback_alone(nixos: Lab) -> None:
+    lines = run(nixos, "apart", "cat", "/proc/net/dev").splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in lines] == ["lo"]
+
+
+def test_a_link_planted_in_a_directory_of_the_host_ends_in_unsafe_path(nixos: Lab) -> None:
+    """S01; the per-user directories of a NixOS container are the host's own."""
+    run(nixos, "masked", "true")
+    inside(
+        nixos, "masked", "sh", "-c", "rm -rf /nix/var/nix/gcroots/per-user; ln -s /etc /nix/var/nix/gcroots/per-user"
+    )
+    before = nixos.run("stat", "-c", "%u %g %a", "/etc").stdout
+    assert "unsafe path" in run(nixos, "masked", "true", code=125)
+    assert nixos.run("stat", "-c", "%u %g %a", "/etc").stdout == before
+    inside(nixos, "masked", "rm", "/nix/var/nix/gcroots/per-user")
+    run(nixos, "masked", "true")
+
+
+def test_a_switch_reloads_isod_and_apps_go_on(nixos: Lab, evaluated: dict[str, Any]) -> None:
+    """The module's ExecReload, in the sandbox of isod's own unit."""
+    command = "/usr/bin/" + evaluated["reload"].rpartition("/")[2]
+    drop_in = f"[Service]\nExecReload={command}\n"
+    nixos.run("mkdir", "-p", "/run/systemd/system/isod.service.d")
+    nixos.host_path("/run/systemd/system/isod.service.d/nixos.conf").write_text(drop_in)
+    nixos.run("systemctl", "daemon-reload")
+    policy = nixos.host_path("/etc/isod/containers/apart.toml")
+    policy.write_text(policy.read_text().replace("from policy", "after a switch"))
+    nixos.run("systemctl", "reload", "isod")
+    assert run(nixos, "apart", "printenv", "GREETING") == "after a switch\n"

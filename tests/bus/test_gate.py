@@ -1,0 +1,391 @@
+"""The gate on a real bus: what no caller may do, whatever it sends, and what is recorded of it."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from buses import Bus
+from isod.bus.gate import Gate
+from isod_contract import limits, names
+from isod_contract.errors import ContainerGone, UnsafeFd
+from isod_contract.methods import METHODS, PROPERTIES, Access
+from isod_side import ALICE, ALICES_APP, BOB, BOBS_APP, ROOT, IsodSide, call, refused, running_isod_side, until
+from isod_wire import Connection, Variant
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.skipif(os.getuid() != 0, reason="callers of several uids need root"),
+]
+
+PROPERTIES_GET = {"interface": names.PROPERTIES}
+BLOG, SHARED = names.container_path("blog"), names.container_path("shared")
+RUN = ("sasa{sv}", ["blog", ["true"], {}])
+
+
+@pytest_asyncio.fixture
+async def isod(bus: Bus) -> AsyncIterator[IsodSide]:
+    async with running_isod_side(bus) as side:
+        yield side
+
+
+@pytest_asyncio.fixture
+async def alice(isod: IsodSide) -> Connection:
+    return await isod.client(ALICE)
+
+
+@pytest_asyncio.fixture
+async def bob(isod: IsodSide) -> Connection:
+    return await isod.client(BOB)
+
+
+@pytest.mark.parametrize(
+    ("path", "interface", "member", "name"),
+    [
+        (names.ROOT_PATH, names.MANAGER, "Shutdown", "UnknownMethod"),
+        (names.ROOT_PATH, names.MANAGER, "handlers", "UnknownMethod"),
+        (names.ROOT_PATH, names.CONTAINER, "Stop", "UnknownMethod"),
+        (BLOG, names.MANAGER, "Run", "UnknownMethod"),
+        (names.ROOT_PATH, "org.example.Other", "Run", "UnknownMethod"),
+        ("/org/isoctl1/other", names.MANAGER, "Run", "UnknownObject"),
+        (BLOG + "/below", names.CONTAINER, "Stop", "UnknownObject"),
+        ("/", names.MANAGER, "Run", "UnknownMethod"),
+    ],
+)
+async def test_what_is_not_declared_is_not_there(
+    alice: Connection, isod: IsodSide, path: str, interface: str, member: str, name: str
+) -> None:
+    assert (await refused(alice, member, *RUN, path=path, interface=interface))[0] == name
+    assert not isod.launcher.launches
+    assert not isod.containers.calls
+
+
+@pytest.mark.parametrize("key", sorted((method.interface, method.name) for method in METHODS))
+async def test_a_method_without_a_row_or_a_row_without_a_method_keeps_isod_from_starting(
+    isod: IsodSide, key: tuple[str, str]
+) -> None:
+    gate = isod.endpoint.gate
+    parts: dict[str, Any] = {
+        "connection": isod.connection,
+        "callers": isod.endpoint.callers,
+        "services": gate._services,
+        "standard": gate._standard,
+        "authority": isod.prompts,
+        "decisions": gate._decisions,
+        "call_limits": gate._limits,
+    }
+    handler = gate._handlers[key]
+    with pytest.raises(ValueError, match=r"handled without a declaration: org\.isoctl1\.Manager\.Undeclared"):
+        Gate(handlers={**gate._handlers, (names.MANAGER, "Undeclared"): handler}, **parts)
+    with pytest.raises(ValueError, match=key[1]):
+        Gate(handlers={other: value for other, value in gate._handlers.items() if other != key}, **parts)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method.interface}.{method.name}")
+async def test_another_signature_is_refused_before_the_body_is_looked_at(
+    alice: Connection, isod: IsodSide, method: Any
+) -> None:
+    paths = {names.MANAGER: names.ROOT_PATH, names.CONTAINER: BLOG, names.APP: names.app_path(ALICES_APP)}
+    wrong = ("d", [0.5]) if method.in_signature != "d" else ("s", [""])
+    name, text = await refused(alice, method.name, *wrong, path=paths[method.interface], interface=method.interface)
+    assert (name, text) == ("InvalidArgs", f"The arguments must be of type '{method.in_signature}'")
+    assert not isod.containers.calls
+
+
+async def test_an_unknown_option_and_one_of_another_type_are_refused_by_name(alice: Connection, isod: IsodSide) -> None:
+    for options, expected in (
+        ({"colour": Variant("s", "red")}, "'colour': no such option here"),
+        ({"terminal": Variant("s", "yes")}, "terminal: must be of D-Bus type 'b'"),
+        ({"stdin": Variant("h", 0)}, "stdin: names a file descriptor that the message does not have"),
+    ):
+        name, text = await refused(alice, "Run", "sasa{sv}", ["blog", ["true"], options])
+        assert name == "InvalidArgument"
+        assert text.startswith(expected)
+    assert not isod.launcher.launches
+
+
+async def test_what_others_have_does_not_exist(isod: IsodSide, bob: Connection) -> None:
+    """S07: "not yours" and "not there" are the same answer."""
+    for path, absent, interface, member, arguments in (
+        (BLOG, names.container_path("absent"), names.CONTAINER, "Start", ("a{sv}", [{}])),
+        (BLOG, names.container_path("absent"), names.CONTAINER, "OpenLog", ("a{sv}", [{}])),
+        (names.app_path(ALICES_APP), names.app_path("0" * 32), names.APP, "Stop", ()),
+        (names.app_path(ALICES_APP), names.app_path("0" * 32), names.APP, "Signal", ("i", [9])),
+        (BLOG, names.container_path("absent"), names.PROPERTIES, "GetAll", ("s", [names.CONTAINER])),
+        (BLOG, names.container_path("absent"), names.PROPERTIES, "Get", ("ss", [names.CONTAINER, "State"])),
+        (BLOG, names.container_path("absent"), names.INTROSPECTABLE, "Introspect", ()),
+    ):
+        his = await refused(bob, member, *arguments, path=path, interface=interface)
+        nobodys = await refused(bob, member, *arguments, path=absent, interface=interface)
+        assert his[0] == nobodys[0]
+        assert his[1].replace("blog", "X").replace(ALICES_APP, "X") == nobodys[1].replace("absent", "X").replace(
+            "0" * 32, "X"
+        )
+    assert not isod.containers.calls
+    assert not isod.apps.calls
+
+
+async def test_properties_show_each_caller_his_own(isod: IsodSide, alice: Connection, bob: Connection) -> None:
+    root = await isod.client(ROOT)
+    seen = {}
+    for name, client in (("alice", alice), ("bob", bob), ("root", root)):
+        values = (await call(client, "GetAll", "s", [names.CONTAINER], path=SHARED, **PROPERTIES_GET))[0]
+        one = (await call(client, "Get", "ss", [names.CONTAINER, "Apps"], path=SHARED, **PROPERTIES_GET))[0]
+        assert one.value == values["Apps"].value
+        assert set(values) == {item.name for item in PROPERTIES if item.interface == names.CONTAINER}
+        seen[name] = (values["Apps"].value, values["User"].value)
+    alices, bobs = names.app_path(ALICES_APP), names.app_path(BOBS_APP)
+    assert seen == {
+        "alice": ([alices], f"account-{ALICE}"),
+        "bob": ([bobs], f"account-{BOB}"),
+        "root": ([alices, bobs], "account-0"),
+    }
+    listed = [entry[0] for entry in (await call(bob, "ListContainers"))[0]]
+    assert listed == [SHARED]
+    xml = (await call(bob, "Introspect", path=names.CONTAINER_PATH_PREFIX[:-1], interface=names.INTROSPECTABLE))[0]
+    assert "shared" in xml
+    assert "blog" not in xml
+
+
+@pytest.mark.parametrize("interface", [names.CONTAINER, names.APP, "org.example.Other"])
+async def test_no_property_can_be_set_by_anybody(isod: IsodSide, alice: Connection, interface: str) -> None:
+    root = await isod.client(ROOT)
+    for client in (alice, root):
+        for path in (BLOG, names.ROOT_PATH, names.container_path("absent")):
+            body = [interface, "State", Variant("s", "stopped")]
+            assert (await refused(client, "Set", "ssv", body, path=path, **PROPERTIES_GET))[0] == "PropertyReadOnly"
+
+
+async def test_a_property_that_is_not_there_is_named_as_such(alice: Connection) -> None:
+    for body, name in (
+        ([names.CONTAINER, "problem"], "UnknownProperty"),
+        ([names.MANAGER, "Version"], "UnknownInterface"),
+        (["", "State"], "UnknownInterface"),
+    ):
+        assert (await refused(alice, "Get", "ss", body, path=BLOG, **PROPERTIES_GET))[0] == name
+
+
+async def test_a_fault_of_ours_gives_an_id_and_says_nothing(
+    isod: IsodSide, alice: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """5.2: dbus-next sends the traceback to the caller."""
+    isod.containers.fault = RuntimeError("/root/secret")
+    with caplog.at_level(logging.ERROR):
+        name, text = await refused(alice, "Stop", "a{sv}", [{}], path=BLOG, interface=names.CONTAINER)
+    assert name == "Internal"
+    assert "secret" not in text
+    assert "Traceback" not in text
+    [record] = [record for record in caplog.records if record.message == "call.failed"]
+    assert record.__dict__["incident"] in text
+    assert "/root/secret" in (record.exc_text or "")
+    assert await call(alice, "ListContainers")
+
+
+async def test_a_caller_out_of_a_container_is_nobody(isod: IsodSide, alice: Connection) -> None:
+    """Numbers are the same inside: a container's uid 0 must not count as the host's."""
+    isod.systemd.unit = "container@blog.service"
+    for client in (alice, await isod.client(ROOT)):
+        assert await refused(client, "ListContainers") == ("AccessDenied", "Processes of containers can't call isod")
+
+
+async def test_a_caller_of_whom_nothing_is_known_is_nobody_and_asked_about_again(
+    isod: IsodSide, alice: Connection
+) -> None:
+    isod.systemd.answers = False
+    assert await refused(alice, "ListContainers") == ("AccessDenied", "Your credentials can't be established")
+    isod.systemd.answers = True
+    assert await call(alice, "ListContainers")
+
+
+# -- limits
+
+
+async def test_open_calls_are_bounded_for_a_sender_and_for_a_uid(
+    isod: IsodSide, alice: Connection, bob: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CALLS_OPEN_PER_UID", 4)
+    isod.containers.hold.clear()
+    other = await isod.client(ALICE)
+    start = ("Start", "a{sv}", [{}])
+    waiting = [
+        asyncio.create_task(call(client, *start, path=BLOG, interface=names.CONTAINER))
+        for client in (alice, alice, alice, other)
+    ]
+    await until(lambda: len(isod.containers.calls) == 4)
+    assert (await refused(other, "ListContainers"))[0] == "LimitExceeded"
+    assert await call(bob, "ListContainers")
+    root = await isod.client(ROOT)
+    waiting += [asyncio.create_task(call(root, *start, path=BLOG, interface=names.CONTAINER)) for _ in range(4)]
+    await until(lambda: len(isod.containers.calls) == 8)
+    # uid 0 is bounded for each connection only, so that root is never locked out by root.
+    assert (await refused(root, "ListContainers"))[0] == "LimitExceeded"
+    assert await call(await isod.client(ROOT), "ListContainers")
+    isod.containers.hold.set()
+    await asyncio.gather(*waiting)
+    assert await call(other, "ListContainers")
+
+
+async def test_calls_in_a_second_are_bounded_over_all_connections_of_a_uid(
+    isod: IsodSide, bob: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CALLS_BURST_PER_UID", 10)
+    monkeypatch.setattr(limits, "CALLS_PER_SEC_PER_UID", 0.001)
+    clients = [await isod.client(ALICE) for _ in range(2)]
+    for turn in range(10):
+        await call(clients[turn % 2], "ListContainers")
+    for client in clients:
+        name, text = await refused(client, "ListContainers")
+        assert (name, text) == ("LimitExceeded", "limit reached: more than 0.001 calls per second")
+    assert await call(bob, "ListContainers")
+
+
+async def test_subscribers_of_a_uid_are_bounded_and_a_place_is_free_again_when_one_leaves(isod: IsodSide) -> None:
+    clients = [await isod.client(ALICE) for _ in range(3)]
+    for client in clients[:2]:
+        await call(client, "Subscribe")
+        await call(client, "Subscribe")
+    assert (await refused(clients[2], "Subscribe"))[0] == "LimitExceeded"
+    await clients[0].close()
+    await until(lambda: isod.sessions.gone)
+    await call(clients[2], "Subscribe")
+
+
+# -- descriptors
+
+
+def _refusals(fds: int) -> list[tuple[str, str, list[Any], dict[str, Any]]]:
+    first = {name: Variant("h", index) for index, name in enumerate(("stdin", "stdout", "stderr", "lifetime")[:fds])}
+    return [
+        ("Run", "sasa{sv}", ["absent", ["true"], first], {}),
+        ("Run", "sasa{sv}", ["blog", [], first], {}),
+        ("Run", "sasa{sv}", ["blog", ["true"], {**first, "colour": Variant("s", "red")}], {}),
+        ("Run", "sasa{sv}", ["blog", ["true"], {**first, "stdin": Variant("h", 200)}], {}),
+        ("Run", "sas", ["blog", ["true"]], {}),
+        ("Walk", "sasa{sv}", ["blog", ["true"], first], {}),
+        ("ListContainers", "", [], {}),
+        ("GetAll", "s", [names.MANAGER], {"interface": names.PROPERTIES}),
+        ("Run", "sasa{sv}", ["blog", ["true"], first], {"path": "/nowhere"}),
+        ("Run", "sasa{sv}", ["blog", ["true"], first], {}),
+    ]
+
+
+async def test_a_thousand_messages_with_descriptors_leave_none_behind(
+    isod: IsodSide, alice: Connection, count_fds: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S13, 5.2: dbus-next leaks what it receives; a root daemon without descriptors serves nobody."""
+    isod.launcher.fault = UnsafeFd(argument="stdin", reason="a regular file")
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        await call(alice, "ListContainers")
+        before = count_fds()
+        for _ in range(100):
+            calls = [
+                call(alice, member, signature, body, fds=(null,) * 4, **where)
+                for member, signature, body, where in _refusals(4)
+            ]
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            assert sum(isinstance(answer, Exception) for answer in answers) == 8
+        await call(alice, "ListContainers")
+        await until(lambda: count_fds() == before)
+    finally:
+        os.close(null)
+
+
+async def test_more_descriptors_than_a_call_may_have_are_refused_and_closed(
+    isod: IsodSide, alice: Connection, count_fds: Callable[[], int]
+) -> None:
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        before = count_fds()
+        name, text = await refused(alice, "Run", *RUN, fds=(null,) * 5)
+        assert (name, text) == ("InvalidArgument", "message: has more than 4 file descriptors")
+        await until(lambda: count_fds() == before)
+    finally:
+        os.close(null)
+
+
+async def test_one_descriptor_named_twice_becomes_two_and_unnamed_ones_are_closed(
+    isod: IsodSide, alice: Connection, count_fds: Callable[[], int]
+) -> None:
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        before = count_fds()
+        options = {"stdout": Variant("h", 0), "stderr": Variant("h", 0)}
+        await call(alice, "Run", "sasa{sv}", ["blog", ["true"], options], fds=(null, null))
+        taken = isod.launcher.launches[0][3]
+        assert taken.stdout != taken.stderr
+        assert taken.stdin is None
+        await until(lambda: count_fds() == before)
+    finally:
+        os.close(null)
+
+
+async def test_a_log_is_handed_over_and_not_kept(
+    isod: IsodSide, alice: Connection, count_fds: Callable[[], int]
+) -> None:
+    before = count_fds()
+    reply = await alice.call(names.BUS_NAME, BLOG, names.CONTAINER, "OpenLog", "a{sv}", [{}], expect="h")
+    with reply, os.fdopen(reply.take_fd(reply.body[0])) as log:
+        assert log.read() == "a line\n"
+    await until(lambda: count_fds() == before)
+
+
+# -- the audit
+
+
+async def test_each_decision_is_one_record(isod: IsodSide, alice: Connection, bob: Connection) -> None:
+    stop = {"path": names.app_path(ALICES_APP), "interface": names.APP}
+    await call(alice, "Stop", **stop)
+    await refused(bob, "Stop", **stop)
+    isod.containers.fault = ContainerGone(container="blog", reason="it stopped")
+    await refused(alice, "OpenLog", "a{sv}", [{}], path=BLOG, interface=names.CONTAINER)
+    claim = {"via": Variant("a{sv}", {"pid": Variant("u", 42), "unit": Variant("s", "app.scope")})}
+    secret = {"environment": Variant("as", ["TOKEN=hunter2"])}
+    isod.launcher.fault = UnsafeFd(argument="stdin", reason="a regular file")
+    await refused(alice, "Run", "sasa{sv}", ["blog", ["a\nb"], {**claim, **secret}])
+    told = [
+        (record["uid"], record["method"], record["outcome"], record["rule"], record["error"])
+        for record in isod.audit.decisions()
+    ]
+    assert told == [
+        (ALICE, "App.Stop", "allowed", "owner", None),
+        (BOB, "App.Stop", "refused", "access", "org.isoctl1.Error.NoSuchApplication"),
+        (ALICE, "Container.OpenLog", "failed", "visible", "org.isoctl1.Error.ContainerGone"),
+        (ALICE, "Manager.Run", "refused", "visible", "org.isoctl1.Error.UnsafeFd"),
+    ]
+    run = isod.audit.decisions(method="Manager.Run")[0]
+    assert (run["argv"], run["environment"]) == (("a\nb",), ("TOKEN",))
+    assert (run["claimed_pid"], run["claimed_unit"], run["caller_unit"]) == (42, "app.scope", "session-1.scope")
+    assert "hunter2" not in str(isod.audit.records)
+
+
+async def test_reading_leaves_no_record_and_what_the_core_decides_is_left_to_it(
+    isod: IsodSide, alice: Connection
+) -> None:
+    for member in ("ListContainers", "ListApps", "Subscribe"):
+        await call(alice, member)
+    await call(alice, "GetAll", "s", [names.CONTAINER], path=BLOG, **PROPERTIES_GET)
+    await call(alice, "Run", *RUN)
+    for member in ("Start", "Stop", "Restart"):
+        await call(alice, member, "a{sv}", [{}], path=BLOG, interface=names.CONTAINER)
+    core = {method.name for method in METHODS if method.access in (Access.USE, Access.MANAGE)}
+    assert core == {"Run", "Start", "Stop", "Restart"}
+    assert not isod.audit.decisions()
+
+
+async def test_a_flood_of_refusals_is_told_once_and_then_counted(
+    isod: IsodSide, alice: Connection, bob: Connection
+) -> None:
+    """S16: whoever may call must not be able to push others' records out of the journal."""
+    for _ in range(50):
+        await refused(alice, "Walk")
+    await refused(bob, "Walk")
+    assert len(isod.audit.decisions(uid=ALICE)) == 1
+    assert len(isod.audit.decisions(uid=BOB)) == 1
+    await until(lambda: len(isod.audit.decisions(uid=ALICE)) == 2)
+    late = isod.audit.decisions(uid=ALICE)[1]
+    assert (late["outcome"], late["suppressed"]) == ("refused", 48)

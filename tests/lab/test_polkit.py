@@ -249,12 +249,16 @@ def test_run_answers_with_the_app_while_the_prompt_is_open(host: Lab, alice: Use
 
 def test_start_is_asked_about_too(host: Lab, alice: User) -> None:
     host.stop_container("blog")
-    with asking(host, "start", "blog") as isoctl:
-        alice.sees(f"asked {RUN}")
-        assert host.run("systemctl", "is-active", host.unit("blog"), check=False).stdout == "inactive\n"
-        alice.does("answer wonderland")
-        alice.sees(f"settled {RUN}")
-        assert told(isoctl)[0] == 0
+    for answer, code, sentence in (
+        ("dismiss", 1, f"isoctl: not permitted: the password prompt for {RUN} was dismissed\n"),
+        ("answer wonderland", 0, ""),
+    ):
+        with asking(host, "start", "blog") as isoctl:
+            alice.sees(f"asked {RUN}")
+            assert host.run("systemctl", "is-active", host.unit("blog"), check=False).stdout == "inactive\n"
+            alice.does(answer)
+            alice.sees(f"settled {RUN}")
+            assert told(isoctl) == (code, "", sentence)
 
 
 def _killed(isoctl: LabProcess, _lab: Lab) -> None:

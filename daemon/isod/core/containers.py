@@ -213,6 +213,7 @@ class Containers:
 
     async def start(self, container: Container, caller: Caller) -> None:
         """Begin a start; State and Problem tell the rest."""
+        self._forget_problem(container)
         self._spawn(self._start_for(container, caller))
 
     async def _start_for(self, container: Container, caller: Caller) -> None:
@@ -227,13 +228,21 @@ class Containers:
         """Stop; answers when systemd has the job. Raises Busy, NotPermitted."""
         await self.authorise(container, caller, Verb.STOP, force=force)
         self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
+        self._forget_problem(container)
         self._spawn(self._units.stop(container.unit))
 
     async def restart(self, container: Container, caller: Caller, *, force: bool) -> None:
         """Stop and start. Raises Busy, NotPermitted."""
         await self.authorise(container, caller, Verb.RESTART, force=force)
         self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
+        self._forget_problem(container)
         self._spawn(self._stop_and_start(container, caller))
+
+    def _forget_problem(self, container: Container) -> None:
+        """Begin anew: whoever asks now must not take an older failure for his own."""
+        if container.problem[0]:
+            container.note_problem(None)
+            self._events.container_changed(container, "Problem")
 
     async def _stop_and_start(self, container: Container, caller: Caller) -> None:
         await self._units.stop(container.unit)

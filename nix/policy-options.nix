@@ -65,10 +65,10 @@ rec {
   limits = {
     launches_starting = option (types.ints.between 1 64) "`16`" "Launches that are being started at once.";
     launches_queued = option (types.ints.between 0 4096) "`256`" "Launches that wait for their turn.";
-    apps = option (types.ints.between 1 16384) "`1024`" "Apps that run.";
+    apps = option (types.ints.between 1 16384) "`1024`" "Apps that run or wait.";
     subscriptions = option (types.ints.between 1 1024) "`32`" "Subscribers to signals.";
-    prompts = option (types.ints.between 1 64) "`4`" "Password prompts that are open.";
-    logs = option (types.ints.between 1 256) "`16`" "Logs that are open.";
+    prompts = option (types.ints.between 1 16) "`4`" "Password prompts that are open.";
+    logs = option (types.ints.between 1 256) "`16`" "Logs that are open in one container.";
   };
 
   # [never] of isod.toml.

@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=tests/lab
-python3 -m lab prepare
+python3 -m lab prepare --tree demo
 exec python3 tools/demo.py

@@ -49,9 +49,13 @@ HOOKS = (
 # enabled by Debian; a test says itself what runs in a user's session
 DESKTOP_HOOKS = ('rm -rf "$1"/etc/systemd/user/default.target.wants "$1"/etc/systemd/user/graphical-session*.wants',)
 
+# as little as shows a window, since a newcomer waits for it
+PICTURE = "sway foot grim wtype fonts-dejavu-core".split()
+
 # what a lab is booted from, packages and hooks; each holds all of the one before
 TREES = {
     "plain": (PACKAGES, HOOKS),
+    "demo": ((*PACKAGES, *PICTURE), (*HOOKS, *DESKTOP_HOOKS)),
     "desktop": ((*PACKAGES, *DESKTOP), (*HOOKS, *DESKTOP_HOOKS)),
     "desktop-full": ((*PACKAGES, *DESKTOP, *BIG), (*HOOKS, *DESKTOP_HOOKS)),
 }

@@ -92,6 +92,8 @@ class Apps:
         """Move an app on."""
         if app.record.state is not state and not app.ended:
             app.record.state = state
+            if state is AppState.RUNNING:
+                self._save_quietly(app)  # what the next isod shows until it has asked
             self._events.app_changed(app, "State")
 
     def save(self, app: App) -> None:

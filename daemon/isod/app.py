@@ -1,10 +1,7 @@
 """The composition root: makes the adapters, the core and the bus side, wires them, and watches over them."""
 
 import asyncio
-import contextlib
-import grp
 import os
-import pwd
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +12,7 @@ from systemd import daemon
 
 from isod import counters, log
 from isod.audit import JournalAudit
-from isod.authorise import Outcome, Verb, decide, is_withdrawn
+from isod.authorise import Outcome, Verb, decide
 from isod.bus.caller import Callers, looks_like_container_unit
 from isod.bus.endpoint import Endpoint
 from isod.bus.prompts import Prompts
@@ -29,6 +26,7 @@ from isod.core.launch import Launcher
 from isod.core.prepare import Prepare
 from isod.core.reconcile import Reconciler
 from isod.core.recovery import Recovery
+from isod.core.reload import PolicyInForce
 from isod.core.sessions import Sessions
 from isod.core.state_files import StateFiles
 from isod.history import JournalHistory
@@ -42,14 +40,12 @@ from isod.host.machined import Machined
 from isod.host.polkit import Polkit
 from isod.host.systemd import SystemdUnits
 from isod.journal import Journal
-from isod.policy_diff import diff_policies
-from isod.policy_loader import DIRECTORY, Policy, load_policy
+from isod.policy_loader import DIRECTORY, load_policy
 from isod.ports import Caller
 from isod.settings import Limits
 from isod_contract.errors import ContainerGone, InvalidArgument
 from isod_contract.names import BUS_NAME
 from isod_contract.options import ExplainOptions, LogOptions
-from isod_contract.records import POLICY
 from isod_wire import SYSTEM_BUS_CAPS, Connection, connect
 
 _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
@@ -98,10 +94,9 @@ class Daemon:
     def __init__(self, connection: Connection, directory: Path, journal: Journal) -> None:
         """Build all parts."""
         self._connection = connection
-        self._directory = directory
         self._log = log.logger()
         self._audit = JournalAudit(journal=journal)
-        self._policy = load_policy(directory)
+        loaded = load_policy(directory)
         self._events = Events()
         self._store = SystemdFdStore()
         self._units = SystemdUnits(connection)
@@ -124,7 +119,7 @@ class Daemon:
             events=self._events,
         )
         self._containers = Containers(
-            policy=self._policy.policy,
+            policy=loaded.policy,
             units=self._units,
             door=GuestDoor(machines=machines, units=self._units, helper=helper),
             authority=prompts,
@@ -146,6 +141,14 @@ class Daemon:
             sessions=self._sessions,
             store=self._store,
         )
+        self._policy = PolicyInForce(
+            directory=directory,
+            loaded=loaded,
+            containers=self._containers,
+            apps=self._apps,
+            reconciler=self._reconciler,
+            audit=self._audit,
+        )
         self._endpoint = Endpoint(
             connection=connection,
             services=Services(
@@ -154,7 +157,7 @@ class Daemon:
                 launcher=launcher,
                 sessions=self._sessions,
                 explain=self._explain,
-                reload=self._reload,
+                reload=self._policy.reload,
                 read_history=JournalHistory().read,
             ),
             callers=callers,
@@ -167,7 +170,7 @@ class Daemon:
     async def open(self) -> None:
         """Take over what an earlier isod left, follow the containers, then claim the name. Raises BelowFloor."""
         floor.check({"systemd": await self._units.version()})
-        self._tell_policy()
+        self._policy.tell()
         await self._units.open()
         await self._containers.open(self._recovery.begin())
         self._recovery.finish()
@@ -194,12 +197,6 @@ class Daemon:
             "daemon.counters", **counters.read(self._containers.all(), apps, self._reconciler.sockets_held())
         )
 
-    def _tell_policy(self) -> None:
-        problems = [str(problem) for problem in self._policy.problems]
-        for problem in problems:
-            self._log.error("policy.refused", problem=problem)
-        self._audit.record(POLICY, outcome="refused" if problems else "loaded", error="; ".join(problems) or None)
-
     async def _explain(
         self, container: Any, action: str, caller: Caller, options: ExplainOptions
     ) -> Mapping[str, object]:
@@ -216,51 +213,6 @@ class Daemon:
         outcome = "asked" if decision.outcome is Outcome.ASK else str(decision.outcome)
         result = {"outcome": outcome, "rule": decision.rule, "reason": decision.reason}
         return result | ({"action": decision.action.id} if decision.action else {})
-
-    async def _reload(self, _caller: Caller, dry_run: bool) -> Sequence[Mapping[str, object]]:
-        before = self._policy.policy
-        fresh = await asyncio.to_thread(load_policy, self._directory, before)
-        changes: list[Mapping[str, object]] = [
-            {
-                "container": change.container,
-                "key": change.key,
-                "change": f"{', '.join(change.before) or '-'} -> {', '.join(change.after) or '-'}",
-                "ends": change.ends,
-            }
-            for change in diff_policies(before, fresh.policy)
-        ]
-        changes += [{"container": "", "change": f"refused: {problem}"} for problem in fresh.problems]
-        if not dry_run:
-            self._policy = fresh
-            self._containers.apply_policy(fresh.policy)
-            self._reconciler.policy_changed(self._containers.all())
-            await self._end_what_is_withdrawn(before)
-            self._tell_policy()
-        return changes
-
-    async def _end_what_is_withdrawn(self, before: Policy) -> None:
-        """End the apps of withdrawn users and accounts, also those on their way; a deleted policy file leaves them."""
-        for app in self._apps.all():
-            record = app.record
-            old, new = (policy.containers.get(record.container) for policy in (before, self._policy.policy))
-            if new is None or record.owner_uid == 0 or (app.ended and not record.running):
-                continue
-            owner = await asyncio.to_thread(_account_of, record.owner_uid)
-            if is_withdrawn(old, new, owner, record.user):
-                await self._apps.stop(app)
-
-
-def _account_of(uid: int) -> Caller:
-    """Give who a uid is now, by the host's account data; NSS may block."""
-    try:
-        account = pwd.getpwuid(uid)
-    except KeyError:
-        return Caller(sender="", uid=uid, user="")
-    groups = set()
-    for group_id in os.getgrouplist(account.pw_name, account.pw_gid):
-        with contextlib.suppress(KeyError):
-            groups.add(grp.getgrgid(group_id).gr_name)
-    return Caller(sender="", uid=uid, user=account.pw_name, groups=frozenset(groups))
 
 
 async def _heartbeat() -> None:

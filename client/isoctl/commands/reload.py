@@ -13,5 +13,6 @@ def execute(request: cli.Request) -> int:
     else:
         for change in changes:
             where = " ".join(str(change[key]) for key in ("container", "key") if change.get(key))
-            print(render.clean(f"{where}: {change['change']}" + (" (ends apps)" if change.get("ends") else "")))
+            withdrawn = change.get("ends") and "app" not in change
+            print(render.clean(f"{where}: {change['change']}" + (" (withdrawn)" if withdrawn else "")).lstrip(": "))
     return 1 if any(str(change["change"]).startswith("refused") for change in changes) else 0

@@ -1,0 +1,129 @@
+"""Reading the policy again: what changes, which apps that ends, and putting it in force."""
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import pwd
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from isod.authorise import is_withdrawn
+from isod.core.app import App
+from isod.core.apps import Apps
+from isod.core.containers import Containers
+from isod.core.reconcile import Reconciler
+from isod.policy_diff import diff_policies
+from isod.policy_loader import LoadResult, Policy, load_policy
+from isod.ports import AuditSink, Caller
+from isod_contract.errors import NotPermitted
+from isod_contract.records import POLICY
+
+_log = logging.getLogger(__name__)
+
+
+class PolicyInForce:
+    """The policy as it was loaded last; broken files keep their last good form."""
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        loaded: LoadResult,
+        containers: Containers,
+        apps: Apps,
+        reconciler: Reconciler,
+        audit: AuditSink,
+    ) -> None:
+        """Take where it lies, what was loaded at the start, and whom a change concerns."""
+        self._directory = directory
+        self._loaded = loaded
+        self._containers = containers
+        self._apps = apps
+        self._reconciler = reconciler
+        self._audit = audit
+        self._turn = asyncio.Lock()
+
+    def tell(self) -> None:
+        """Record what was loaded, and what is wrong with it."""
+        problems = [str(problem) for problem in self._loaded.problems]
+        for problem in problems:
+            _log.error("policy.refused", extra={"problem": problem})
+        self._audit.record(POLICY, outcome="refused" if problems else "loaded", error="; ".join(problems) or None)
+
+    async def reload(self, _caller: Caller, dry_run: bool) -> Sequence[Mapping[str, object]]:
+        """Give what changes, which apps end with it and what is refused; and do it, unless `dry_run`."""
+        # In turn: of two at once the one that read the files first must not have the last word.
+        async with self._turn:
+            before = self._loaded.policy
+            fresh = await asyncio.to_thread(load_policy, self._directory, before)
+            changes: list[Mapping[str, object]] = [
+                {
+                    "container": change.container,
+                    "key": change.key,
+                    "change": f"{', '.join(change.before) or '-'} -> {', '.join(change.after) or '-'}",
+                    "ends": change.ends,
+                }
+                for change in diff_policies(before, fresh.policy)
+            ]
+            changes += [{"container": "", "change": f"refused: {problem}"} for problem in fresh.problems]
+            if not dry_run:
+                # First in force, so that no launch is decided by the old one while apps are ended.
+                self._loaded = fresh
+                self._containers.apply_policy(fresh.policy)
+                self._reconciler.policy_changed(self._containers.all())
+            for app, owner in await self._ending(before, fresh.policy):
+                changes.append(_told(app, owner))
+                if not dry_run:
+                    reason = f"policy no longer admits {owner.user or owner.uid} as {app.record.user}"
+                    self._apps.warn(app, NotPermitted(reason=reason))
+                    await self._apps.stop(app)
+            if not dry_run:
+                self.tell()
+            return changes
+
+    async def _ending(self, before: Policy, after: Policy) -> list[tuple[App, Caller]]:
+        """Give the apps that a new policy ends, with their owners.
+
+        Those are the apps of withdrawn users and accounts, running or on their way. A deleted file ends nothing that
+        runs, but nothing new starts: what is on its way does not arrive.
+        """
+        ending = []
+        for app in self._apps.all():
+            record = app.record
+            if record.owner_uid == 0 or (app.ended and not record.running):
+                continue
+            old, new = (policy.containers.get(record.container) for policy in (before, after))
+            owner = await asyncio.to_thread(_account_of, record.owner_uid)
+            gone = not record.running if new is None else is_withdrawn(old, new, owner, record.user)
+            if gone:
+                ending.append((app, owner))
+        return ending
+
+
+def _told(app: App, owner: Caller) -> dict[str, object]:
+    record = app.record
+    name = owner.user or str(owner.uid)
+    return {
+        "container": record.container,
+        "key": "app",
+        "app": record.id,
+        "uid": record.owner_uid,
+        "change": f"{record.id[:12]} of {name} ends: {shlex.join(record.argv)}",
+        "ends": True,
+    }
+
+
+def _account_of(uid: int) -> Caller:
+    """Give who a uid is now, by the host's account data; NSS may block."""
+    try:
+        account = pwd.getpwuid(uid)
+    except KeyError:
+        return Caller(sender="", uid=uid, user="")
+    groups = set()
+    for group_id in os.getgrouplist(account.pw_name, account.pw_gid):
+        with contextlib.suppress(KeyError):
+            groups.add(grp.getgrgid(group_id).gr_name)
+    return Caller(sender="", uid=uid, user=account.pw_name, groups=frozenset(groups))

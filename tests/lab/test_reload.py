@@ -1,0 +1,124 @@
+"""`isoctl reload` on a running host: what it tells before and after, and which file a mistake leaves in force."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.apps import apps, run_app, wait_for_state
+from lab.machine import Lab
+
+
+@pytest.fixture
+def shared_policy(lab: Lab) -> Iterator[Path]:
+    """The policy file of the container that alice and carol share; put back at the end."""
+    path = lab.host_path("/etc/isod/containers/shared.toml")
+    text = path.read_text()
+    yield path
+    path.write_text(text)
+    lab.run("isoctl", "reload")
+
+
+def reload(lab: Lab, *flags: str) -> list[dict[str, Any]]:
+    return list(json.loads(lab.run("isoctl", "reload", "--json", *flags, check=False).stdout))
+
+
+def ends(changes: list[dict[str, Any]]) -> set[str]:
+    return {change["app"] for change in changes if change.get("ends") and "app" in change}
+
+
+def app_id(path: str) -> str:
+    return path.rsplit("/", 1)[1]
+
+
+def test_a_dry_run_lists_the_apps_that_the_reload_then_ends(lab: Lab, shared_policy: Path) -> None:
+    hers, carols = (run_app(lab, user, "shared", "sleep", "4820") for user in ("alice", "carol"))
+    waiting = lab.popen("isoctl", "run", "shared", "sleep", "4821", user="carol", stderr=subprocess.PIPE)
+    with waiting:
+        wait_for_state(lab, "alice", hers, "running")
+        wait_for_state(lab, "carol", carols, "running")
+        lab.wait_for(lambda: "4821" in str([app for app in apps(lab, "carol").values() if app["State"] == "running"]))
+        of_carol = {app_id(path) for path, app in apps(lab, "carol").items() if app["Running"]}
+        shared_policy.write_text('users = ["alice"]\n')
+        told = reload(lab, "--dry-run")
+        assert ends(told) == of_carol
+        shown = lab.run("isoctl", "reload", "--dry-run").stdout.splitlines()
+        assert "shared users: alice, carol -> alice (withdrawn)" in shown
+        assert f"shared app: {app_id(carols)[:12]} of carol ends: sleep 4820" in shown
+        # Nothing has happened yet.
+        assert apps(lab, "carol")[carols]["State"] == "running"
+        assert lab.run("isoctl", "run", "shared", "true", user="carol").returncode == 0
+        assert ends(reload(lab)) == of_carol
+        wait_for_state(lab, "carol", carols, "exited")
+        assert apps(lab, "carol")[carols]["ExitSignal"] == signal.SIGTERM
+        assert waiting.wait(20) == 143
+    assert apps(lab, "alice")[hers]["State"] == "running"
+    refused = lab.run("isoctl", "run", "shared", "true", user="carol", check=False)
+    absent = lab.run("isoctl", "run", "absent", "true", user="carol", check=False)
+    assert (refused.returncode, refused.stderr) == (125, absent.stderr.replace("absent", "shared"))
+    assert reload(lab) == []
+    lab.run("isoctl", "kill", app_id(hers), user="alice")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "about"),
+    [
+        ('users = ["alice"]\nusrs = ["bob"]\n', 2, "unknown key usrs"),
+        ('users = ["alice"\n', 2, ""),
+        ('users = ["alice"]\n\n[grants]\nx11 = "all"\n', 4, "x11"),
+    ],
+    ids=["unknown key", "not TOML", "unknown level"],
+)
+def test_a_broken_file_keeps_the_last_good_one_and_says_where(
+    lab: Lab, shared_policy: Path, text: str, line: int, about: str
+) -> None:
+    carols = run_app(lab, "carol", "shared", "sleep", "4822")
+    wait_for_state(lab, "carol", carols, "running")
+    shared_policy.write_text(text)
+    place = f"/etc/isod/containers/shared.toml:{line}: "
+    for flags in (["--dry-run"], []):
+        done = lab.run("isoctl", "reload", *flags, check=False)
+        assert done.returncode == 1
+        (said,) = done.stdout.splitlines()
+        assert said.startswith(f"refused: {place}")
+        assert about in said
+    record = lab.journal(unit="isod.service", ISOCTL_KIND="policy")[-1]
+    assert record["ISOCTL_OUTCOME"] == "refused"
+    assert place in record["ISOCTL_ERROR"]
+    check = lab.run("/usr/libexec/isod", "--check", check=False)
+    assert (check.returncode, place in check.stderr) == (1, True)
+    # The last good one is in force: for what runs, and for what is new.
+    assert apps(lab, "carol")[carols]["State"] == "running"
+    assert lab.run("isoctl", "run", "shared", "true", user="carol").returncode == 0
+    lab.run("isoctl", "kill", app_id(carols), user="carol")
+
+
+def test_a_deleted_file_starts_nothing_new_and_ends_nothing(lab: Lab, shared_policy: Path) -> None:
+    hers = run_app(lab, "alice", "shared", "sh", "-c", "echo deleted-later; exec sleep 4823")
+    wait_for_state(lab, "alice", hers, "running")
+    shared_policy.unlink()
+    assert ends(reload(lab, "--dry-run")) == set()
+    assert lab.run("isoctl", "reload").stdout == "shared container: present -> -\n"
+    for user in ("alice", "carol", "root"):
+        refused = lab.run("isoctl", "run", "shared", "true", user=user, check=False)
+        assert (refused.returncode, "no container 'shared'" in refused.stderr) == (125, True)
+        assert "shared" not in lab.run("isoctl", "list", user=user).stdout
+    assert apps(lab, "alice")[hers]["State"] == "running"
+    # Her app is hers still: to read, to end.
+    lab.wait_for(lambda: "deleted-later" in lab.run("isoctl", "logs", app_id(hers), user="alice").stdout)
+    lab.run("isoctl", "kill", app_id(hers), user="alice")
+    wait_for_state(lab, "alice", hers, "exited")
+
+
+def test_only_an_administrator_reloads(lab: Lab, shared_policy: Path) -> None:
+    shared_policy.write_text('users = ["alice", "carol", "mallory"]\n')
+    for user in ("alice", "mallory"):
+        for flags in ([], ["--dry-run"]):
+            done = lab.run("isoctl", "reload", *flags, user=user, check=False)
+            assert done.returncode == 1
+            assert done.stdout == ""
+    assert "shared" not in lab.run("isoctl", "list", user="mallory").stdout

@@ -165,7 +165,7 @@ def _raise_inotify_limit() -> None:
             limit.write_text(f"{INOTIFY_INSTANCES}\n")
 
 
-def start(name: str | None, bus: str, tree_name: str) -> Running:
+def start(name: str | None, bus: str, tree_name: str, guest: Path | None = None) -> Running:
     """Boot a lab and return when its multi-user target is reached."""
     needs.check()
     _raise_inotify_limit()
@@ -173,7 +173,7 @@ def start(name: str | None, bus: str, tree_name: str) -> Running:
     tree = host_tree(tree_name)
     run_dir, lock = _claim(name)
     began = time.monotonic()
-    plan = Plan(name, str(tree), str(run_dir), bus, str(repository()))
+    plan = Plan(name, str(tree), str(run_dir), bus, str(repository()), str(guest) if guest else None)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         (run_dir / "notify").unlink(missing_ok=True)
         notify.bind(str(run_dir / "notify"))

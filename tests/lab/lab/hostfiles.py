@@ -52,7 +52,7 @@ def choose_bus(root: Path, bus: str) -> None:
 
 
 def write_host(root: Path, name: str, bus: str) -> None:
-    """Everything on the lab host except the containers' own roots."""
+    """Everything on the lab host but what has to do with containers."""
     etc = root / "etc"
     units = etc / "systemd/system"
     write(etc / "hostname", name + "\n")
@@ -76,6 +76,12 @@ def write_host(root: Path, name: str, bus: str) -> None:
         "[Unit]\nDescription=Commands run by the lab\nDefaultDependencies=no\n"
         "[Service]\nExecStart=sleep infinity\nDelegate=yes\nDelegateSubgroup=main\n",
     )
+
+
+def write_containers(root: Path) -> None:
+    """Units and policies of the lab's containers."""
+    etc = root / "etc"
+    units = etc / "systemd/system"
     write(units / "container@.service", unit_text("%i", "$LAB_NSPAWN_FLAGS $EXTRA_NSPAWN_FLAGS"))
     write(units / "plain-container.service", unit_text("plain", ""))
     write(etc / "systemd/nspawn/deb.nspawn", "[Exec]\nBoot=yes\n[Files]\nBindReadOnly=/usr\n")

@@ -31,9 +31,14 @@ class Lab:
         self.root = Path(f"/proc/{self.pid}/root")
 
     @classmethod
-    def boot(cls, name: str | None = None, bus: str = "dbus-daemon", tree: str = "plain") -> Lab:
-        """Boot a lab of this name (or a random one) with dbus-daemon or dbus-broker, from one of tree.TREES."""
-        return cls(boot.start(name, bus, tree), bus)
+    def boot(
+        cls, name: str | None = None, bus: str = "dbus-daemon", tree: str = "plain", guest: Path | None = None
+    ) -> Lab:
+        """Boot a lab of this name (or a random one) with dbus-daemon or dbus-broker, from one of tree.TREES.
+
+        With the tree of a guest it has neither containers nor the product, but that tree at /srv/guest.
+        """
+        return cls(boot.start(name, bus, tree, guest), bus)
 
     def stop(self) -> None:
         """End the lab; nothing of it remains."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from lab.cgroups import remove_stale
 from lab.containers import BY_NAME
 from lab.guestroots import make_all
-from lab.hostfiles import write_host
+from lab.hostfiles import write_containers, write_host
 from lab.product import enable, install
 
+# where a bare host has the tree for a container
+GUEST = "srv/guest"
 CGROUP_ROOT = Path("/sys/fs/cgroup")
-# the kernel's default is 128; ten containers and their users' managers take more than that
-INOTIFY_INSTANCES = 4096
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Plan:
     run_dir: str
     bus: str
     repository: str | None
+    # a tree to make a container of; then the host has no containers and no product yet
+    guest: str | None = None
 
     def to_json(self) -> str:
         """The form that goes into argv."""
@@ -54,14 +56,19 @@ def _overlay(plan: Plan) -> Path:
     base = Path(plan.run_dir) / "memory"
     base.mkdir(exist_ok=True)
     mount("-t", "tmpfs", "-o", "mode=755", "lab", str(base))
-    for name in ("upper", "work", "root"):
-        (base / name).mkdir()
     root = base / "root"
-    options = f"lowerdir={plan.tree},upperdir={base}/upper,workdir={base}/work"
-    mount("-t", "overlay", "-o", options, "lab", str(root))
+    root.mkdir()
+    _mount_copy(Path(plan.tree), base, root)
     # not on the overlay: containers' roots shall allow id-mapped mounts, as usual file systems do
     mount("-t", "tmpfs", "-o", "mode=755", "lab-machines", str(root / "var/lib/machines"))
     return root
+
+
+def _mount_copy(tree: Path, memory: Path, target: Path) -> None:
+    for name in ("upper", "work"):
+        (memory / name).mkdir(parents=True)
+    options = f"lowerdir={tree},upperdir={memory}/upper,workdir={memory}/work"
+    mount("-t", "overlay", "-o", options, "lab", str(target))
 
 
 def _own_nspawn_state() -> None:
@@ -71,28 +78,22 @@ def _own_nspawn_state() -> None:
     mount("-t", "tmpfs", "-o", "mode=755", "lab-nspawn", str(state))
 
 
-def _allow_many_watchers() -> None:
-    """Raise this machine's bound on inotify instances of one uid: each PID 1 of each container of each lab has some."""
-    bound = Path("/proc/sys/fs/inotify/max_user_instances")
-    if int(bound.read_text()) < INOTIFY_INSTANCES:
-        try:
-            bound.write_text(str(INOTIFY_INSTANCES))
-        except OSError as error:
-            print(f"{bound} stays at {bound.read_text().strip()} ({error}): containers may fail to start", flush=True)
-
-
 def main() -> None:
     """Prepare everything that the plan names and boot it."""
     plan = Plan(**json.loads(sys.argv[1]))
     mount("--make-rprivate", "/")
     _own_cgroup(plan)
     _own_nspawn_state()
-    _allow_many_watchers()
     root = _overlay(plan)
     write_host(root, plan.name, plan.bus)
-    if plan.repository and install(Path(plan.repository), root):
-        enable(root)
-    make_all(root, BY_NAME.values())
+    if plan.guest:
+        (root / GUEST).mkdir()
+        _mount_copy(Path(plan.guest), Path(plan.run_dir) / "memory/guest", root / GUEST)
+    else:
+        write_containers(root)
+        if plan.repository and install(Path(plan.repository), root):
+            enable(root)
+        make_all(root, BY_NAME.values())
     env = {
         **os.environ,
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,25 +100,34 @@ def debian_mirror() -> str | None:
 
 def host_tree(tree: str = "plain") -> Path:
     """The finished tree of this kind; builds it first where needed."""
-    cache = cache_dir()
-    done = cache / f"host-{recipe_key(tree)}"
+    done = cache_dir() / f"host-{recipe_key(tree)}"
     if done.is_dir():
         return done
-    with exclusive(cache / "build.lock"):
+    packages, hooks = TREES[tree]
+    argv = ["--variant=minbase", f"--include={','.join(packages)}"]
+    return _built(done, [*argv, *(f"--customize-hook={hook}" for hook in hooks), SUITE])
+
+
+def guest_tree(options: Sequence[str]) -> Path:
+    """What mmdebstrap makes with these options, the last of them the suite."""
+    key = hashlib.sha256(json.dumps(list(options)).encode()).hexdigest()[:16]
+    return _built(cache_dir() / f"guest-{key}", options)
+
+
+def _built(done: Path, options: Sequence[str]) -> Path:
+    with exclusive(done.parent / "build.lock"):
         if not done.is_dir():
-            _build(cache, done, *TREES[tree])
+            _build(done.parent, done, options)
     return done
 
 
-def _build(cache: Path, done: Path, packages: tuple[str, ...], hooks: tuple[str, ...]) -> None:
+def _build(cache: Path, done: Path, options: Sequence[str]) -> None:
     for stale in cache.glob("building-*"):
         # we hold the lock: whoever made this is dead
         shutil.rmtree(stale, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
     root = work / "root"
-    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
-    argv += [f"--customize-hook={hook}" for hook in hooks]
-    argv += [SUITE, str(root)]
+    argv = ["mmdebstrap", *options, str(root)]
     mirror = debian_mirror()
     if mirror:
         argv.append(mirror)

@@ -4,6 +4,7 @@ See systemd's JOURNAL_NATIVE_PROTOCOL document. libsystemd's sd_journal_send is 
 journald does not read.
 """
 
+import array
 import asyncio
 import contextlib
 import errno
@@ -21,6 +22,10 @@ _QUEUE_RECORDS_MAX = 2048
 _QUEUE_BYTES_MAX = 8 * 1024 * 1024
 _RETRY_SEC = 0.1
 _TOO_LARGE = frozenset({errno.EMSGSIZE, errno.ENOBUFS})
+# journald is slow, is being restarted, or is not there yet; or we are short of something for the moment.
+_PASSING = frozenset(
+    {errno.EAGAIN, errno.ECONNREFUSED, errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
+)
 _SEALS = fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _FIELD_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
@@ -106,25 +111,28 @@ class Journal:
     def _send_now(self, data: bytes) -> bool:
         """Tell whether journald took a record."""
         try:
-            self._socket.sendto(data, self._path)
+            try:
+                self._socket.sendto(data, self._path)
+            except OSError as error:
+                if error.errno not in _TOO_LARGE:
+                    raise
+                self._send_as_file(data)
         except OSError as error:
-            # EMSGSIZE: larger than a datagram may be. Anything else is journald being slow (EAGAIN), restarting
-            # (ECONNREFUSED) or not there yet (ENOENT).
-            return error.errno in _TOO_LARGE and self._send_as_file(data)
+            if error.errno in _PASSING:
+                return False
+            # Kept, it would hold up every record after it.
+            self.dropped += 1
         return True
 
-    def _send_as_file(self, data: bytes) -> bool:
-        try:
-            fd = os.memfd_create("isod-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        except OSError:
-            return False
+    def _send_as_file(self, data: bytes) -> None:
+        """Send a record that is larger than a datagram may be. Raises OSError."""
+        fd = os.memfd_create("isod-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             with open(fd, "wb", closefd=False) as file:
                 file.write(data)
             fcntl.fcntl(fd, *_SEALS)
-            socket.send_fds(self._socket, [b""], [fd], 0, self._path)
-        except OSError:
-            return False
+            # Not socket.send_fds, which ignores the address.
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))
+            self._socket.sendmsg([b""], [rights], 0, self._path)
         finally:
             os.close(fd)
-        return True

@@ -106,6 +106,14 @@ def test_an_argument_forges_nothing(lab: Lab, argument: str) -> None:
     assert not [line for line in shown.splitlines() if line.startswith(("<0>", "PRIORITY"))]
 
 
+def test_a_large_argument_is_recorded_whole_and_holds_up_no_other_record(lab: Lab) -> None:
+    """S16: what is too large for a datagram goes to journald as a file; nobody must be able to silence the audit."""
+    large = "\x01" * 100_000  # six characters each in JSON
+    app_id = run_to_its_end(lab, "blog", "true", large)
+    assert json.loads(records_of(lab, app_id)[1]["ISOCTL_ARGV"]) == ["true", large]
+    assert kinds_of(lab, run_to_its_end(lab, "blog", "true")) == ["decision", "launch", "exit"]
+
+
 def test_a_user_can_not_write_records_into_a_history(lab: Lab) -> None:
     """Any user can send fields ISOCTL_* to journald; only what journald itself says of the sender counts."""
     forged = f"MESSAGE_ID={LAUNCH.message_id}\nMESSAGE=forged\nISOCTL_KIND=launch\nISOCTL_UID=1000\nISOCTL_APP=f0f0\n"

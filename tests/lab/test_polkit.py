@@ -283,7 +283,7 @@ def test_who_leaves_takes_the_prompt_along_and_nothing_starts(
         alice.sees(f"asked {RUN}")
         leave(isoctl, host)
         alice.sees(f"cancelled {RUN}")
-    app_id = host.journal(unit="isod.service", ISOCTL_METHOD="run")[-1]["ISOCTL_APP"]
+    app_id = host.journal(unit="isod.service", ISOCTL_METHOD="Manager.Run")[-1]["ISOCTL_APP"]
     assert records(host, ISOCTL_APP=app_id) in (
         [("decision", "refused"), ("exit", "failed")],
         [("exit", "failed"), ("decision", "refused")],

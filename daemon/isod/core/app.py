@@ -37,8 +37,10 @@ class AppRecord:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, untrusted_values: dict[str, Any]) -> "AppRecord":
+    def from_json(cls, untrusted_values: object) -> "AppRecord":
         """Read what to_json gave. Raises TypeError, ValueError, KeyError for anything else."""
+        if not isinstance(untrusted_values, dict):
+            raise TypeError("not an object")
         known = {item.name for item in fields(cls)}
         values = {key: value for key, value in untrusted_values.items() if key in known}
         return cls(

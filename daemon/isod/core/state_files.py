@@ -45,6 +45,6 @@ class StateFiles:
                 if not is_app_id(record.id) or path != self._path(record.id):
                     raise ValueError(record.id)
                 records.append(record)
-            except (OSError, ValueError, TypeError, KeyError):
+            except (OSError, ValueError, TypeError, KeyError, RecursionError):
                 path.unlink(missing_ok=True)
         return records

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab import programs
 from lab.invariants import Invariants
 from lab.machine import Lab
 
@@ -21,6 +22,7 @@ def lab() -> Iterator[Lab]:
 def desktop_lab() -> Iterator[Lab]:
     """One that has compositors and programs with windows."""
     with Lab.boot(tree="desktop") as booted:
+        programs.install(booted)
         yield booted
 
 

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab import programs
 from lab.compositors import Sway
 from lab.desktop import Desktop
 from lab.machine import Lab
+from lab.programs import PROGRAMS, Program, forget_typed, wait_typed
 from lab.screenshot import Picture
 
 RED, GREEN = (0xAA, 0, 0), (0, 0x88, 0)
 FOOT = ("foot", "--override=colors.background=aa0000")
-READ_LINE = 'read -r line; echo "$line" > ~/typed; exec sleep 600'
 # one GTK program that needs no seat, for weston
 ZENITY = ("zenity", "--info", "--text=hello", "--width=400")
 
@@ -23,8 +24,17 @@ def desk(desktop_lab: Lab) -> Iterator[Sway]:
 
 
 @pytest.fixture(autouse=True)
-def no_text_yet(desktop_lab: Lab) -> None:
-    desktop_lab.host_path("/home/alice/typed").unlink(missing_ok=True)
+def nothing_typed_yet(desktop_lab: Lab) -> None:
+    for user in ("alice", "carol"):
+        forget_typed(desktop_lab, user=user)
+
+
+@pytest.fixture(autouse=True)
+def no_window_left(desk: Sway) -> Iterator[None]:
+    yield
+    for window in desk.windows():
+        desk.command(window, "kill")
+    desk.wait_no_window()
 
 
 def shows(colour: tuple[int, int, int], share: float = 0.3):
@@ -55,13 +65,25 @@ def test_a_window_is_in_the_tree_and_on_the_screen(desk: Sway, desktop_lab: Lab)
 
 def test_every_typed_letter_arrives(desk: Sway, desktop_lab: Lab) -> None:
     text = 'Hello, "wörld" $HOME ~ # {x}'
-    foot = desk.popen(*FOOT, "sh", "-c", READ_LINE)
+    foot = desk.popen(*programs.FOOT.command("typing"))
     desk.wait_window(app_id="foot")
     desk.type(text + "\n")
-    typed = desktop_lab.host_path("/home/alice/typed")
-    desktop_lab.wait_for(lambda: typed.exists() and bool(typed.read_text()))
-    assert typed.read_text() == text + "\n"
+    assert wait_typed(desktop_lab) == text
     foot.end()
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_programs_of_every_toolkit_show_and_take_text(desk: Sway, desktop_lab: Lab, program: Program) -> None:
+    # sway, unlike others, does not say so itself; without it Java shows an empty window
+    process = desk.popen(*program.command(f"by {program.name}"), env={"_JAVA_AWT_WM_NONREPARENTING": "1"})
+    window = desk.wait_window(title=f"by {program.name}", timeout_sec=30)
+    assert window.x11 == program.x11
+    if program.colour:
+        desk.wait_picture(shows(program.colour))
+    desk.type("some text\n")
+    assert wait_typed(desktop_lab) == "some text"
+    process.end()
+    desk.wait_no_window(title=f"by {program.name}")
 
 
 def test_windows_can_be_resized_and_scaled(desk: Sway) -> None:
@@ -167,17 +189,14 @@ def test_sway_on_a_terminal(desktop_lab: Lab) -> None:
 
 @pytest.mark.parametrize("compositor", ["labwc", "mutter"])
 def test_other_compositors_show_and_take_input(desktop_lab: Lab, compositor: str) -> None:
-    typed = desktop_lab.host_path("/home/carol/typed")
-    typed.unlink(missing_ok=True)
     with desktop_lab.desktop("carol", compositor) as desktop:
         before = desktop.screenshot()
-        foot = desktop.popen(*FOOT, "sh", "-c", READ_LINE)
+        foot = desktop.popen(*programs.FOOT.command("typing"))
         after = desktop.wait_picture(shows(RED))
         assert before.share(RED) == 0
         assert after.share_differing(before) > 0.3
         desktop.type("typed here\n")
-        desktop_lab.wait_for(lambda: typed.exists() and bool(typed.read_text()))
-        assert typed.read_text() == "typed here\n"
+        assert wait_typed(desktop_lab, user="carol") == "typed here"
         desktop.restart()
         foot.wait(10)
         desktop.wait_picture(lambda picture: picture.share(RED) == 0)

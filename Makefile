@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
@@ -46,6 +46,10 @@ test-lab: venv
 	@# apart from the tests, since building them takes longer than a test may
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
 	$(PYTEST) tests/lab
+
+test-gui: venv
+	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree desktop
+	$(PYTEST) -m "gui and not gui_full" tests/lab/gui
 
 bench: venv
 	PYTHONPATH=tests/lab $(BIN)/python tests/bench

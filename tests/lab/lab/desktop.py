@@ -74,8 +74,8 @@ class Desktop(abc.ABC):
         self._programs: list[LabProcess] = []
         self._recorder: Recorder | None = None
         self.dir = f"/tmp/lab-desktop-{user}"
-        self._files = lab.running.run_dir / f"desktop-{user}"
-        self._files.mkdir(exist_ok=True)
+        self.files = lab.running.run_dir / f"desktop-{user}"
+        self.files.mkdir(exist_ok=True)
         self.compositor_env: dict[str, str] = {}
         self.log_in()
 
@@ -86,7 +86,7 @@ class Desktop(abc.ABC):
         self.login = Login(self.lab, self.user, seat=self._seat, desktop=self.kind)
         try:
             self._prepare()
-            self._recorder = Recorder(self.login, self._files / "notifications")
+            self._recorder = Recorder(self.login, self.files / "notifications")
             self.start()
         except BaseException:
             self.close()
@@ -191,7 +191,7 @@ class Desktop(abc.ABC):
 
     def log(self) -> str:
         """The end of what the compositor and its programs wrote."""
-        return (self._files / "log").read_text(errors="replace")[-3000:]
+        return (self.files / "log").read_text(errors="replace")[-3000:]
 
     def terminal_settings(self) -> list[Any]:
         """The settings of the terminal that is the compositor's stdio."""
@@ -220,7 +220,7 @@ class Desktop(abc.ABC):
 
     def _spawn(self) -> None:
         env = self._compositor_environment()
-        log_path = self._files / "log"
+        log_path = self.files / "log"
         if self._with_terminal:
             if self._console:
                 self._console.close()
@@ -307,7 +307,7 @@ class Desktop(abc.ABC):
             if condition(picture):
                 return picture
             if time.monotonic() > deadline:
-                left = Path(self._files.parent.parent.parent) / f"last-screen-{self.user}.png"
+                left = Path(self.files.parent.parent.parent) / f"last-screen-{self.user}.png"
                 picture.save(left)
                 raise TimeoutError(f"not on the screen: {picture.colours().most_common(5)}; see {left}")
             time.sleep(0.05)

@@ -78,7 +78,18 @@ while True:
         pathlib.Path.home().joinpath("{TYPED}").write_text(text + "\\n")
 """
 
-_SOURCES = {"qt.py": _QT, "Swing.java": _SWING, "sdl.py": _PYGAME}
+_ACTIVATED = "#!/bin/sh\nexec foot --override=colors.background=aa0000 --title=activated sleep 600\n"
+# a name that the session bus, of the host and of the containers, starts a program for
+ACTIVATED_NAME = "org.lab.Activated"
+_SERVICE = f"[D-BUS Service]\nName={ACTIVATED_NAME}\nExec={DIRECTORY}/activated\n"
+
+_SOURCES = {
+    f"{DIRECTORY}/qt.py": _QT,
+    f"{DIRECTORY}/Swing.java": _SWING,
+    f"{DIRECTORY}/sdl.py": _PYGAME,
+    f"{DIRECTORY}/activated": _ACTIVATED,
+    "/usr/share/dbus-1/services/lab.service": _SERVICE,
+}
 
 
 @dataclass(frozen=True)
@@ -112,10 +123,11 @@ PROGRAMS = (FOOT, GTK4, QT6, SWING, XTERM)
 
 def install(lab: Lab) -> None:
     """Put the programs that are ours on the lab host and so into its containers."""
-    directory = lab.host_path(DIRECTORY)
-    directory.mkdir(parents=True, exist_ok=True)
     for name, source in _SOURCES.items():
-        (directory / name).write_text(source)
+        path = lab.host_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        path.chmod(0o755)
 
 
 def forget_typed(lab: Lab, container: str | None = None, user: str = "alice") -> None:

@@ -1,0 +1,70 @@
+"""Tests of windows from containers: each on the lab that has compositors."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.compositors import Sway
+from lab.machine import Lab
+from lab.programs import forget_typed
+
+CONTAINERS = ("blog", "priv", "net", "plain", "shared")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "/lab/gui/" in str(item.path):
+            item.add_marker(pytest.mark.gui)
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def lab(desktop_lab: Lab) -> Lab:
+    return desktop_lab
+
+
+@pytest.fixture(scope="module")
+def desk(lab: Lab) -> Iterator[Sway]:
+    """The desktop of alice: plain sway on the seat, which tells nobody that it is there."""
+    with lab.desktop("alice", tells="nothing") as desktop:
+        yield desktop
+
+
+@pytest.fixture(autouse=True)
+def nothing_typed_yet(lab: Lab) -> None:
+    for container in CONTAINERS:
+        for user in ("alice", "carol"):
+            forget_typed(lab, container, user)
+
+
+def _host_directories(lab: Lab) -> set[str]:
+    """What alice has on the host for her session; not what compositors and isoctl itself make."""
+    listing = lab.run(
+        *("find", "/run/user/1000", "/tmp/.X11-unix", "-path", "/run/user/1000/systemd", "-prune", "-o"),
+        *("-printf", "%p %i %M %U %y\n"),
+    ).stdout
+    own = (
+        "/run/user/1000/isoctl",
+        "/run/user/1000/wayland-",
+        "/run/user/1000/sway-ipc.",
+        "/tmp/.X11-unix/X",
+        "/run/user/1000/.mutter",
+    )
+    return {line for line in listing.splitlines() if not line.startswith(own)}
+
+
+@pytest.fixture(autouse=True)
+def host_is_untouched(lab: Lab) -> Iterator[None]:
+    """I-24 and design 7: the host's own runtime directory and X11 sockets are the same before and after every test."""
+    before = _host_directories(lab)
+    yield
+    assert _host_directories(lab) == before
+
+
+@pytest.fixture
+def clean_desk(desk: Sway) -> Iterator[Sway]:
+    """The same desktop with no window on it, before and after."""
+    yield desk
+    for window in desk.windows():
+        desk.command(window, "kill")
+    desk.wait_no_window()

@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+from lab.compositors import Sway
 from lab.desktop import Desktop
 from lab.machine import Lab
 from lab.screenshot import Picture
@@ -18,7 +19,10 @@ COMMANDS = (
 )
 PICTURE = Path("demo.png")
 # Each container's window shows its own idea of who and where it is, and that it has no view of the screen.
-SCRIPT = "printf 'container %s\\nhost name %s\\n%s\\n' {name} $(uname -n) \"$(id -un), uid $(id -u)\"; grim 2>&1; exec sleep 60"
+SCRIPT = (
+    "printf 'container %s\\nhost name %s\\n%s\\n' {name} $(uname -n) \"$(id -un), uid $(id -u)\"; "
+    "grim 2>&1; exec sleep 60"
+)
 CONTAINERS = ("blog", "priv")
 
 
@@ -35,7 +39,8 @@ def type_commands(lab: Lab) -> bool:
 
 def take_picture(lab: Lab) -> None:
     """Open a window from each of two containers on alice's compositor, and save her screen."""
-    with lab.desktop("alice", compositor="sway") as desktop:
+    desktop = Sway(lab, "alice")
+    with desktop:
         for name in CONTAINERS:
             print(f"alice$ isoctl run {name} foot", flush=True)
             script = SCRIPT.format(name=name)

@@ -40,7 +40,7 @@ rec {
     gpu = option (types.either (types.enum [ "none" "render" ]) (types.listOf types.str)) "`\"none\"`" "Hardware rendering. render: the render nodes (renderD*) of all graphics processors; a list of PCI addresses such as [\"0000:00:02.0\"]: those of the named ones. Nodes that set the display mode are never granted.";
     root = option (types.enum [ "none" "ask" "yes" ]) "`\"none\"`" "Commands as root inside (`isoctl run root@NAME`), or as any account other than the caller's. ask: after an administrator's password, each time. yes: without a question. Root in a container without user namespacing is not confined by it.";
     wayland = option (types.enum [ "none" "secured" "raw" ]) "`\"secured\"`" "Windows on the user's Wayland compositor. secured: the app can neither read the screen or other windows nor inject input, by the compositor's security context or because the compositor offers no such interface; where that can't be had there is no display. raw: the compositor's own socket, whatever it offers.";
-    x11 = option (types.enum [ "none" "isolated" "host" ]) "`\"isolated\"`" "X11 clients. isolated: an X server for this container alone, which starts with the first client and shows its windows on the user's compositor. host: the user's own X server, on which every client can read the screen and the keyboard of all others.";
+    x11 = option (types.enum [ "none" "isolated" "host" ]) "`\"isolated\"`" "X11 clients. isolated: an X server for this container alone, which starts with the first client and shows its windows on the user's compositor; none where wayland is none. host: the user's own X server, on which every client can read the screen and the keyboard of all others.";
   };
 
   # What isod grants where nothing says otherwise.

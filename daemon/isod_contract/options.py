@@ -19,6 +19,9 @@ HINT_NAMES = frozenset(
         "WAYLAND_DISPLAY",
         "DISPLAY",
         "XDG_SESSION_ID",
+        "XDG_CURRENT_DESKTOP",
+        "XCURSOR_THEME",
+        "XCURSOR_SIZE",
         "XDG_ACTIVATION_TOKEN",
         "DESKTOP_STARTUP_ID",
     }

@@ -126,7 +126,17 @@ def _is_intact(fd: int) -> bool:
             return False
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o7777 != 0o755:
             return False
-    return True
+    return _holds_directories_only("run", fd)
+
+
+def _holds_directories_only(name: str, parent_fd: int) -> bool:
+    """Tell whether nothing but directories stands in it, those of users, where isod makes what they hold anew."""
+    fd = os.open(name, _OPEN, dir_fd=parent_fd)
+    try:
+        with os.scandir(fd) as entries:
+            return all(entry.is_dir(follow_symlinks=False) for entry in entries)
+    finally:
+        os.close(fd)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -138,6 +138,7 @@ class XServers:
 
         def on_removed(_: Message) -> None:
             server.end_context()
+            (self._directory / f"wayland-{container}").unlink(missing_ok=True)
             if self._servers.get(container) is server:
                 self._wait_for_client(container, server)
 

@@ -31,8 +31,9 @@ from isod_session.x11wire import (
     XConnection,
 )
 
-_IDLE_SEC = 30.0
-_LOOK_SEC = 5.0
+_FIRST_CLIENT_SEC = 30.0
+_IDLE_SEC = 1.0
+_LOOK_SEC = 0.5
 _START_SEC = 10.0
 _NORMAL_STATE = 1
 _SIZE = "1280x800"
@@ -138,17 +139,15 @@ def _serve(path: Path, server: subprocess.Popen[bytes]) -> None:
     x = XConnection(str(path))
     manager = WindowManager(x)
     manager.begin()
-    idle_since = time.monotonic()
+    deadline = time.monotonic() + _FIRST_CLIENT_SEC
     while server.poll() is None:
-        wait_sec = None if manager.has_windows else _LOOK_SEC
-        if x.has_events() or select.select([x], [], [], wait_sec)[0]:
+        if x.has_events() or select.select([x], [], [], None if manager.has_windows else _LOOK_SEC)[0]:
             for event in x.events():
                 manager.handle(event)
-        elif not manager.has_windows and x.client_count() > 1:
-            idle_since = time.monotonic()  # a client without windows, as xclip is one
-        if manager.has_windows:
-            idle_since = time.monotonic()
-        elif time.monotonic() - idle_since > _IDLE_SEC:
+        # A client without windows, as xclip is one, keeps the server too.
+        if manager.has_windows or x.client_count() > 1:
+            deadline = time.monotonic() + _IDLE_SEC
+        elif time.monotonic() > deadline:
             return
 
 

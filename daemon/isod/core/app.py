@@ -29,6 +29,7 @@ class AppRecord:
     problem: tuple[str, str] = ("", "")
     running: bool = False
     main_ended: bool = False
+    grants: dict[str, str] = field(default_factory=dict)  # of what is attached for it: the level by resource
     # What the audit is to be told of a start that is not in the journal yet; names of variables, never values.
     untold_launch: dict[str, Any] = field(default_factory=dict)
 

@@ -25,7 +25,15 @@ from isod.core.sessions import Sessions
 from isod.ports import Account, Caller, FdStore, Machines
 from isod.settings import Limits
 from isod_contract import limits
-from isod_contract.errors import Internal, InvalidArgument, IsodError, LimitExceeded, NotPermitted, StartFailed
+from isod_contract.errors import (
+    Internal,
+    InvalidArgument,
+    IsodError,
+    LimitExceeded,
+    NotGranted,
+    NotPermitted,
+    StartFailed,
+)
 from isod_contract.options import RunOptions
 from isod_contract.states import AppState
 
@@ -181,10 +189,13 @@ class Launcher:
             attached, problem = await self._reconciler.for_launch(request.container, guest, caller, account)
         except IsodError as error:
             attached, problem = {}, error
-        if problem is not None and mode == "require":
-            raise problem
+        if mode == "require" and "wayland" not in attached:
+            reason = "its policy says none"
+            raise problem or NotGranted(resource="wayland", container=request.container.name, reason=reason)
         if problem is not None:
             self._apps.warn(app, problem)
+        granted = request.container.grants()
+        app.record.grants = {key: granted[key] for key in attached}
         display = environment.display_variables(attached, caller.uid)
         if display:
             session = self._sessions.environment(caller.uid)

@@ -187,8 +187,9 @@ class Reconciler:
             return (user.attached if self._sessions.is_away(user.caller.uid) else {}), None
         wanted: dict[str, Attachment] = {}
         problem: IsodError | None = None
-        for key, level in container.grants().items():
-            found = kinds()[key].attachment(level, session)
+        grants = container.grants()
+        for kind in kinds().values():
+            found = kind.attachment(grants, session)
             if isinstance(found, Attachment):
                 wanted[found.name] = found
             elif found is not None:
@@ -201,9 +202,8 @@ class Reconciler:
             return
         uid = user.caller.uid
         place = Directory(container.machine, uid, (guest.uid_shift + account.uid, guest.uid_shift + account.gid))
-        run_fd = await self._open_run(container)
+        run_fd = await self._show_directory(container, guest)
         try:
-            await self._show_directory(container, guest, run_fd)
             directory_fd = self._directories.ensure_directory(run_fd, place)
             try:
                 for name in (user.attached.keys() | user.listeners.keys()) - wanted.keys():
@@ -221,29 +221,32 @@ class Reconciler:
         finally:
             os.close(run_fd)
 
-    async def _open_run(self, container: Container) -> int:
-        """Open the container's directory, made by systemd if need be: isod itself may not mount."""
-        fd = self._directories.open_run(container.machine)
-        if fd is None:
-            await self._units.start(f"isod-prepare@{container.machine}.service")
-            fd = self._directories.open_run(container.machine)
-        if fd is None:
-            unit = f"isod-prepare@{container.machine}.service"
+    async def _show_directory(self, container: Container, guest: Any) -> int:
+        """Have the container's directory at /run/isoctl inside, and open it: by the unit's static bind, or mounted now.
+
+        In the second case the unit has no drop-in that made it right before the container started, so that is done
+        now: root in an earlier run may have spoiled it. isod itself may not mount, so systemd does it.
+        """
+        machine = container.machine
+        run_fd = self._directories.open_run(machine)
+        if run_fd is not None:
+            if await guest.offload.run(lambda: self._directories.is_seen(run_fd, guest.root_fd, machine)):
+                return run_fd
+            os.close(run_fd)
+        unit = f"isod-prepare@{machine}.service"
+        await self._units.start(unit)
+        run_fd = self._directories.open_run(machine)
+        if run_fd is None:
             raise Unsupported(
                 what="a display", reason=f"{unit} did not make its directory; see `systemctl status {unit}`"
             )
-        return fd
-
-    async def _show_directory(self, container: Container, guest: Any, run_fd: int) -> None:
-        """Have the directory at /run/isoctl inside: by the unit's static bind, else mounted now."""
-        machine = container.machine
-        if await guest.offload.run(lambda: self._directories.is_seen(run_fd, guest.root_fd, machine)):
-            return
         try:
             await self._mounter.attach_directory(machine, guest.pidfd, guest.uid_shift)
         except OSError as error:
+            os.close(run_fd)
             reason = f"its directory can't be mounted in container {container.name} ({error})"
             raise Unsupported(what="a display", reason=reason) from None
+        return run_fd
 
     async def _listen(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
         await self._unmount(guest, user, directory_fd, place, name)

@@ -15,10 +15,12 @@ from isod.core.app import App
 from isod.core.apps import Apps
 from isod.core.containers import Containers
 from isod.core.reconcile import Reconciler
+from isod.policy import ContainerPolicy
 from isod.policy_diff import diff_policies
 from isod.policy_loader import LoadResult, Policy, load_policy
 from isod.ports import AuditSink, Caller
-from isod_contract.errors import NotPermitted
+from isod.resources import kinds
+from isod_contract.errors import IsodError, NotGranted, NotPermitted
 from isod_contract.records import POLICY
 
 _log = logging.getLogger(__name__)
@@ -74,23 +76,23 @@ class PolicyInForce:
                 self._loaded = fresh
                 self._containers.apply_policy(fresh.policy)
                 self._reconciler.policy_changed(self._containers.all())
-            for app, owner in await self._ending(before, fresh.policy):
+            for app, owner, reason in await self._ending(before, fresh.policy):
                 changes.append(_told(app, owner))
                 if not dry_run:
-                    reason = f"policy no longer admits {owner.user or owner.uid} as {app.record.user}"
-                    self._apps.warn(app, NotPermitted(reason=reason))
+                    self._apps.warn(app, reason)
                     await self._apps.stop(app)
             if not dry_run:
                 self.tell()
             return changes
 
-    async def _ending(self, before: Policy, after: Policy) -> list[tuple[App, Caller]]:
-        """Give the apps that a new policy ends, with their owners.
+    async def _ending(self, before: Policy, after: Policy) -> list[tuple[App, Caller, IsodError]]:
+        """Give the apps that a new policy ends, with their owners, and why.
 
-        Those are the apps of withdrawn users and accounts, running or on their way. A deleted file ends nothing that
-        runs, but nothing new starts: what is on its way does not arrive.
+        Those are the apps of withdrawn users and accounts, running or on their way, and those that hold a withdrawn
+        grant: a client that is connected to a display stays so until it ends. A deleted file ends nothing that runs,
+        but nothing new starts: what is on its way does not arrive.
         """
-        ending = []
+        ending: list[tuple[App, Caller, IsodError]] = []
         for app in self._apps.all():
             record = app.record
             if record.owner_uid == 0 or (app.ended and not record.running):
@@ -98,9 +100,27 @@ class PolicyInForce:
             old, new = (policy.containers.get(record.container) for policy in (before, after))
             owner = await asyncio.to_thread(_account_of, record.owner_uid)
             gone = not record.running if new is None else is_withdrawn(old, new, owner, record.user)
+            lost = [] if new is None else _lost(record.grants, new)
             if gone:
-                ending.append((app, owner))
+                reason = f"policy no longer admits {owner.user or owner.uid} as {record.user}"
+                ending.append((app, owner, NotPermitted(reason=reason)))
+            elif lost:
+                error = NotGranted(resource=lost[0], container=record.container, reason="policy withdrew it")
+                ending.append((app, owner, error))
         return ending
+
+
+def _lost(held: Mapping[str, str], policy: ContainerPolicy) -> list[str]:
+    """Give the resources that an app holds at a level which policy no longer grants."""
+    granted = policy.grants.texts()
+    ranks = {key: kind.levels for key, kind in kinds().items()}
+    return [
+        key
+        for key, level in held.items()
+        if level in ranks[key]
+        and granted[key] in ranks[key]
+        and ranks[key].index(granted[key]) < ranks[key].index(level)
+    ]
 
 
 def _told(app: App, owner: Caller) -> dict[str, object]:

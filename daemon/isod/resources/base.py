@@ -1,7 +1,7 @@
 """What a kind of host resource must declare so that policy, documentation and checks can follow from it."""
 
 from abc import ABC
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -46,9 +46,12 @@ class Resource(ABC):
     """Environment variables that isod alone sets in apps, since they lead to the resource."""
 
     @classmethod
-    def attachment(cls, level: str, session: LiveSession) -> Attachment | IsodError | None:
-        """Give what must be attached for a user with this session: nothing, or why it can't be."""
-        del level, session
+    def attachment(cls, grants: Mapping[str, str], session: LiveSession) -> Attachment | IsodError | None:
+        """Give what must be attached for a user with this session: nothing, or why it can't be.
+
+        `grants` are the container's levels by resource.
+        """
+        del grants, session
         return None
 
     @classmethod

@@ -1,5 +1,7 @@
 """The user's Wayland compositor."""
 
+from collections.abc import Mapping
+
 from isod.ports import LiveSession
 from isod.resources.base import Attachment, How, Resource
 from isod_contract.errors import IsodError, NoSecurityContext, NoSession
@@ -20,8 +22,9 @@ class Wayland(Resource):
     variables = ("WAYLAND_DISPLAY", "WAYLAND_SOCKET")
 
     @classmethod
-    def attachment(cls, level: str, session: LiveSession) -> Attachment | IsodError | None:
+    def attachment(cls, grants: Mapping[str, str], session: LiveSession) -> Attachment | IsodError | None:
         """Give a socket that the session hands to the compositor as a restricted one, or the compositor's own."""
+        level = grants[cls.key]
         if level == "none":
             return None
         if not session.wayland:

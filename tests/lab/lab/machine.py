@@ -215,7 +215,9 @@ class Lab:
         """The container in whose unit a process runs, by its pid on the lab host; None: it is the host's own."""
         cgroup = self.run("cat", f"/proc/{pid}/cgroup").stdout
         _, _, unit = cgroup.partition("/machine.slice/")
-        return next((name for name in BY_NAME if unit.partition("/")[0] == self.unit(name)), None)
+        unit = unit.partition("/")[0]
+        # A name that no unit was chosen for yet is run by isod's own.
+        return next((name for name in BY_NAME if unit in (self.unit(name), f"container@{name}.service")), None)
 
     # -- looking at things
 

@@ -147,7 +147,11 @@ class XConnection:
             return 1 << 16
         self._send(reply[9], 1, b"")
         reply = self._reply()
-        return int(struct.unpack_from("<I", reply, 8)[0]) if reply else 1 << 16
+        if not reply:
+            return 1 << 16
+        # One of resource base 0 is the server itself.
+        bases = struct.unpack_from(f"<{2 * struct.unpack_from('<I', reply, 8)[0]}I", reply, 32)[::2]
+        return sum(base != 0 for base in bases)
 
     def events(self) -> Iterator[Event]:
         """Give what has come; waits for at least one. Raises ConnectionError when the server has ended."""

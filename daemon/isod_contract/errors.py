@@ -74,8 +74,8 @@ class LimitExceeded(IsodError, template="limit reached: {reason}"):
     """A bound of isod_contract.limits was hit; nothing was done."""
 
 
-class StartFailed(IsodError, template="container {container!r} did not start: {reason}"):
-    """The container's unit failed."""
+class StartFailed(IsodError, template="container {container!r}: start failed: {reason}"):
+    """The container's unit failed, or inside it what an app needs, or the app's own unit."""
 
 
 class StartTimeout(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.machine import Lab
+from lab.policies import added_policy
 from lab.terminal import Terminal
 
 # Notes which signals reach it, and ends by those named in its second argument.
@@ -58,19 +59,14 @@ def kill_isoctl(lab: Lab, number: signal.Signals) -> None:
 @pytest.fixture
 def noted(lab: Lab) -> Iterator[Callable[[], list[str]]]:
     """The signals that the noting program got; it runs in a container whose apps have 3 s to end."""
-    policy = lab.host_path("/etc/isod/containers/blog.toml")
-    before = policy.read_text()
-    policy.write_text(before + "stop_timeout_sec = 3\n")
-    lab.run("isoctl", "reload")
-    lab.start("blog")
-    lab.in_container("blog", "rm", "-f", "/tmp/noted")
+    with added_policy(lab, "blog", "stop_timeout_sec = 3"):
+        lab.start("blog")
+        lab.in_container("blog", "rm", "-f", "/tmp/noted")
 
-    def read() -> list[str]:
-        return lab.in_container("blog", "cat", "/tmp/noted", check=False).stdout.split()
+        def read() -> list[str]:
+            return lab.in_container("blog", "cat", "/tmp/noted", check=False).stdout.split()
 
-    yield read
-    policy.write_text(before)
-    lab.run("isoctl", "reload")
+        yield read
 
 
 def noting(*ends_by: str) -> list[str]:

@@ -99,15 +99,15 @@ def test_a_wrapper_gets_the_command_as_arguments_or_as_one_quoted_string() -> No
 
 def test_variables_come_low_to_high_and_isods_own_last() -> None:
     result = assemble(
-        session={"LANG": "session", "TZ": "session", "LC_ALL": "session", "A": "session"},
-        hints=["TZ=hint", "LC_ALL=hint", "A=hint"],
+        session={"TZ": "session", "LC_ALL": "session", "A": "session"},
+        hints=["LANG=hint", "TZ=hint", "LC_ALL=hint", "A=hint"],
         policy={"LC_ALL": "policy", "A": "policy", "XDG_RUNTIME_DIR": "/policy"},
         asked=["A=asked=", "DBUS_SESSION_BUS_ADDRESS=unix:path=/host"],
         account=ACCOUNT,
         terminal=False,
         display={},
     )
-    assert (result["LANG"], result["TZ"], result["LC_ALL"], result["A"]) == ("session", "hint", "policy", "asked=")
+    assert (result["LANG"], result["TZ"], result["LC_ALL"], result["A"]) == ("hint", "session", "policy", "asked=")
     assert result["XDG_RUNTIME_DIR"] == "/run/user/1000"
     assert result["DBUS_SESSION_BUS_ADDRESS"] == "unix:path=/run/user/1000/bus"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 DEFAULT_PATH = "/etc/profiles/per-user/{user}/bin:/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
-_CARRIER = "_ISOCTL_{}"
+CARRIER_PREFIX = "_ISOCTL_"
 
 
 class Start(NamedTuple):
@@ -40,7 +40,7 @@ def login(argv: Sequence[str], environment: Mapping[str, str], shell: str) -> St
     name = posixpath.basename(shell)
     if name not in ("bash", "zsh", "fish", "ksh", "dash", "sh") or not shell.startswith("/"):
         name, shell = "sh", "/bin/sh"
-    carried = {_CARRIER.format(number): (key, value) for number, (key, value) in enumerate(environment.items())}
+    carried = {f"{CARRIER_PREFIX}{number}": (key, value) for number, (key, value) in enumerate(environment.items())}
     both = dict(environment) | {carrier: value for carrier, (_, value) in carried.items()}
     names = {carrier: key for carrier, (key, _) in carried.items()}
     if name == "fish":

@@ -1,14 +1,18 @@
-"""The environment of an app, low to high: session, hints, display, policy, the user's own, and what is isod's alone."""
+"""The environment of an app, low to high: hints, session, display, policy, the user's own, and what is isod's alone."""
 
 from collections.abc import Iterable, Mapping
 
+from isod.core.command import CARRIER_PREFIX
+from isod.policy import GrantsBase
 from isod.ports import Account
 from isod.resources import owned_variables
 from isod.resources.base import Attachment
+from isod_contract.errors import InvalidArgument
 from isod_contract.names import GUEST_DIRECTORY, WAYLAND_SOCKET, X11_SOCKET
 
 # Pointers into the host: meaningless or dangerous inside; an attached resource sets its own value instead.
 _HOST_ONLY = frozenset({"WAYLAND_DISPLAY", "DISPLAY", "XDG_SESSION_ID", "XDG_SESSION_TYPE"})
+_OWN = frozenset({"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"})
 # Of one terminal: an app without one would draw colours and cursor movements into a pipe.
 _OF_TERMINAL = ("TERM", "COLORTERM")
 
@@ -55,6 +59,19 @@ def session_variables(display: Mapping[str, str], session: Mapping[str, str]) ->
     return {**_toolkits(display, desktop), **named, **display}
 
 
+def check_asked(asked: Iterable[str], grants: GrantsBase) -> None:
+    """Refuse what a caller may not set, rather than drop it in silence. Raises InvalidArgument."""
+    for name in (entry.partition("=")[0] for entry in asked):
+        kind = owned_variables().get(name)
+        if name in _OWN or name.startswith(CARRIER_PREFIX):
+            raise InvalidArgument(argument="environment", reason=f"{name} is set by isod alone")
+        if kind is not None and grants.level(kind) == "none":
+            raise InvalidArgument(
+                argument="environment",
+                reason=f"{name} leads to {kind}, which policy does not grant, see [grants] {kind}",
+            )
+
+
 def assemble(
     *,
     session: Mapping[str, str],
@@ -72,7 +89,8 @@ def assemble(
     """
     result: dict[str, str] = {}
     given = dict(entry.split("=", 1) for entry in hints)
-    for source in (session, given):
+    # The session after the hints: those of an old terminal, or a multiplexer's, may be stale.
+    for source in (given, session):
         result.update({name: value for name, value in source.items() if name not in _HOST_ONLY})
     if terminal:
         result.setdefault("TERM", "xterm")

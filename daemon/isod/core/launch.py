@@ -14,6 +14,7 @@ from isod.authorise import Verb
 from isod.core import command, environment, stdio
 from isod.core.activation import Activation
 from isod.core.app import App, AppRecord
+from isod.core.app_unit import EXEC_FAILED, why_not_started, working_directory
 from isod.core.apps import Apps
 from isod.core.container import Container
 from isod.core.containers import Containers
@@ -41,7 +42,6 @@ _log = logging.getLogger(__name__)
 
 _TIOCGPTPEER = 0x5441  # ioctl_tty(2)
 _STREAMS = ("stdin", "stdout", "stderr")
-_EXEC_FAILED = range(200, 244)  # systemd's own exit codes (systemd.exec(5))
 
 
 @dataclass(slots=True)
@@ -95,6 +95,7 @@ class Launcher:
             if app is not None:
                 stdio.close_all(*streams.values(), lifetime)
                 return app
+            environment.check_asked(options.environment or (), container.policy.grants)
             for name, fd in streams.items():
                 if fd is not None and not stdio.check(fd, name, reads=name == "stdin"):
                     os.close(fd)
@@ -255,7 +256,8 @@ class Launcher:
             await self._make_terminal(app, request)
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
-        properties, fds = self._properties(app, request, start, account)
+        directory = working_directory(options.directory, account)
+        properties, fds = self._properties(app, request, start, account, directory)
         app.record.invocation_id = guest.invocation_id
         app.record.running = True
         app.record.untold_launch = {
@@ -274,22 +276,22 @@ class Launcher:
         job = await guest.start_unit(app.unit, properties, fds)
         request.close()
         self._apps.launched(app)
-        await self._await_start(app, guest, job)
+        await self._await_start(app, guest, job, directory)
 
     def _changed(self, app: App, changed: dict[str, Any]) -> None:
         # Whether 2xx is systemd's or the program's own exit code only the start job tells.
-        if app.record.state is AppState.STARTING and changed.get("ExecMainStatus") in _EXEC_FAILED:
+        if app.record.state is AppState.STARTING and changed.get("ExecMainStatus") in EXEC_FAILED:
             return
         self._apps.unit_changed(app, changed)
 
-    async def _await_start(self, app: App, guest: Any, job: asyncio.Future[str] | None) -> None:
+    async def _await_start(self, app: App, guest: Any, job: asyncio.Future[str] | None, directory: str) -> None:
         """Type=exec: the job is done when the program runs, failed when it could not be executed."""
         result = "lost" if job is None else await asyncio.wait_for(job, limits.HOST_CALL_TIMEOUT_SEC)
         if result != "done" and not app.record.main_ended:
             service = await guest.unit_properties(app.unit, "Service")
             status = service.get("ExecMainStatus", 0)
             await guest.reset_failed(app.unit)
-            raise StartFailed(container=app.record.container, reason=_why(status, app, result))
+            raise why_not_started(app, directory=directory, status=status, result=result)
         self._apps.set_state(app, AppState.RUNNING)
         if not app.record.main_ended:
             # The signal with a 2xx code may have come before the job's result and been put aside.
@@ -315,7 +317,7 @@ class Launcher:
         request.streams = {"stdin": slave, "stdout": os.dup(slave), "stderr": os.dup(slave)}
 
     def _properties(
-        self, app: App, request: _Request, start: command.Start, account: Account
+        self, app: App, request: _Request, start: command.Start, account: Account, directory: str
     ) -> tuple[list[tuple[str, str, Any]], list[int]]:
         """Give the transient unit's properties; callers name none of them."""
         timeout_usec = request.container.policy.stop_timeout_sec * 1_000_000
@@ -331,7 +333,7 @@ class Launcher:
             ("OOMPolicy", "s", "continue"),
             ("TimeoutStopUSec", "t", timeout_usec),
             ("User", "s", account.name),
-            ("WorkingDirectory", "s", request.options.directory or "-~"),
+            ("WorkingDirectory", "s", directory),
             ("LogExtraFields", "aay", [f"ISOCTL_UID={app.record.owner_uid}".encode()]),
             ("SyslogIdentifier", "s", "isoctl-app"),
             ("Environment", "as", [f"{name}={value}" for name, value in start.environment.items()]),
@@ -361,13 +363,3 @@ def _told(app: App, request: _Request, account: str) -> dict[str, Any]:
     claim = request.options.via or {}
     told = {"app": app.record.id, "argv": list(request.argv), "user": account}
     return told | {f"claimed_{name}": value for name, value in claim.items()}
-
-
-def _why(status: object, app: App, result: str) -> str:
-    known = {
-        200: "the working directory is not there inside",
-        203: "its shell can't be executed inside",
-        216: "its group is not there inside",
-        217: f"account {app.record.user!r} is not known to its systemd",
-    }
-    return known.get(status, f"the start ended with {result} ({status})") if isinstance(status, int) else result

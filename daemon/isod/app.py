@@ -39,6 +39,7 @@ from isod.host.helper import Helper
 from isod.host.machined import Machined
 from isod.host.polkit import Polkit
 from isod.host.systemd import SystemdUnits
+from isod.host.unit_journal import UnitJournal
 from isod.journal import Journal
 from isod.policy_loader import DIRECTORY, load_policy
 from isod.ports import Caller
@@ -125,6 +126,7 @@ class Daemon:
             authority=prompts,
             audit=self._audit,
             events=self._events,
+            unit_log=UnitJournal(),
         )
         files = StateFiles()
         self._apps = Apps(

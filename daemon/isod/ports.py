@@ -127,8 +127,18 @@ class HostUnits(Protocol):
     async def watch(self, unit: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Call back whenever the unit's state may have changed; gives the function that ends this."""
 
+    async def has_booted(self, unit: str) -> bool:
+        """Tell whether the unit's container says that its systemd has finished booting; it may lie or be silent."""
+
     async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
         """Give unit name and InvocationID of a process; raises IdentityMismatch where there is none."""
+
+
+class UnitLog(Protocol):
+    """What the host's journal has of a unit."""
+
+    async def last_lines(self, unit: str, since_usec: int) -> Sequence[str]:
+        """Give its last lines since then (microseconds since 1970), fit to be shown; never fails."""
 
 
 class Machines(Protocol):
@@ -193,7 +203,7 @@ class GuestConnector(Protocol):
     """Makes a checked connection to a container's own bus."""
 
     async def connect(self, machine: str, unit: str, invocation_id: str) -> Guest:
-        """Connect; raises IdentityMismatch, UnsafePath, ContainerGone, StartFailed (no bus yet)."""
+        """Connect; raises IdentityMismatch, UnsafePath, ContainerGone, StartFailed (no bus yet), Unsupported (none)."""
 
 
 class Files(Protocol):

@@ -14,6 +14,8 @@ class IsodError(Exception):
     template: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
     registry: ClassVar[dict[str, type["IsodError"]]] = {}
+    root_detail: str = ""
+    """What the host's root may read besides, and nobody else."""
 
     def __init_subclass__(cls, *, template: str, exit_code: int = 1) -> None:
         """Register the subclass under its D-Bus name."""
@@ -38,6 +40,10 @@ class IsodError(Exception):
     def text(self) -> str:
         """The sentence, without a name before it."""
         return str(self.args[0])
+
+    def text_for(self, *, is_root: bool) -> str:
+        """Give the sentence, to root with what only he may read."""
+        return f"{self.text}; {self.root_detail}" if is_root and self.root_detail else self.text
 
 
 def exit_code_of(error_name: str) -> int:

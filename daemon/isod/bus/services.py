@@ -27,9 +27,8 @@ class ContainerView(Protocol):
     def state(self) -> str:
         """One of isod_contract.states.ContainerState."""
 
-    @property
-    def problem(self) -> tuple[str, str]:
-        """Error name and text of the last failure, both empty if there was none."""
+    def problem_for(self, caller: Caller) -> tuple[str, str]:
+        """Give error name and text of the last failure, both empty if there was none."""
 
     def account_for(self, caller: Caller) -> str:
         """Give the account inside that the caller's apps run as."""

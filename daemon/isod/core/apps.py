@@ -236,7 +236,7 @@ class Apps:
         record.main_ended = True
         record.running = False
         record.state = AppState.FAILED
-        record.problem = (error.name, error.text)
+        record.problem = (error.name, error.text_for(is_root=record.owner_uid == 0))
         self._audit.record(
             EXIT,
             uid=record.owner_uid,

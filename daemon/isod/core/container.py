@@ -20,7 +20,7 @@ class Container:
         self.machine = machine
         self.policy = policy
         self.state = ContainerState.STOPPED
-        self.problem: tuple[str, str] = ("", "")
+        self._problem: IsodError | None = None
         self.invocation_id = ""
         self.guest: Any = None
         self.starting: asyncio.Task[Any] | None = None
@@ -41,4 +41,14 @@ class Container:
 
     def note_problem(self, error: IsodError | None) -> None:
         """Remember a failure, or that there is none."""
-        self.problem = (error.name, error.text) if error else ("", "")
+        self._problem = error
+
+    @property
+    def has_problem(self) -> bool:
+        """Whether there is a failure to tell."""
+        return self._problem is not None
+
+    def problem_for(self, caller: Caller) -> tuple[str, str]:
+        """Give name and text of the last failure as the caller may read it; both empty without one."""
+        problem = self._problem
+        return (problem.name, problem.text_for(is_root=caller.is_root)) if problem else ("", "")

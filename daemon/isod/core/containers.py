@@ -13,7 +13,7 @@ from isod.core.events import Events
 from isod.core.permission import Permission
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
-from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits
+from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, UnitLog
 from isod_contract.errors import (
     ContainerGone,
     IsodError,
@@ -53,6 +53,7 @@ class Containers:
         authority: Authority,
         audit: AuditSink,
         events: Events,
+        unit_log: UnitLog,
     ) -> None:
         """Take the ports."""
         self.policy = policy
@@ -60,7 +61,10 @@ class Containers:
         self._door = door
         self._audit = audit
         self._events = events
+        self._unit_log = unit_log
         self._known: dict[tuple[str, str], Container] = {}
+        self._chosen: dict[str, str] = {}
+        self._stock_watched: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.guest_ready: Callable[[Container], None] = lambda _: None
         self.guest_lost: Callable[[Container], None] = lambda _: None
@@ -77,17 +81,35 @@ class Containers:
 
         The latter, (name, unit), may be a user's instance, or one whose policy file was deleted: its apps live on.
         """
-        for name, policy in self.policy.containers.items():
-            if "%u" not in (policy.unit or ""):
-                container = self._instance(name, policy.unit or await self._usual_unit(name))
-                await self._follow(container)
+        for name in self.policy.containers:
+            await self._choose(name)
         for name, unit in recorded:
             if (name, unit) not in self._known:
                 await self._follow(self._instance(name, unit))
 
-    async def _usual_unit(self, name: str) -> str:
+    async def _choose(self, name: str) -> None:
+        """Find the unit that a container is, and follow it; again when policy or what runs says otherwise."""
+        policy = self.policy.containers.get(name)
+        if policy is None or "%u" in (policy.unit or ""):
+            self._chosen.pop(name, None)
+            return
+        stock = f"systemd-nspawn@{name}.service"
+        if policy.unit is None and name not in self._stock_watched:
+            self._stock_watched.add(name)
+            await self._units.watch(stock, lambda: self._choose_again(name))
+        unit = policy.unit or await self._usual_unit(name, stock)
+        fresh = (name, unit) not in self._known
+        container = self._instance(name, unit)
+        self._chosen[name] = unit
+        if fresh:
+            await self._follow(container)
+
+    def _choose_again(self, name: str) -> None:
+        self._spawn(self._choose(name))
+
+    async def _usual_unit(self, name: str, stock: str) -> str:
         """Give the unit of a container whose policy names none: what runs, else what is set up (nixos-container(8))."""
-        nixos, stock = f"container@{name}.service", f"systemd-nspawn@{name}.service"
+        nixos = f"container@{name}.service"
         statuses = {unit: await self._units.status(unit) for unit in (nixos, stock)}
         for unit, status in statuses.items():
             if status.active_state not in ("inactive", "failed"):
@@ -201,12 +223,7 @@ class Containers:
             if fresh:
                 self._spawn(self._follow(container))
             return container
-        return self._usual(name, policy)
-
-    def _usual(self, name: str, policy: ContainerPolicy) -> Container | None:
-        """Give the instance that a policy without `%u` means; one of a unit that it no longer names is left alone."""
-        known = self._known.items()
-        return next((container for (of, unit), container in known if of == name and policy.unit in (None, unit)), None)
+        return self._known.get((name, self._chosen.get(name, "")))
 
     def _others_run(self, container: Container, caller: Caller) -> bool:
         return self.others_running(container, caller)
@@ -240,7 +257,7 @@ class Containers:
 
     def _forget_problem(self, container: Container) -> None:
         """Begin anew: whoever asks now must not take an older failure for his own."""
-        if container.problem[0]:
+        if container.has_problem:
             container.note_problem(None)
             self._events.container_changed(container, "Problem")
 
@@ -252,7 +269,7 @@ class Containers:
     async def ensure_running(self, container: Container, caller: Caller) -> Any:
         """Give the guest of a running container, started if need be; all waiters share one start job.
 
-        Raises StartFailed, StartTimeout, IdentityMismatch, UnsafePath, ContainerGone.
+        Raises StartFailed, StartTimeout, Unsupported, IdentityMismatch, UnsafePath, ContainerGone.
         """
         while container.guest is None or container.guest.closed:
             if container.starting is None:
@@ -266,11 +283,15 @@ class Containers:
 
     async def _start(self, container: Container, caller: Caller) -> Any:
         deadline = time.monotonic() + container.policy.start_timeout_sec
+        began_usec = time.time_ns() // 1000
         try:
             container.note_problem(None)
             await self._run_start_job(container, caller, deadline)
             return await self._connect(container, deadline)
         except IsodError as error:
+            if isinstance(error, (StartFailed, StartTimeout)):
+                lines = await self._unit_log.last_lines(container.unit, began_usec)
+                error.root_detail = f"its journal ends with: {' | '.join(lines)}" if lines else ""
             container.note_problem(error)
             self._events.container_changed(container, "Problem")
             raise
@@ -332,16 +353,14 @@ class Containers:
             self.guest_lost(container)
             self._unit_changed(container)
 
-    def apply_policy(self, policy: Policy) -> None:
+    async def apply_policy(self, policy: Policy) -> None:
         """Take a new policy; containers that it no longer names vanish for callers, what runs is left."""
-        self.policy = policy
+        before, self.policy = self.policy, policy
         for (name, _), container in list(self._known.items()):
             fresh = policy.containers.get(name)
             if fresh is not None:
                 container.policy = fresh
         for name, fresh in policy.containers.items():
-            if "%u" not in (fresh.unit or "") and self._usual(name, fresh) is None:
-                self._spawn(self._add(name, fresh.unit))
-
-    async def _add(self, name: str, unit: str | None) -> None:
-        await self._follow(self._instance(name, unit or await self._usual_unit(name)))
+            earlier = before.containers.get(name)
+            if earlier is None or earlier.unit != fresh.unit or name not in self._chosen:
+                await self._choose(name)

@@ -74,7 +74,7 @@ class PolicyInForce:
             if not dry_run:
                 # First in force, so that no launch is decided by the old one while apps are ended.
                 self._loaded = fresh
-                self._containers.apply_policy(fresh.policy)
+                await self._containers.apply_policy(fresh.policy)
                 self._reconciler.policy_changed(self._containers.all())
             for app, owner, reason in await self._ending(before, fresh.policy):
                 changes.append(_told(app, owner))

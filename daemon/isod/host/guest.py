@@ -23,7 +23,7 @@ from isod.host.unitpath import (
     unit_path,
 )
 from isod.ports import Account, HostUnits, Machines
-from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed
+from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed, Unsupported
 from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
 from isod_wire import CONTAINER_CAPS, Connection, MatchRule, Message, RemoteError, Variant, WireError, connect
 
@@ -213,7 +213,8 @@ class GuestDoor:
     async def connect(self, machine: str, unit: str, invocation_id: str) -> GuestManager:
         """Connect to the bus of the machine that is this unit in this invocation.
 
-        Raises StartFailed while it has no bus yet, IdentityMismatch, UnsafePath, ContainerGone.
+        Raises StartFailed while it has no bus yet, Unsupported if it will have none, IdentityMismatch, UnsafePath,
+        ContainerGone.
         """
         status = await self._machines.status(machine)
         if status is None:
@@ -223,7 +224,7 @@ class GuestDoor:
         root_fd = await self._machines.open_root(machine)
         try:
             shift = await self._machines.uid_shift(machine)
-            sock = await self._connect_socket(machine, root_fd, shift)
+            sock = await self._connect_socket(machine, unit, root_fd, shift)
             connection, pidfd = await self._authenticate(machine, sock, unit, invocation_id)
         except BaseException:
             os.close(root_fd)
@@ -247,8 +248,20 @@ class GuestDoor:
             raise
         return guest
 
-    async def _connect_socket(self, machine: str, root_fd: int, shift: int) -> socket.socket:
-        path_fd = await Offload(machine).run(lambda: rootfs.open_socket(root_fd, _BUS_SOCKET, machine))
+    async def _connect_socket(self, machine: str, unit: str, root_fd: int, shift: int) -> socket.socket:
+        def find() -> int | None:
+            return rootfs.open_socket(root_fd, _BUS_SOCKET, machine)
+
+        offload = Offload(machine)
+        path_fd = await offload.run(find)
+        if path_fd is None and await self._units.has_booted(unit):
+            # A bus that is not there when the boot is over will not come by itself: worth a second look, no waiting.
+            path_fd = await offload.run(find)
+            if path_fd is None:
+                raise Unsupported(
+                    what=f"running apps in container {machine!r}",
+                    reason="it has booted without a system bus; install dbus or dbus-broker in it, enable dbus.socket",
+                )
         if path_fd is None:
             raise StartFailed(container=machine, reason=f"no bus at /{_BUS_SOCKET} inside")
         try:

@@ -19,6 +19,8 @@ from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
 from isod_wire import Connection, MatchRule, Message, RemoteError, WireError
 
 _ENDED = frozenset({"inactive", "failed"})
+# nspawn's words (src/nspawn/nspawn.c) and, after them, the two that PID 1 has had for the end of the boot.
+_BOOTED = ("Container running: Ready.", "Container running: Startup finished")
 
 
 class SystemdUnits:
@@ -87,6 +89,13 @@ class SystemdUnits:
             # systemd goes on to name the last one of a unit that failed, or that something else keeps loaded.
             invocation_id="" if active_state in _ENDED else bytes(properties["InvocationID"]).hex(),
         )
+
+    async def has_booted(self, unit: str) -> bool:
+        """Read what the payload's systemd told nspawn, which passes it on as the unit's status."""
+        properties = await read_properties(
+            self._connection, SYSTEMD, unit_path(unit), f"{SYSTEMD}.Service", timeout_sec=HOST_CALL_TIMEOUT_SEC
+        )
+        return str(properties.get("StatusText", "")).startswith(_BOOTED)
 
     async def start(self, unit: str) -> str:
         """Queue a start, wait for its job."""

@@ -56,7 +56,7 @@ class ContainerObject:
                 apps = (app for app in self._apps.visible(caller) if app.container == container.name)
                 return Variant("ao", [names.app_path(app.id) for app in apps])
             case "Problem":
-                return Variant("(ss)", list(container.problem))
+                return Variant("(ss)", list(container.problem_for(caller)))
         raise KeyError(key)
 
     async def _start(self, request: Request) -> Reply:

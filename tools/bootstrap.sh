@@ -5,6 +5,7 @@ set -euo pipefail
 packages=(
     python3-venv libsystemd-dev pkg-config gcc python3-dev make git   # the tests' own Python packages
     dbus dbus-broker xz-utils                                         # private buses
+    groff-base                                                        # manual pages are rendered
     nix-bin                                                           # evaluates the NixOS module; nothing is built
     mmdebstrap systemd-container util-linux mount                     # the lab
 )

@@ -11,6 +11,12 @@ isoctl \\- run apps in isolated containers
 .B isoctl
 .I VERB
 [\\fIFLAGS\\fR] [\\fINAME\\fR] ...
+.SH DESCRIPTION
+isoctl runs programs in named containers of this host, with the caller's own standard streams, signals and exit code. A
+container that does not run is started first. What a user may do in which container is the administrator's policy, in
+.BR isod.toml (5);
+.B isoctl list
+shows where there is something to do.
 .SH VERBS
 """
 _TAIL = """.SH STANDARD STREAMS

@@ -150,8 +150,12 @@ def isod_toml_5() -> str:
 def _keys(model: type[BaseModel], skip: Iterable[str] = ()) -> Iterable[str]:
     for name, field in model.model_fields.items():
         if name not in skip:
+            text = field.description or ""
             default = _default(field.get_default(call_default_factory=True))
-            yield _entry(name, default, field.description or "")
+            # where what happens without a value is no value itself, the text says it
+            if not default and "By default" not in text:
+                default = "default none"
+            yield _entry(name, default, text)
 
 
 def _grants() -> Iterable[str]:

@@ -21,8 +21,8 @@ for directory; do :; done
 mkdir "$directory" && exec mount --rbind /{GUEST} "$directory"
 """
 
-# the installation is what this is about
-pytestmark = pytest.mark.breaks("host-files", "isod")
+# the installation is what this is about; a cold cache has two trees to make
+pytestmark = [pytest.mark.breaks("host-files", "isod"), pytest.mark.timeout(600)]
 
 
 class Block(NamedTuple):

@@ -1,6 +1,6 @@
 """Completion of isoctl for bash, zsh and fish, from its table of verbs."""
 
-from isoctl.cli import VERBS, Verb
+from isoctl.cli import VERBS, Flag, Verb
 
 _CONTAINER_VERBS = [verb for verb in VERBS if "NAME" in verb.operands]
 
@@ -37,17 +37,39 @@ complete -F _isoctl isoctl
 """
 
 
+def _zsh_item(name: str, text: str) -> str:
+    item = f"{name}:{text}".replace("'", "'\\''")
+    return f"'{item}'"
+
+
+def _fish_text(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def zsh() -> str:
     """Give the function for zsh."""
-    verbs = "\n".join(f"    '{verb.name}:{verb.summary.replace(chr(39), '`').replace(':', ' -')}'" for verb in VERBS)
+    verbs = "\n".join(f"    {_zsh_item(verb.name, verb.summary)}" for verb in VERBS)
+    flags = "\n".join(
+        f"    {'|'.join((verb.name, *verb.aliases))}) flags=("
+        + " ".join(_zsh_item(spelling, flag.doc) for flag in verb.flags() for spelling in flag.spellings)
+        + ") ;;"
+        for verb in VERBS
+    )
     return f"""#compdef isoctl
 # Completion of isoctl for zsh; made by tools/generate_client.py.
-local -a verbs names
+local -a verbs names flags
 verbs=(
 {verbs}
 )
 if (( CURRENT == 2 )); then
     _describe verb verbs
+    return
+fi
+case $words[2] in
+{flags}
+esac
+if [[ $words[CURRENT] == -* ]]; then
+    _describe -o flag flags
     return
 fi
 case $words[2] in
@@ -58,12 +80,21 @@ compadd -a names
 """
 
 
+def _fish_flag(verb: Verb, flag: Flag) -> str:
+    condition = f"__fish_seen_subcommand_from {' '.join((verb.name, *verb.aliases))}"
+    spellings = " ".join(
+        f"-l {spelling[2:]}" if spelling.startswith("--") else f"-s {spelling[1:]}" for spelling in flag.spellings
+    )
+    takes_value = " -x" if flag.metavar else ""
+    return f"complete -c isoctl -n '{condition}' {spellings}{takes_value} -d {_fish_text(flag.doc)}"
+
+
 def fish() -> str:
     """Give the script for fish."""
     lines = ["# Completion of isoctl for fish; made by tools/generate_client.py.", "complete -c isoctl -f"]
     for verb in VERBS:
-        summary = verb.summary.replace("'", "`")
-        lines.append(f"complete -c isoctl -n __fish_use_subcommand -a {verb.name} -d '{summary}'")
+        lines.append(f"complete -c isoctl -n __fish_use_subcommand -a {verb.name} -d {_fish_text(verb.summary)}")
+        lines += [_fish_flag(verb, flag) for flag in verb.flags()]
     names = " ".join(_names(_CONTAINER_VERBS))
     condition = "__fish_seen_subcommand_from"
     lines.append(f"complete -c isoctl -n '{condition} {names}' -a '(isoctl __complete containers 2>/dev/null)'")

@@ -132,6 +132,8 @@ install_documents() {
     local bash_completion=$DESTDIR$datadir/bash-completion/completions
     if [ -f "$bash_completion/isoctl.bash" ]; then mv "$bash_completion/isoctl.bash" "$bash_completion/isoctl"; fi
     put_all 0644 "$datadir/zsh/site-functions" client/completion/_isoctl
+    # Debian's zsh looks in site-functions only below /usr/local.
+    if [ "$PREFIX" = /usr ]; then put_all 0644 "$datadir/zsh/vendor-completions" client/completion/_isoctl; fi
     put_all 0644 "$datadir/fish/vendor_completions.d" client/completion/isoctl.fish
     local section
     for section in 1 5 8; do

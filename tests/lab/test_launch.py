@@ -36,6 +36,8 @@ def test_every_kind_of_container_runs_apps(lab: Lab, container: str) -> None:
     done = isoctl(lab, "run", container, "sh", "-c", 'uname -n; id -un; stat -c "%a %U" $XDG_RUNTIME_DIR')
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [container, "alice", "700", "alice"]
+    # and it is the unit that was meant, not another of that name
+    assert lab.leader(container)
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 125, 126, 127, 200, 203, 255])

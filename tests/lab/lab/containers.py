@@ -70,7 +70,7 @@ CONTAINERS = (
         ),
     ),
     Container("shells", accounts={f"acct_{name}": shell for name, shell in SHELLS.items()}),
-    Container("deb", own_unit="systemd-nspawn@deb.service"),
+    Container("deb", own_unit="systemd-nspawn@deb.service", policy=('unit = "systemd-nspawn@deb.service"',)),
     Container("plain", own_unit="plain-container.service", policy=('unit = "plain-container.service"',)),
     Container("Upper.Case-1"),
     Container("ghost", has_policy=False),

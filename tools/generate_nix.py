@@ -16,7 +16,10 @@ from generated_files import update  # noqa: E402
 
 def files() -> dict[str, Callable[[], str]]:
     """Give, by path in the repository, what makes each file."""
-    return {"nix/policy-options.nix": importlib.import_module("nix_options").policy_options}
+    return {
+        "nix/policy-options.nix": importlib.import_module("nix_options").policy_options,
+        "docs/nixos-options.md": importlib.import_module("nix_reference").reference,
+    }
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +28,11 @@ def main(arguments: list[str]) -> int:
     if arguments and not check:
         sys.stderr.write("usage: generate_nix.py [--check]\n")
         return 2
-    return 0 if update(files(), check=check) or not check else 1
+    try:
+        return 0 if update(files(), check=check) or not check else 1
+    except importlib.import_module("nix_reference").NixMissing as error:
+        sys.stderr.write(f"generate_nix.py: {error}\n")
+        return 1
 
 
 if __name__ == "__main__":

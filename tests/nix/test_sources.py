@@ -18,7 +18,9 @@ _FLAKE = (
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(REPOSITORY)) for path in FILES])
 def test_it_parses(path: Path) -> None:
-    done = subprocess.run(["nix-instantiate", "--parse", "--store", "dummy://", path], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["nix-instantiate", "--parse", "--store", "dummy://", path], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -11,6 +11,11 @@ let
   policy = import ./policy-options.nix { inherit lib; };
   inherit (import ./toml.nix { inherit lib; }) toToml;
 
+  # The helper's, one a set of rights.
+  sockets = map (lib.removeSuffix ".socket") (
+    lib.filter (lib.hasSuffix ".socket") (lib.attrNames (builtins.readDir ../systemd-units))
+  );
+
   # isod believes regular files of root only. With a mode of its own NixOS copies a file, otherwise it is a symlink.
   policyFile = text: {
     inherit text;
@@ -108,7 +113,9 @@ in
         reloadTriggers = [ checked ];
         serviceConfig.ExecReload = "${cfg.package}/bin/isoctl reload";
       };
-      systemd.sockets.isod-helper.wantedBy = [ "sockets.target" ];
+      systemd.sockets = lib.genAttrs sockets (_: {
+        wantedBy = [ "sockets.target" ];
+      });
       systemd.user.services.isod-session = {
         path = cfg.xwayland;
         # It holds the display of running apps.

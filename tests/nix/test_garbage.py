@@ -45,7 +45,9 @@ def test_what_is_installed_where_the_module_puts_profiles_is_kept(store: Store) 
     package = store.add("package")
     profiles = store.state / "profiles/per-container/blog/per-user/alice"
     profiles.mkdir(parents=True)
-    store.run("nix-env", "--profile", profiles / "profile", "--set", package)
+    (store.base / ".nix-profile").symlink_to(profiles / "profile")
+    store.run("nix-env", "--set", package)
+    assert (profiles / "profile").resolve() == package
     store.run("nix-store", "--gc")
     assert package.exists()
 

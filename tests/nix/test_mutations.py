@@ -82,6 +82,7 @@ def _is_caught(tree: Path, file: str) -> bool:
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.what for mutation in MUTATIONS])
 def test_it_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
     shutil.copytree(NIX, tmp_path / "nix")
+    shutil.copytree(REPOSITORY / "systemd-units", tmp_path / "systemd-units")
     shutil.copy(REPOSITORY / "default.nix", tmp_path)
     path = tmp_path / "nix" / mutation.file
     text = path.read_text()

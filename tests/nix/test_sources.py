@@ -45,6 +45,10 @@ def test_the_quick_start_is_25_lines_and_enough(nixpkgs: str | None) -> None:
     assert {"isoctl", "blog-launcher"} <= set(found["packages"])
 
 
+def test_the_manual_shows_the_quick_start_as_it_is() -> None:
+    assert f"```nix\n{(NIX / 'examples/quickstart.nix').read_text()}```" in (REPOSITORY / "docs/nixos.md").read_text()
+
+
 def test_the_flake_offers_the_module_as_a_path(nixpkgs: str | None) -> None:
     """Trap 5: a function would be another module each time."""
     found = evaluate(

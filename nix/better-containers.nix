@@ -211,8 +211,8 @@ in
         default = null;
         example = [ "wofi" "--show" "drun" ];
         description = ''
-          Command inside that shows a menu of applications, for `NAME-launcher`. By default `isoctl menu` shows the
-          container's applications in the host's launcher.
+          Command inside that shows a menu of applications, for `isoctl menu` and `NAME-launcher`. By default the host's
+          launcher shows those of the container.
         '';
       };
       config = mkOption {

@@ -128,16 +128,11 @@ let
   launcherOf =
     name:
     pkgs.writeShellScriptBin "${name}-launcher" ''
-      # With a command: run it in ${name}. Without: choose one from a menu.
+      # With a command: run it in ${name}. Without: choose an application, from the host's menu or the container's own.
       if [ "$#" -gt 0 ]; then
         exec isoctl run ${name} -- "$@"
       fi
-      ${
-        if cfg.base.desktopLauncher == null then
-          "exec isoctl menu ${name}"
-        else
-          "exec isoctl run ${name} -- ${lib.escapeShellArgs cfg.base.desktopLauncher}"
-      }
+      exec isoctl menu ${name}
     '';
   desktopEntryOf =
     name:

@@ -112,6 +112,9 @@ class XServers:
 
     async def _start_unit(self, container: str, server: _Server, wayland: Path) -> None:
         environment = [f"WAYLAND_DISPLAY={wayland}", f"XDG_RUNTIME_DIR={self._directory.parent}"]
+        # Where a distribution's unit of ours says that the servers are (NixOS), and no login's path leads there.
+        if path_variable := os.environ.get("PATH"):
+            environment.append(f"PATH={path_variable}")
         properties = [
             ["Description", Variant("s", f"X server of container {container}")],
             ["Type", Variant("s", "exec")],

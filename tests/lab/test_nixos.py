@@ -46,7 +46,10 @@ with t; let
     variables = guest.environment.sessionVariables;
     users = builtins.attrNames guest.isod.guest.users;
   };
-in builtins.mapAttrs (name: _: one name) c.containers // { reload = c.systemd.services.isod.serviceConfig.ExecReload; }
+in builtins.mapAttrs (name: _: one name) c.containers // {
+  reload = c.systemd.services.isod.serviceConfig.ExecReload;
+  launchers = (t.look.host c).launchers;
+}
 """.replace("HOST", _HOST)
 
 # Home Manager's unit, as it is ordered, and what its activation does first (lib-bash/activation-init.sh).
@@ -102,6 +105,15 @@ def test_isod_starts_and_runs_it(nixos: Lab) -> None:
     assert nixos.run("systemctl", "show", "-P", "FragmentPath", "container@apart").stdout.strip() == (
         "/etc/systemd/system/container@apart.service"
     )
+
+
+def test_its_launcher_runs_what_it_is_given(nixos: Lab, evaluated: dict[str, Any]) -> None:
+    """R9: a command of the host for each container."""
+    launcher = nixos.host_path("/usr/local/bin/apart-launcher")
+    launcher.write_text(evaluated["launchers"]["apart-launcher"])
+    launcher.chmod(0o755)
+    done = nixos.run("apart-launcher", "sh", "-c", 'printf "<%s>" "$@"; uname -n', "sh", "a b", "$HOME", user="alice")
+    assert done.stdout == "<a b><$HOME>apart\n"
 
 
 def test_what_it_needs_of_isod_was_bound_at_its_start(nixos: Lab) -> None:

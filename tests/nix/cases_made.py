@@ -305,10 +305,10 @@ WHAT_IS_GENERATED = (
         {"restartIfChanged": False, "autoStart": False, "policy": True},
     ),
     Case(
-        "a launcher of the container's own where one is named",
+        "a menu of the container's own where one is named",
         one(base='betterContainers.base.desktopLauncher = [ "wofi" "--show" "drun" ];'),
         "{ menu = c.services.isod.containers.blog.menu; "
-        'runs = lib.hasInfix "exec isoctl run blog -- wofi --show drun" h.launchers.blog-launcher; '
+        'runs = lib.hasInfix "exec isoctl menu blog" h.launchers.blog-launcher; '
         "entry = map (entry: entry.exec) h.desktopEntries; }",
         {"menu": ["wofi", "--show", "drun"], "runs": True, "entry": ["blog-launcher"]},
     ),

@@ -47,6 +47,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "libexec/isod-helper",
         "libexec/isod-prepare",
         "libexec/isod-session",
+        "libexec/isod-xserver",
         "lib/systemd/system/isod.service",
         "lib/systemd/system/isod-helper.socket",
         "lib/systemd/system/container@.service.d/50-isod.conf",

@@ -184,9 +184,11 @@ class Invariants:
             except (OSError, IndexError):
                 # it is just starting or ending
                 continue
-            # systemd-nspawn itself mounts some of /proc twice
+            # systemd-nspawn itself mounts some of /proc twice, and masks what NixOS binds
             stacked |= {
-                (unit.name, place) for place, count in places.items() if count > 1 and not place.startswith("/proc/")
+                (unit.name, place)
+                for place, count in places.items()
+                if count > 1 and not place.startswith(("/proc/", "/nix/var/nix/daemon-socket"))
             }
         for unit_name, place in sorted(stacked - self._stacked):
             yield Broken("mounts", f"{unit_name} has more than one mount at {place}")

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from lab.machine import Lab
-from lab.nixos import Evaluated, install
+from lab.nixos import USR_FLAG, Evaluated, install
 from nixeval import evaluate
 
 # `apart` shares nothing with the host's network and has Home Manager; `masked` has no Nix daemon.
 _HOST = """
-{ pkgs, ... }: {
+{ lib, ... }: {
   users.users.alice = { isNormalUser = true; uid = 1000; };
   betterContainers = {
     base.userName = "alice";
@@ -28,7 +28,14 @@ _HOST = """
       ];
     };
     containers.masked = { network = "none"; syscallFilter = [ "~@keyring" ]; };
+    containers.shifted = {
+      network = "none";
+      privateUsers = "pick";
+      shares."/srv/shared" = { };
+      shares."/srv/writable" = { mountPoint = "/srv/here"; readOnly = false; };
+    };
   };
+  containers = lib.genAttrs [ "apart" "masked" "shifted" ] (_: { extraFlags = [ "USR_FLAG" ]; });
   services.isod.containers.apart.environment.GREETING = "from policy";
 }
 """
@@ -50,7 +57,7 @@ in builtins.mapAttrs (name: _: one name) c.containers // {
   reload = c.systemd.services.isod.serviceConfig.ExecReload;
   launchers = (t.look.host c).launchers;
 }
-""".replace("HOST", _HOST)
+""".replace("HOST", _HOST.replace("USR_FLAG", USR_FLAG))
 
 # Home Manager's unit, as it is ordered, and what its activation does first (lib-bash/activation-init.sh).
 _HOME_MANAGER = """\
@@ -66,6 +73,9 @@ ExecStart=/bin/sh -c 'test -w /nix/var/nix/profiles/per-user/alice && test -w /n
 """
 
 
+NAMES = ("apart", "masked", "shifted")
+
+
 @pytest.fixture(scope="module")
 def evaluated() -> dict[str, Any]:
     found: dict[str, Any] = evaluate(_EVALUATED)
@@ -74,14 +84,16 @@ def evaluated() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def nixos(lab: Lab, evaluated: dict[str, Any]) -> Iterator[Lab]:
+    # On a file system that can map owners.
+    lab.run("mount", "-t", "tmpfs", "-o", "mode=755", "lab-srv", "/srv")
     lab.run("mkdir", "-p", "/srv/shared", "/srv/writable")
     lab.run("chown", "alice", "/srv/writable")
-    for name in ("apart", "masked"):
+    for name in NAMES:
         units = {"home-manager-alice.service": _HOME_MANAGER} if name == "apart" else {}
         install(lab, Evaluated(name=name, units=units, **evaluated[name]))
     lab.run("isoctl", "reload")
     yield lab
-    for name in ("apart", "masked"):
+    for name in NAMES:
         lab.run("systemctl", "stop", f"container@{name}", check=False)
 
 
@@ -130,10 +142,19 @@ def test_what_it_needs_of_isod_was_bound_at_its_start(nixos: Lab) -> None:
     nixos.run("rmdir", "/run/isod/container/apart/run/probe")
 
 
-def test_a_share_is_written_only_where_it_says_so(nixos: Lab) -> None:
-    run(nixos, "apart", "touch", "/srv/here/file")
-    assert nixos.run("stat", "-c", "%U", "/srv/writable/file").stdout == "alice\n"
-    run(nixos, "apart", "touch", "/srv/shared/file", code=1)
+@pytest.mark.parametrize("container", ["apart", "shifted"])
+def test_a_share_is_written_only_where_it_says_so(nixos: Lab, container: str) -> None:
+    """I-113: with user namespaces too, where a bind belongs to nobody unless owners are mapped."""
+    run(nixos, container, "touch", f"/srv/here/{container}")
+    assert nixos.run("stat", "-c", "%U", f"/srv/writable/{container}").stdout == "alice\n"
+    run(nixos, container, "touch", "/srv/shared/file", code=1)
+
+
+def test_root_of_one_with_user_namespaces_is_nobody_outside(nixos: Lab) -> None:
+    first, second, count = run(nixos, "shifted", "cat", "/proc/self/uid_map").split()
+    assert (first, count) == ("0", "65536")
+    assert int(second) >= 65536
+    assert run(nixos, "shifted", "stat", "-c", "%a %U", "/run/user/1000") == "700 alice\n"
 
 
 def test_profiles_are_the_users_before_home_managers_unit(nixos: Lab) -> None:

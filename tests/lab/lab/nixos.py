@@ -1,7 +1,7 @@
 """Lay out a container on a running lab host as NixOS does: a shared store, NAME.conf, the start script, stage 2.
 
 What NixOS's own evaluation would give comes from nix/tests (unit, .conf, scripts, policy, tmpfiles rules); the store's
-packages are the lab host's /usr. As on NixOS, nothing but systemd's own programs is on systemd's default path inside.
+packages lead to the lab host's /usr. As on NixOS, systemd's default path leads to its own programs only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 from lab.hostfiles import link, write
 from lab.machine import Lab
 
-_TRIXIE = "/nix/store/00000000000000000000000000000000-trixie"
+# Beside the store, and bound into the container by a flag of the test's: a store with a mount of its own below can't be
+# bound with its owners mapped, and no real one has one.
+USR_FLAG = "--bind-ro=/lab/usr"
 # What NixOS's systemd finds by itself is the bin of its own package, and that of dbus by path.
 _SYSTEMD = (
     "systemd*",
@@ -32,10 +34,10 @@ _SYSTEMD = (
 _STAGE_2 = """\
 # Sourced by container-init, as NixOS's stage 2 is; what follows is its activation.
 mkdir -p /usr/lib /usr/share /usr/sbin /usr/bin /home /var/log/journal /var/lib/systemd
-mount --bind {trixie}/usr/lib /usr/lib
-mount --bind {trixie}/usr/share /usr/share
+mount --bind /lab/usr/lib /usr/lib
+mount --bind /lab/usr/share /usr/share
 mount --bind {system}/systemd-bin /usr/bin
-ln -sfn {trixie}/usr/sbin/unix_chkpwd /usr/sbin/unix_chkpwd
+ln -sfn /lab/usr/sbin/unix_chkpwd /usr/sbin/unix_chkpwd
 ln -sfn {system} /run/current-system
 cp -a {system}/etc/. /etc/
 install -d -m 1777 /tmp /var/tmp
@@ -74,7 +76,7 @@ def install(lab: Lab, container: Evaluated) -> None:
     # What nix-ld leaves there: Debian's programs want their loader where Debian has it.
     container_root = root / "var/lib/nixos-containers" / container.name
     for name in ("lib", "lib64"):
-        link(container_root / name, f"{_TRIXIE}/usr/{name}")
+        link(container_root / name, f"/lab/usr/{name}")
     for directory in ("db", "daemon-socket", "profiles/per-container", "gcroots/per-container"):
         (root / "nix/var/nix" / directory).mkdir(parents=True, exist_ok=True)
     write(root / "nix/var/nix/daemon-socket/socket", "")
@@ -86,12 +88,16 @@ def install(lab: Lab, container: Evaluated) -> None:
 
 def _store(lab: Lab, container: Evaluated) -> None:
     root = lab.root
-    usr = root / _TRIXIE.lstrip("/") / "usr"
-    if not usr.is_dir():
-        usr.mkdir(parents=True)
-        lab.run("mount", "--bind", "/usr", f"{_TRIXIE}/usr")
+    if not (root / "lab").exists():
+        # Owners can be mapped there, as on usual file systems, but not on the lab's overlay.
+        script = (
+            "mkdir /lab && mount -t tmpfs -o mode=755 lab /lab && mkdir /lab/usr /lab/nix /lab/containers && "
+            "mkdir -p /nix /var/lib/nixos-containers && cp -a /nix/. /lab/nix && mount --bind /lab/nix /nix && "
+            "mount --bind /lab/containers /var/lib/nixos-containers && mount --bind /usr /lab/usr"
+        )
+        lab.run("sh", "-c", script)
     for path in container.packages.values():
-        link(root / path.lstrip("/") / "bin", f"{_TRIXIE}/usr/bin")
+        link(root / path.lstrip("/") / "bin", "/lab/usr/bin")
     for path, text in container.files.items():
         # "#! /nix/store/...": both spellings are NixOS's.
         write(root / path.lstrip("/"), text, mode=0o755)
@@ -99,17 +105,17 @@ def _store(lab: Lab, container: Evaluated) -> None:
 
 def _system(root: Path, container: Evaluated) -> None:
     system = root / container.system.lstrip("/")
-    write(system / "init", _STAGE_2.format(trixie=_TRIXIE, system=container.system, users=" ".join(container.users)))
+    write(system / "init", _STAGE_2.format(system=container.system, users=" ".join(container.users)))
     write(system / "system", "x86_64-linux")
-    link(system / "sw/bin", f"{_TRIXIE}/usr/bin")
+    link(system / "sw/bin", "/lab/usr/bin")
     bins = system / "systemd-bin"
     bins.mkdir()
     # All else that NixOS has at a place that is not its own.
-    link(bins / "env", f"{_TRIXIE}/usr/bin/env")
-    link(bins / "sh", f"{_TRIXIE}/usr/bin/bash")
+    link(bins / "env", "/lab/usr/bin/env")
+    link(bins / "sh", "/lab/usr/bin/bash")
     for pattern in _SYSTEMD:
         for program in (root / "usr/bin").glob(pattern):
-            link(bins / program.name, f"{_TRIXIE}/usr/bin/{program.name}")
+            link(bins / program.name, f"/lab/usr/bin/{program.name}")
     _etc(root, system / "etc", container)
 
 

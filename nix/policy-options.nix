@@ -18,7 +18,7 @@ rec {
   container = {
     users = option (types.listOf types.str) "none" "Users of the host who may see and start the container, run apps in it and signal, stop and read the logs of their own apps, without a question; also stop and restart it while no other user's app runs.";
     groups = option (types.listOf types.str) "none" "Groups of the host whose members may do the same.";
-    ask = option (types.listOf types.str) "none" "Users who may see it, and use it after they gave their own password (org.isoctl1.run).";
+    ask = option (types.listOf types.str) "none" "Users who may see it, and use it after they gave their own password (org.isoctl1.run). polkit remembers that for one process and five minutes, so each isoctl asks anew.";
     user = option types.str "none" "Account inside that apps run as. By default the one with the caller's own name.";
     shared_account = option types.bool "`false`" "Must be true for `user` to serve more than one user: all of them can then read and signal each other's apps.";
     unit = option types.str "none" "The systemd service that is the container; %u stands for the caller's name: one instance a user. By default container@NAME.service if it or /etc/nixos-containers/NAME.conf exists, else systemd-nspawn@NAME.service.";

@@ -134,7 +134,9 @@ class ContainerPolicy(StrictModel):
     )
     groups: Accounts = Field((), description="Groups of the host whose members may do the same.")
     ask: Accounts = Field(
-        (), description="Users who may see it, and use it after they gave their own password (org.isoctl1.run)."
+        (),
+        description="Users who may see it, and use it after they gave their own password (org.isoctl1.run). polkit "
+        "remembers that for one process and five minutes, so each isoctl asks anew.",
     )
     user: Annotated[str, AfterValidator(_inner_account)] | None = Field(
         None, description="Account inside that apps run as. By default the one with the caller's own name."

@@ -271,7 +271,7 @@ async def test_a_start_that_systemd_could_not_make_says_what_is_missing(core: Co
     core.guest.units[unit] = {"LoadState": "loaded", "ExecMainCode": CLD_EXITED, "ExecMainStatus": 200}
     await until(lambda: app.ended)
     assert app.record.state is AppState.FAILED
-    assert "the working directory is not there inside" in app.record.problem[1]
+    assert "'/nosuch' is not there in container" in app.record.problem[1]
 
 
 async def test_a_caller_that_is_gone_ends_the_app_but_not_what_it_left_behind(core: Core) -> None:

@@ -75,19 +75,21 @@ def test_it_makes_a_small_private_file_system_where_devices_work(host: Host) -> 
 def test_a_second_time_changes_nothing(host: Host) -> None:
     said = host.run(
         "prepare('blog', root)",
-        "open(base + '/blog/run/socket', 'w').close()",
+        "os.mkdir(base + '/blog/run/1000')",
+        "open(base + '/blog/run/1000/wayland-0', 'w').close()",
         "prepare('blog', root)",
         "prepare('Upper.Case-1', root)",
         MOUNTS,
-        "print(len(mounts), os.listdir(base + '/blog/run'))",
+        "print(len(mounts), os.listdir(base + '/blog/run/1000'))",
     )
-    assert said == "2 ['socket']"
+    assert said == "2 ['wayland-0']"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         "os.rmdir(base + '/blog/run'); os.symlink('/etc', base + '/blog/run')",
+        "os.symlink('/etc', base + '/blog/run/1000')",
         "os.rmdir(base + '/blog/dri'); open(base + '/blog/dri', 'w').close()",
         "os.chmod(base + '/blog/run', 0o777)",
         "os.chown(base + '/blog/run', 1000, 1000)",

@@ -4,6 +4,7 @@
 gives one, or by {"error": "why", "errno": 111} where errno is 0 if it was no system call that failed.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -51,7 +52,9 @@ def serve(connection: socket.socket, verbs: Mapping[str, Verb]) -> bool:
             os.close(fd)
     results = [] if result is None else [result]
     try:
-        socket.send_fds(connection, [b'{"ok":true}'], results)
+        # isod may be gone by now; then it asks again when it is back.
+        with contextlib.suppress(OSError):
+            socket.send_fds(connection, [b'{"ok":true}'], results)
     finally:
         for fd in results:
             os.close(fd)
@@ -73,4 +76,5 @@ def _perform(data: bytes, fds: list[int], flags: int, verbs: Mapping[str, Verb])
 
 
 def _refuse(connection: socket.socket, text: str, code: int) -> None:
-    connection.send(json.dumps({"error": text, "errno": code}).encode())
+    with contextlib.suppress(OSError):
+        connection.send(json.dumps({"error": text, "errno": code}).encode())

@@ -14,7 +14,7 @@ from typing import Any
 from isod.core.activation import Activation
 from isod.core.container import Container
 from isod.core.events import Events
-from isod.core.sessions import Sessions
+from isod.core.sessions import GRACE_SEC, Sessions
 from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, HostUnits, LiveSession, Mounter
 from isod.resources import kinds
 from isod.resources.base import Attachment, How
@@ -80,6 +80,16 @@ class Reconciler:
             fd = self._store.take(stored)
             if fd is not None:
                 self._stored.setdefault((machine, int(uid)), {})[_file_name(name)] = _Listener(fd, None)
+        if self._stored:
+            asyncio.get_running_loop().call_later(2 * GRACE_SEC, self._drop_stored)
+
+    def _drop_stored(self) -> None:
+        """Let go of sockets that nobody came back to: their user has no session, or their container does not run."""
+        for (machine, uid), listeners in self._stored.items():
+            for name, listener in listeners.items():
+                os.close(listener.fd)
+                self._store.drop(_stored_name(machine, uid, name))
+        self._stored.clear()
 
     def sockets_held(self) -> int:
         """Count the sockets that isod listens on for containers."""

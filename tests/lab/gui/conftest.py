@@ -49,6 +49,8 @@ def _host_directories(lab: Lab) -> set[str]:
         "/run/user/1000/sway-ipc.",
         "/tmp/.X11-unix/X",
         "/run/user/1000/.mutter",
+        "/run/user/1000/dconf",
+        "/run/user/1000/pipewire-0",
     )
     return {line for line in listing.splitlines() if not line.startswith(own)}
 

@@ -274,6 +274,8 @@ class Containers:
         while container.guest is None or container.guest.closed:
             if container.starting is None:
                 container.starting = self._spawn(self._start(container, caller))
+                # Noted as the container's problem; those who waited may all have left, and nobody else asks for it.
+                container.starting.add_done_callback(lambda done: done.cancelled() or done.exception())
             # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
             # be an adoption that failed; then the first to wake starts, and the others wait for him.
             guest = await asyncio.shield(container.starting)
@@ -336,7 +338,7 @@ class Containers:
                 guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
             except (StartFailed, ContainerGone) as error:
                 if time.monotonic() + pause_sec > deadline:
-                    raise self._timeout(container, error.text) from None
+                    raise self._timeout(container, error.fields["reason"]) from None
                 await asyncio.sleep(pause_sec)
                 pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
         container.guest = guest
@@ -351,6 +353,8 @@ class Containers:
         if container.guest is guest:
             container.guest = None
             self.guest_lost(container)
+            # It still holds the container's root, which without this would be kept mounted for ever.
+            self._spawn(guest.close())
             self._unit_changed(container)
 
     async def apply_policy(self, policy: Policy) -> None:

@@ -195,6 +195,7 @@ class GuestManager:
     async def close(self) -> None:
         """Drop the connection and the descriptors."""
         await self._connection.close()
+        await self.offload.close()
         if self.root_fd >= 0:
             os.close(self.root_fd)
             os.close(self.pidfd)

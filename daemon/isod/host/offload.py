@@ -3,9 +3,9 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from isod_contract.errors import UnsafePath
+from isod_contract.errors import ContainerGone, UnsafePath
 
 _DEADLINE_SEC = 5.0
 
@@ -20,14 +20,35 @@ class Offload:
         self._container = container
         self._turn = asyncio.Lock()
         self._stuck = False
+        self._closed = False
+        self._working: set[asyncio.Future[Any]] = set()
+
+    async def close(self) -> None:
+        """Take no more work, and wait until no thread is at any, however long that takes.
+
+        Only then may the descriptors that it works from be closed: their numbers go to other files at once.
+        """
+        self._closed = True
+        async with self._turn:
+            if self._working:
+                await asyncio.wait(self._working)
+
+    def _worked(self, done: asyncio.Future[Any]) -> None:
+        self._working.discard(done)
+        if not done.cancelled():
+            done.exception()  # nobody may be left to hear of it
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in a daemon thread. Raises what it raises, and UnsafePath after 5 s without an answer."""
+        """Run `work` in a daemon thread. Raises what it raises; UnsafePath after 5 s; ContainerGone after `close`."""
         async with self._turn:
+            if self._closed:
+                raise ContainerGone(container=self._container, reason="its files are gone")
             if self._stuck:
                 raise self._silent()
             loop = asyncio.get_running_loop()
             future: asyncio.Future[T] = loop.create_future()
+            self._working.add(future)
+            future.add_done_callback(self._worked)
 
             def settle(result: T | None, error: BaseException | None) -> None:
                 self._stuck = False
@@ -55,7 +76,6 @@ class Offload:
                 return await asyncio.wait_for(asyncio.shield(future), _DEADLINE_SEC)
             except TimeoutError:
                 self._stuck = True
-                future.add_done_callback(lambda done: done.exception())
                 raise self._silent() from None
 
     def _silent(self) -> UnsafePath:

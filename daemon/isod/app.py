@@ -190,7 +190,7 @@ class Daemon:
         return self._containers.policy.settings.limits.of(uid)
 
     def _is_container_unit(self, unit: str) -> bool:
-        return looks_like_container_unit(unit) or unit in {container.unit for container in self._containers.all()}
+        return looks_like_container_unit(unit) or self._containers.is_unit_of_one(unit)
 
     def tell_counters(self) -> None:
         """Log what is held and how long a turn of the loop took at most since this was asked last."""

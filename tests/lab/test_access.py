@@ -254,3 +254,19 @@ def test_unknown_options_are_refused_by_name(callers: dict[str, BusCaller]) -> N
     answer = callers["alice"].manager("Run", "sasa{sv}", "blog", ["true"], {"colour": ["s", "red"]})
     assert answer.error == PREFIX + "InvalidArgument"
     assert "colour" in answer.text
+
+
+@pytest.mark.parametrize("container", ["blog", "plain"])
+def test_a_container_that_has_the_hosts_bus_is_nobody_on_it(lab: Lab, container: str) -> None:
+    """Its uid 0 is the host's without a user namespace; "plain" is a container by its policy alone, not by its name."""
+    lab.start(container)
+    lab.run("machinectl", "bind", "--mkdir", container, "/run/dbus", "/run/hosts-bus")
+    for user in ("root", "alice"):
+        done = lab.in_container(
+            *(container, "busctl", "--address=unix:path=/run/hosts-bus/system_bus_socket", "call"),
+            *(names.BUS_NAME, names.ROOT_PATH, names.MANAGER, "ListContainers"),
+            user=user,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert done.stderr == "Call failed: Access denied\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -195,6 +196,15 @@ class Containers:
     def all(self) -> list[Container]:
         """Give all containers followed now."""
         return list(self._known.values())
+
+    def is_unit_of_one(self, unit: str) -> bool:
+        """Tell whether a unit of the host is a container by policy, also one of a user who was not here yet."""
+        if any(container.unit == unit for container in self._known.values()):
+            return True
+        patterns = (
+            re.escape(policy.unit).replace("%u", ".+") for policy in self.policy.containers.values() if policy.unit
+        )
+        return any(re.fullmatch(pattern, unit) for pattern in patterns)
 
     def visible(self, caller: Caller) -> list[Container]:
         """Give the containers that the caller may see, by name."""

@@ -103,8 +103,8 @@ def test_x11_none_gives_no_server_at_all(clean_desk: Sway) -> None:
 
 
 def test_wayland_none_gives_no_compositor(clean_desk: Sway) -> None:
-    with policy(clean_desk.lab, "blog", "[grants]", 'wayland = "none"'):
-        command = ("sh", "-c", 'echo "$WAYLAND_DISPLAY"')
+    with policy(clean_desk.lab, "blog", "[grants]", 'wayland = "none"', 'x11 = "none"'):
+        command = ("sh", "-c", 'echo "$WAYLAND_DISPLAY$DISPLAY"')
         assert clean_desk.run("isoctl", "run", "blog", *command).stdout == "\n"
         required = clean_desk.run("isoctl", "run", "--display", "require", "blog", "true", check=False)
         assert required.returncode == 125

@@ -39,6 +39,15 @@ def test_a_window_whatever_the_user_manager_was_told(lab: Lab, tells: str) -> No
         show(desk, "blog", FOOT, tells).end()
 
 
+def test_an_app_knows_the_desktop_that_the_user_manager_was_told(lab: Lab) -> None:
+    with lab.desktop("alice", tells="environment") as desk:
+        done = desk.run("isoctl", "run", "blog", "env", "-0")
+        seen = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
+        assert seen["XDG_CURRENT_DESKTOP"] == "sway"
+        # Qt draws none where the compositor does
+        assert seen["QT_WAYLAND_DISABLE_WINDOWDECORATION"] == "1"
+
+
 def test_a_launch_from_ssh_gets_no_display_unless_it_asks(lab: Lab) -> None:
     """The desktop is there, but this caller is not part of it."""
     with lab.desktop("alice", tells="nothing") as desk:

@@ -206,7 +206,7 @@ class Desktop(abc.ABC):
         to = f"{self.dir}/environment"
         self.write("started", f"#!/bin/sh\n{_TELLING[self._tells]}env -0 > {to}.new && mv {to}.new {to}\n")
         if self._tells == "target":
-            unit = self.lab.host_path(f"/etc/systemd/user/{SESSION_TARGET}")
+            unit = self.lab.host_path(f"/run/systemd/user/{SESSION_TARGET}")
             unit.parent.mkdir(parents=True, exist_ok=True)
             unit.write_text(_TARGET)
             self._systemctl("daemon-reload")

@@ -29,8 +29,8 @@ PROGRAMS = ("isod", "isod-helper", "isod-prepare", "isod-session")
 # owners and modes below these; of the second line only the entries themselves
 TREES = ("etc", "usr/lib/systemd")
 DIRECTORIES = ("home", "run/user")
-
-_COMES_AND_GOES = re.compile(r"/isoctl/|/sway-ipc\.|/wayland-\d+$")
+# sockets that a compositor makes anew when it starts, and those of isod-session
+REMADE = re.compile(r"run/user/\d+/(isoctl/.*|wayland-\d+|sway-ipc\..*|pipewire-0.*|pulse/.*)")
 
 Entry = tuple[int, int, int, int]
 
@@ -169,8 +169,7 @@ class Invariants:
                 yield from _below(root_fd, directory, recursive=False)
             for user in sorted(os.listdir(self._lab.root / "run/user")):
                 for path, entry in _below(root_fd, f"run/user/{user}", recursive=True):
-                    # those in isoctl/ are isod-session's own, for X servers that come and go; others are compositors'
-                    if stat.S_ISSOCK(entry[0]) and not _COMES_AND_GOES.search(path):
+                    if stat.S_ISSOCK(entry[0]) and not REMADE.fullmatch(path):
                         yield path, entry
         finally:
             os.close(root_fd)

@@ -4,7 +4,6 @@
 gives one, or by {"error": "why", "errno": 111} where errno is 0 if it was no system call that failed.
 """
 
-import contextlib
 import json
 import os
 import socket
@@ -52,13 +51,10 @@ def serve(connection: socket.socket, verbs: Mapping[str, Verb]) -> bool:
             os.close(fd)
     results = [] if result is None else [result]
     try:
-        # isod may be gone by now; then it asks again when it is back.
-        with contextlib.suppress(OSError):
-            socket.send_fds(connection, [b'{"ok":true}'], results)
+        return _answer(connection, {"ok": True}, results)
     finally:
         for fd in results:
             os.close(fd)
-    return True
 
 
 def _perform(data: bytes, fds: list[int], flags: int, verbs: Mapping[str, Verb]) -> int | None:
@@ -76,5 +72,13 @@ def _perform(data: bytes, fds: list[int], flags: int, verbs: Mapping[str, Verb])
 
 
 def _refuse(connection: socket.socket, text: str, code: int) -> None:
-    with contextlib.suppress(OSError):
-        connection.send(json.dumps({"error": text, "errno": code}).encode())
+    _answer(connection, {"error": text, "errno": code}, [])
+
+
+def _answer(connection: socket.socket, answer: dict[str, object], fds: list[int]) -> bool:
+    """Answer; tells whether anybody was there: an isod that was restarted meanwhile asks anew."""
+    try:
+        socket.send_fds(connection, [json.dumps(answer).encode()], fds)
+    except ConnectionError:
+        return False
+    return True

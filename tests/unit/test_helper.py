@@ -224,3 +224,14 @@ async def test_a_descriptor_beside_an_error_is_closed(tmp_path: Path, listener: 
 async def test_without_the_helpers_socket_there_is_an_error(tmp_path: Path, listener: Listener) -> None:
     with pytest.raises(FileNotFoundError):
         await Helper(os.fspath(tmp_path / "helper")).connect_bus(listener.path_fd, UID)
+
+
+@pytest.mark.parametrize("uid", [UID, -1], ids=["done", "refused"])
+def test_a_caller_who_has_left_is_no_fault(listener: Listener, uid: int) -> None:
+    """An isod that is restarted while it waits: the helper ends by itself, without a traceback in the journal."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        with ours:
+            socket.send_fds(ours, [json.dumps({"verb": "connect-bus", "uid": uid}).encode()], [listener.path_fd])
+        pid = run_helper(theirs)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

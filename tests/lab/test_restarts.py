@@ -277,3 +277,19 @@ def test_an_app_that_ends_the_keepers_session_harms_no_later_launch(lab: Lab, wa
     assert run.is_running
     run.end()
     assert run.result()[0] == 7
+
+
+def test_restarts_of_a_container_leave_no_descriptor_in_isod(lab: Lab) -> None:
+    """The connection to the container's bus is lost before its unit is known to have stopped."""
+
+    def held() -> int:
+        pid = lab.run("systemctl", "show", "-P", "MainPID", ISOD).stdout.strip()
+        return len(os.listdir(lab.host_path(f"/proc/{pid}/fd")))
+
+    lab.run("isoctl", "run", "blog", "true", user="alice")
+    before = held()
+    for _ in range(5):
+        lab.run("systemctl", "restart", lab.unit("blog"))
+        lab.run("isoctl", "run", "blog", "true", user="alice")
+    # one of the last launch may still be on its way out
+    lab.wait_for(lambda: held() <= before + 2, what=f"{before} before, {held()} now")

@@ -360,6 +360,8 @@ class Containers:
         return guest
 
     def _guest_closed(self, container: Container, guest: Any) -> None:
+        # The lost connection is often the first that is heard of an end; what else the guest holds goes with it.
+        self._spawn(guest.close())
         if container.guest is guest:
             container.guest = None
             self.guest_lost(container)

@@ -96,7 +96,9 @@ class Daemon:
         """Build all parts."""
         self._connection = connection
         self._log = log.logger()
-        self._audit = JournalAudit(journal=journal)
+        self._audit = JournalAudit(
+            journal=journal, on_fault=lambda fault: self._log.error("audit.failed", reason=fault)
+        )
         loaded = load_policy(directory)
         self._events = Events()
         self._store = SystemdFdStore()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
 from isod.resources import GrantValue, Resource, kinds
+from isod.settings import Limits
 
 _ACCOUNTS = ("users", "groups", "ask")
 _OTHER_KEYS = tuple(key for key in ContainerPolicy.model_fields if key not in (*_ACCOUNTS, "grants"))
@@ -12,7 +13,7 @@ _OTHER_KEYS = tuple(key for key in ContainerPolicy.model_fields if key not in (*
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """One key of one container that changes; key "container" is its file as such."""
+    """One key of one container that changes; key "container" is its file as such, container "" is isod.toml."""
 
     container: str
     key: str
@@ -41,7 +42,17 @@ def diff_policies(old: Policy, new: Policy) -> list[PolicyChange]:
             changes += _account_changes(name, before, after)
             changes += _grant_changes(name, before, after)
             changes += _other_changes(name, before, after)
-    return changes
+    return changes + _limit_changes(old.settings.limits, new.settings.limits)
+
+
+def _limit_changes(old: Limits, new: Limits) -> list[PolicyChange]:
+    """List limits that change; who is over a new one keeps what he has, and gets nothing more."""
+    pairs = {key: (getattr(old, key), getattr(new, key)) for key in Limits.model_fields}
+    return [
+        PolicyChange("", f"limits.{key}", _shown(before), _shown(after))
+        for key, (before, after) in pairs.items()
+        if before != after
+    ]
 
 
 def _presence(policy: ContainerPolicy | None) -> tuple[str, ...]:

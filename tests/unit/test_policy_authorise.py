@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isod.authorise import Outcome, Verb, account_for, decide, sees
+from isod.authorise import Outcome, Verb, account_for, decide, denial, is_withdrawn, sees
 from isod.policy import ContainerPolicy
-from isod.ports import Caller
+from isod.ports import Answer, Caller
 from isod_contract.actions import MANAGE, ROOT, RUN
 
 POLICY = ContainerPolicy(users=("alice",), groups=("dev", "ops"), ask=("carol", "alice"))
@@ -150,3 +150,31 @@ def test_no_combination_gives_more_than_its_parts(
         assert level == "yes"
     if verb in (Verb.STOP, Verb.RESTART) and others:
         assert decision.outcome is not Outcome.ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "account", "ended"),
+    [
+        (with_root("yes"), with_root("yes"), "root", False),
+        (with_root("yes"), with_root("ask"), "root", True),
+        (with_root("yes"), with_root("none"), "root", True),
+        (with_root("yes"), with_root("none"), "alice", False),
+        (with_root("none"), with_root("yes"), "root", False),
+        (with_root("none"), with_root("none", user="worker", ask=[]), "alice", False),
+        (with_root("none"), with_root("none", users=["bob"]), "alice", True),
+        (with_root("none"), with_root("none", users=[], ask=["alice"]), "alice", False),
+        (None, with_root("none"), "root", False),
+        (None, with_root("none", users=["bob"]), "alice", True),
+    ],
+)
+def test_a_reload_ends_what_lives_by_what_was_withdrawn(
+    before: ContainerPolicy | None, after: ContainerPolicy, account: str, ended: bool
+) -> None:
+    assert is_withdrawn(before, after, ALICE, account) is ended
+
+
+def test_every_answer_but_yes_has_a_sentence_that_names_the_action() -> None:
+    texts = {denial(answer, RUN, interactive=True).text for answer in Answer if answer is not Answer.YES}
+    assert len(texts) == len(Answer) - 1
+    assert all(RUN.id in text for text in texts)
+    assert "does not allow" in denial(Answer.NEEDS_QUESTION, RUN, interactive=False).text

@@ -5,6 +5,7 @@ import pytest
 from isod.policy import ContainerPolicy
 from isod.policy_diff import PolicyChange, diff_policies
 from isod.policy_loader import Policy
+from isod.settings import DaemonSettings
 
 
 def policy(**keys: object) -> ContainerPolicy:
@@ -78,3 +79,10 @@ def test_all_other_keys_are_told() -> None:
         "start_timeout_sec": ("5",),
         "user": ("worker",),
     }
+
+
+def test_a_changed_limit_is_told_and_takes_nothing_away() -> None:
+    lower = DaemonSettings.model_validate({"limits": {"apps": 1}})
+    [change] = diff_policies(Policy(), Policy(settings=lower))
+    assert change == PolicyChange("", "limits.apps", ("1024",), ("1",), ends=False)
+    assert diff_policies(Policy(settings=lower), Policy(settings=lower)) == []

@@ -1,5 +1,6 @@
 """What is decided, asked and recorded before anything is done with a container."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,6 +89,23 @@ async def test_no_other_answer_than_yes_allows_anything(answer: Answer) -> None:
         await world.require(CAROL, Verb.RUN)
     [record] = world.records
     assert (record["outcome"], record["error"]) == ("refused", caught.value.name)
+
+
+async def test_a_question_that_is_wanted_no_more_is_recorded_as_refused() -> None:
+    world = World()
+    opened = asyncio.Event()
+
+    async def open_for_ever(*_: Any) -> Answer:
+        opened.set()
+        return await asyncio.get_running_loop().create_future()
+
+    world.check = open_for_ever  # type: ignore[method-assign]
+    question = asyncio.create_task(world.require(CAROL, Verb.RUN))
+    await opened.wait()
+    question.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await question
+    assert [record["outcome"] for record in world.records] == ["refused"]
 
 
 async def test_too_many_open_prompts_are_a_refusal_with_a_record() -> None:

@@ -1,5 +1,6 @@
 """Whether a caller may do what he wants with a container: policy, then polkit, then the record of what was decided."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -54,28 +55,37 @@ class Permission:
         Raises NoSuchContainer, NotPermitted, NoAuthentication, Busy, LimitExceeded.
         """
         began_sec = time.monotonic()
+
+        def record(decision: Decision, error: IsodError | None) -> None:
+            self._audit.record(
+                DECISION,
+                uid=caller.uid,
+                pid=caller.pid,
+                caller_unit=caller.unit,
+                method=_METHODS[verb],
+                container=container.name,
+                rule=decision.rule,
+                outcome="refused" if error else "allowed",
+                error=error.name if error else None,
+                duration_usec=int((time.monotonic() - began_sec) * 1_000_000),
+                **told,
+            )
+
         decision = self._decide(container, caller, verb, account, force=force)
         error = _refusal(decision, container)
         if decision.outcome is Outcome.ASK:
-            error = await self._ask(container, caller, verb, decision.action)
+            try:
+                error = await self._ask(container, caller, verb, decision.action)
+            except asyncio.CancelledError:
+                # What it was asked for is wanted no more; that ends it, as a no does.
+                record(decision, NotPermitted(reason="ended during the question"))
+                raise
             # The question may have been open for minutes: what it was about must still be so.
             now = self._decide(container, caller, verb, account, force=force)
             if error is None and now.outcome is not Outcome.ALLOWED and now != decision:
                 decision = now
                 error = _refusal(now, container) or NotPermitted(reason="the policy changed meanwhile; try again")
-        self._audit.record(
-            DECISION,
-            uid=caller.uid,
-            pid=caller.pid,
-            caller_unit=caller.unit,
-            method=_METHODS[verb],
-            container=container.name,
-            rule=decision.rule,
-            outcome="refused" if error else "allowed",
-            error=error.name if error else None,
-            duration_usec=int((time.monotonic() - began_sec) * 1_000_000),
-            **told,
-        )
+        record(decision, error)
         if error:
             raise error
         return decision.rule

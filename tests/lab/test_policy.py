@@ -35,6 +35,11 @@ def policy(lab: Lab, file: str, text: str) -> Iterator[None]:
         lab.run("isoctl", "reload")
 
 
+def copy_of_blog(lab: Lab, machine: str) -> None:
+    lab.run("cp", "-a", "/var/lib/machines/blog", f"/var/lib/machines/{machine}")
+    lab.host_path(f"/var/lib/machines/{machine}/etc/hostname").write_text(machine + "\n")
+
+
 def run(lab: Lab, *words: str, user: str = "alice") -> Any:
     return lab.run("isoctl", "run", *words, user=user, check=False)
 
@@ -54,7 +59,7 @@ def running(lab: Lab, app_id: str, user: str = "root") -> bool:
 @pytest.fixture(scope="module")
 def own_instances(host: Lab) -> Iterator[Lab]:
     for user in ("alice", "carol"):
-        host.run("cp", "-a", "/var/lib/machines/blog", f"/var/lib/machines/{user}-mine")
+        copy_of_blog(host, f"{user}-mine")
     with policy(host, "containers/mine.toml", 'users = ["alice", "carol"]\nunit = "container@%u-mine"\n'):
         yield host
 
@@ -123,7 +128,7 @@ def test_apps_of_a_deleted_policy_live_on_also_over_a_restart_of_isod(host: Lab)
 
 
 def test_another_unit_for_a_container_is_used_from_the_reload_on(host: Lab) -> None:
-    host.run("cp", "-a", "/var/lib/machines/blog", "/var/lib/machines/moved")
+    copy_of_blog(host, "moved")
     assert run(host, "blog", "uname", "-n").stdout == "blog\n"
     with policy(host, "containers/blog.toml", 'users = ["alice"]\nunit = "container@moved"\n'):
         assert run(host, "blog", "uname", "-n").stdout == "moved\n"

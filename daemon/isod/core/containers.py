@@ -360,13 +360,12 @@ class Containers:
         return guest
 
     def _guest_closed(self, container: Container, guest: Any) -> None:
-        # The lost connection is often the first that is heard of an end; what else the guest holds goes with it.
+        # The lost connection is often the first that is heard of an end. The guest still holds the container's root,
+        # which without this would be kept mounted for ever.
         self._spawn(guest.close())
         if container.guest is guest:
             container.guest = None
             self.guest_lost(container)
-            # It still holds the container's root, which without this would be kept mounted for ever.
-            self._spawn(guest.close())
             self._unit_changed(container)
 
     async def apply_policy(self, policy: Policy) -> None:

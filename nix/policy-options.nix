@@ -30,7 +30,7 @@ rec {
     stop_timeout_sec = option (types.ints.between 1 3600) "`10`" "Seconds that an app has, after it was asked to end, before it is killed.";
     idle_stop_sec = option (types.ints.between 0 31536000) "`0`" "Seconds without an app after which the container is stopped; 0: never.";
     autostart = option types.bool "`false`" "Start the container when one of its users logs in.";
-    on_logout = option (types.enum [ "keep" "stop" ]) "`\"keep\"`" "What happens to the container when the last of its users logs out.";
+    on_logout = option (types.enum [ "keep" "stop" ]) "`\"keep\"`" "What happens to the container when the last of its users leaves his desktop.";
     environment = option (types.attrsOf types.str) "none" "Variables set in every app, over those of the login profile and the session.";
     inherit grants;
   };

@@ -23,6 +23,7 @@ from isod.core.containers import Containers
 from isod.core.environment import menu_languages
 from isod.core.events import Events
 from isod.core.launch import Launcher
+from isod.core.logout import Logout
 from isod.core.prepare import Prepare
 from isod.core.reconcile import Reconciler
 from isod.core.recovery import Recovery
@@ -36,6 +37,7 @@ from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
 from isod.host.guest import GuestDoor
 from isod.host.helper import Helper
+from isod.host.logind import Logind
 from isod.host.machined import Machined
 from isod.host.polkit import Polkit
 from isod.host.systemd import SystemdUnits
@@ -135,6 +137,7 @@ class Daemon:
             containers=self._containers, files=files, store=self._store, audit=self._audit, events=self._events
         )
         self._recovery = Recovery(containers=self._containers, apps=self._apps, files=files, store=self._store)
+        self._logout = Logout(sessions=self._sessions, containers=self._containers, logins=Logind(connection))
         launcher = Launcher(
             containers=self._containers,
             apps=self._apps,

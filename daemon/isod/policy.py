@@ -179,7 +179,7 @@ class ContainerPolicy(StrictModel):
     )
     autostart: bool = Field(False, description="Start the container when one of its users logs in.")
     on_logout: Literal["keep", "stop"] = Field(
-        "keep", description="What happens to the container when the last of its users logs out."
+        "keep", description="What happens to the container when the last of its users leaves his desktop."
     )
     grants: Grants = Field(default_factory=Grants, description="What of the host is reachable inside.")
     environment: Environment = Field(

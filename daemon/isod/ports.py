@@ -250,6 +250,13 @@ class Directories(Protocol):
         """Remove a user's empty directory."""
 
 
+class Logins(Protocol):
+    """The host's logind."""
+
+    async def uids(self) -> set[int] | None:
+        """Give who has a session now; None where that can't be told."""
+
+
 class Mounter(Protocol):
     """Mounts inside running containers (isod-helper); all raise OSError."""
 

@@ -16,11 +16,20 @@ def execute(request: cli.Request) -> int:
         render.as_json({key.lower(): value for key, value in values.items()})
         return 0
     for key, value in values.items():
-        if isinstance(value, dict):
-            text = ", ".join(f"{name}={level}" for name, level in value.items())
+        if key == "Attachments":
+            lines = [_attachment(item) for item in value]
+        elif isinstance(value, dict):
+            lines = [", ".join(f"{name}={level}" for name, level in value.items())]
         elif isinstance(value, list):
-            text = " ".join(str(item) for item in value if item)
+            lines = [" ".join(str(item) for item in value if item)]
         else:
-            text = str(value)
-        print(f"{key + ':':13} {render.clean(text) or '-'}")
+            lines = [str(value)]
+        for number, line in enumerate(lines or [""]):
+            print(f"{'' if number else key + ':':13} {render.clean(line) or '-'}")
     return 0
+
+
+def _attachment(item: "dict[str, str]") -> str:
+    """Give one line: what is reachable, whose, by what, and what else an app reaches by it."""
+    text = f"{item['resource']} of uid {item['uid']}: {item['what']}"
+    return f"{text}; also reachable: {item['exposed']}" if item.get("exposed") else text

@@ -1,7 +1,12 @@
 """Whose uid it is on the host: without a user namespace an account inside is the host's account of the same number."""
 
+import contextlib
+import grp
+import os
 import posixpath
 import pwd
+
+from isod.ports import Caller
 
 _REGULAR_UID_MIN = 1000  # login.defs(5)
 _NOBODY_UID = 65534
@@ -21,3 +26,16 @@ def login_user(uid: int) -> str:
     regular = uid >= _REGULAR_UID_MIN and uid != _NOBODY_UID
     can_log_in = posixpath.basename(account.pw_shell) not in _NO_LOGIN
     return account.pw_name if regular or can_log_in else ""
+
+
+def caller_of(uid: int) -> Caller:
+    """Give who a uid is now, by the host's account data; NSS may block."""
+    try:
+        account = pwd.getpwuid(uid)
+    except KeyError:
+        return Caller(sender="", uid=uid, user="")
+    groups = set()
+    for group_id in os.getgrouplist(account.pw_name, account.pw_gid):
+        with contextlib.suppress(KeyError):
+            groups.add(grp.getgrgid(group_id).gr_name)
+    return Caller(sender="", uid=uid, user=account.pw_name, groups=frozenset(groups))

@@ -71,7 +71,7 @@ class Reconciler:
         self._turns: dict[Container, asyncio.Lock] = {}
         self._stored: dict[tuple[str, int], dict[str, _Listener]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        sessions.changed = self._session_changed
+        sessions.listen(self._session_changed)
 
     def recover(self) -> None:
         """Take over the sockets that an earlier isod listened on; clients wait in them meanwhile."""

@@ -1,11 +1,7 @@
 """Reading the policy again: what changes, which apps that ends, and putting it in force."""
 
 import asyncio
-import contextlib
-import grp
 import logging
-import os
-import pwd
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +10,7 @@ from isod.authorise import is_withdrawn
 from isod.core.app import App
 from isod.core.apps import Apps
 from isod.core.containers import Containers
+from isod.core.host_users import caller_of
 from isod.core.reconcile import Reconciler
 from isod.policy import ContainerPolicy
 from isod.policy_diff import diff_policies
@@ -98,7 +95,7 @@ class PolicyInForce:
             if record.owner_uid == 0 or (app.ended and not record.running):
                 continue
             old, new = (policy.containers.get(record.container) for policy in (before, after))
-            owner = await asyncio.to_thread(_account_of, record.owner_uid)
+            owner = await asyncio.to_thread(caller_of, record.owner_uid)
             gone = not record.running if new is None else is_withdrawn(old, new, owner, record.user)
             lost = [] if new is None else _lost(record.grants, new)
             if gone:
@@ -134,16 +131,3 @@ def _told(app: App, owner: Caller) -> dict[str, object]:
         "change": f"{record.id[:12]} of {name} ends: {shlex.join(record.argv)}",
         "ends": True,
     }
-
-
-def _account_of(uid: int) -> Caller:
-    """Give who a uid is now, by the host's account data; NSS may block."""
-    try:
-        account = pwd.getpwuid(uid)
-    except KeyError:
-        return Caller(sender="", uid=uid, user="")
-    groups = set()
-    for group_id in os.getgrouplist(account.pw_name, account.pw_gid):
-        with contextlib.suppress(KeyError):
-            groups.add(grp.getgrgid(group_id).gr_name)
-    return Caller(sender="", uid=uid, user=account.pw_name, groups=frozenset(groups))

@@ -25,7 +25,11 @@ class Sessions:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._arrived = asyncio.Event()
         self._began_sec = time.monotonic()
-        self.changed: Callable[[int], None] = lambda _uid: None
+        self._listeners: list[Callable[[int], None]] = []
+
+    def listen(self, changed: Callable[[int], None]) -> None:
+        """Call back with a uid when its session came, changed, or is gone for good."""
+        self._listeners.append(changed)
 
     def register(self, caller: Caller, session: SessionInfo) -> None:
         """Take note of the sender's live session; it replaces an older one of the uid. Raises InvalidArgument."""
@@ -40,7 +44,7 @@ class Sessions:
         self._audit.record(SESSION, uid=caller.uid, pid=caller.pid, outcome="registered")
         self._arrived.set()
         self._arrived = asyncio.Event()
-        self.changed(caller.uid)
+        self._tell(caller.uid)
 
     def forget(self, sender: str) -> None:
         """Take note that the sender left the bus."""
@@ -80,7 +84,11 @@ class Sessions:
 
     def _gone(self, uid: int) -> None:
         self._timers.pop(uid, None)
-        self.changed(uid)
+        self._tell(uid)
+
+    def _tell(self, uid: int) -> None:
+        for changed in self._listeners:
+            changed(uid)
 
     def _drop(self, uid: int) -> None:
         timer = self._timers.pop(uid, None)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from lab.compositors import Sway
-from lab.contained import Contained, interfaces, mounts, show
+from lab.contained import Contained, interfaces, mounts, policy, show
 from lab.machine import Lab
 from lab.programs import FOOT, GTK4, wait_typed
 
@@ -17,6 +17,10 @@ CONTAINERS = ["blog", "plain", "priv"]
 
 def _invocation(lab: Lab, container: str) -> str:
     return lab.run("systemctl", "show", "-P", "InvocationID", lab.unit(container)).stdout
+
+
+def _is_active(lab: Lab, container: str) -> bool:
+    return lab.run("systemctl", "is-active", lab.unit(container), check=False).stdout == "active\n"
 
 
 def _no_stacks_and_no_leftovers(lab: Lab, container: str) -> None:
@@ -128,3 +132,21 @@ def test_a_new_login_works_and_nothing_of_the_old_is_left(lab: Lab, clean_desk: 
         assert [_invocation(lab, container) for container in ("blog", "plain")] == invocations
     finally:
         lab.run("loginctl", "enable-linger", "alice")
+
+
+def test_a_container_stops_with_its_last_users_desktop_where_policy_says_so(lab: Lab, clean_desk: Sway) -> None:
+    """And stays while isod-session alone ends, and where policy says nothing."""
+    show(clean_desk, "shared", FOOT, "stays").end()
+    with policy(lab, "blog", 'on_logout = "stop"'):
+        show(clean_desk, "blog", FOOT, "until logout").end()
+        lab.run("systemctl", "--user", "-M", "alice@", "stop", "isod-session.service")
+        show(clean_desk, "blog", FOOT, "after the service was stopped").end()
+        lab.run("loginctl", "disable-linger", "alice")
+        try:
+            clean_desk.log_out()
+            lab.wait_for(lambda: not _is_active(lab, "blog"), 40, "blog still runs")
+            assert _is_active(lab, "shared")
+            clean_desk.log_in()
+        finally:
+            lab.run("loginctl", "enable-linger", "alice")
+    show(clean_desk, "blog", FOOT, "started again").end()

@@ -1,0 +1,50 @@
+"""Stopping containers whose policy wants that when the last of their users logs out."""
+
+import asyncio
+import logging
+
+from isod.authorise import sees
+from isod.core.containers import Containers
+from isod.core.host_users import caller_of
+from isod.core.sessions import Sessions
+from isod.ports import Caller, Logins
+from isod_contract.errors import IsodError
+from isod_contract.states import ContainerState
+
+_log = logging.getLogger(__name__)
+
+
+class Logout:
+    """Looks at it when a session is gone, and asks logind, since the session's service alone may have ended."""
+
+    def __init__(self, *, sessions: Sessions, containers: Containers, logins: Logins) -> None:
+        """Take the ports, and follow the sessions."""
+        self._sessions = sessions
+        self._containers = containers
+        self._logins = logins
+        self._tasks: set[asyncio.Task[None]] = set()
+        sessions.listen(self._session_changed)
+
+    def _session_changed(self, uid: int) -> None:
+        if self._sessions.find(uid) is None:
+            task = asyncio.get_running_loop().create_task(self._look(uid))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _look(self, uid: int) -> None:
+        uids = await self._logins.uids()
+        if uids is None or uid in uids:
+            return
+        here = [await asyncio.to_thread(caller_of, other) for other in uids]
+        gone = await asyncio.to_thread(caller_of, uid)
+        isod = Caller(sender="", uid=0, user="root")
+        for container in self._containers.all():
+            policy = container.policy
+            wanted = policy.on_logout == "stop" and container.state is ContainerState.RUNNING
+            if not wanted or not sees(policy, gone) or any(sees(policy, other) for other in here if other.uid):
+                continue
+            _log.info("container.stopped_on_logout", extra={"container": container.name, "uid": uid})
+            try:
+                await self._containers.stop(container, isod, force=True)
+            except IsodError as error:
+                _log.warning("container.not_stopped", extra={"container": container.name, "reason": error.text})

@@ -102,7 +102,7 @@ METHODS = (
         (),
         _args("a(oa{sv}) apps"),
         Access.ANYONE,
-        "The caller's apps (root: all), with their properties.",
+        "The caller's apps (root: all), with their properties; a Command of more than 256 characters is cut.",
         effect=False,
     ),
     Method(names.MANAGER, "GetApp", _args("s id"), _args("o app"), Access.OWN, "The object of one app.", effect=False),

@@ -78,6 +78,24 @@ def test_many_and_long_arguments(lab: Lab) -> None:
     assert long.stdout.split() == ["1", "102400"]
 
 
+def test_long_arguments_do_not_keep_apps_from_being_listed(lab: Lab) -> None:
+    """All that ran of late is in one reply of the bus, whose size is bounded."""
+    started = isoctl(lab, "run", "--detach", "blog", "sh", "-c", "sleep 4716", *["z" * 60_000] * 2).stdout.strip()
+    for _ in range(3):
+        isoctl(lab, "run", "blog", "true", "y" * 102_400)
+    listed = isoctl(lab, "ps", "--json")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    (app,) = [app for app in json.loads(listed.stdout) if app["id"] == started]
+    assert app["command"][:3] == ["sh", "-c", "sleep 4716"]
+    assert app["command"][3].startswith("zzz")
+    assert len(json.dumps(app)) < 2000
+    # in full it is a property of the app itself
+    path = f"/org/isoctl1/app/{started}"
+    whole = lab.run("busctl", "get-property", "org.isoctl1", path, "org.isoctl1.App", "Command", user="alice").stdout
+    assert whole.count("z") == 120_000
+    assert isoctl(lab, "kill", started).returncode == 0
+
+
 def test_bad_arguments_are_named_by_position(lab: Lab) -> None:
     latin1 = lab.popen("isoctl", "run", "blog", "echo", os.fsdecode(b"\xe9"), user="alice", stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE)  # fmt: skip

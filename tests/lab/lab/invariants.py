@@ -21,8 +21,8 @@ FDS = {"containers": 3, "apps": 2, "sockets": 1}
 TASKS = {"containers": 1, "apps": 1}
 FDS_IDLE, TASKS_IDLE = 8, 4
 SLACK = 8
-# A turn of isod's loop takes up to 10 ms; the clock's bound is wide, since this machine is not ours alone.
-TURN_MAX_MS, TURN_BUSY_MAX_MS = 1000, 150
+# A turn of isod's loop takes up to 10 ms. What it waited for a processor is the machine's fault, and not counted.
+TURN_MAX_MS, TURN_BUSY_MAX_MS = 500, 150
 SETTLE_SEC = 5.0
 ANSWER_SEC = 20.0
 PROGRAMS = ("isod", "isod-helper", "isod-prepare", "isod-session")
@@ -60,6 +60,7 @@ class Invariants:
         self._tracebacks: list[str] = []
         self._counters: dict[str, int] = {}
         self._excess = {"fds": 0, "tasks": 0}
+        self._waited_before: tuple[int | None, int] = (None, 0)
         self._stacked: set[tuple[str, str]] = set()
         self._files = dict(self._entries())
 
@@ -93,8 +94,10 @@ class Invariants:
             yield Broken(kind, f"isod holds {counters[kind]} with {counters}")
         # a new isod may hold less, and is then measured from there
         self._excess = {kind: count if count > SLACK else 0 for kind, count in excess.items()}
-        if turn_ms > TURN_MAX_MS or turn_busy_ms > TURN_BUSY_MAX_MS:
-            yield Broken("stall", f"isod's loop served nobody for {turn_ms} ms, {turn_busy_ms} of them busy")
+        waited_ms = self._waited_ms()
+        if turn_ms - waited_ms > TURN_MAX_MS or turn_busy_ms > TURN_BUSY_MAX_MS:
+            took = f"{turn_busy_ms} of them busy, at most {waited_ms} waiting for a processor"
+            yield Broken("stall", f"isod's loop served nobody for {turn_ms} ms, {took}")
 
     @staticmethod
     def _excess_of(counters: dict[str, int]) -> dict[str, int]:
@@ -119,6 +122,17 @@ class Invariants:
                     pause.wait(0.001)
             pause.wait(0.02)
         return None
+
+    def _waited_ms(self) -> int:
+        """How long isod was ready and not run, by the kernel's account of its main thread, since this was asked."""
+        pid = self._isod_pid()
+        try:
+            with open(f"/proc/{pid}/schedstat") as file:
+                total_ms = int(file.read().split()[1]) // 1_000_000
+        except OSError:
+            return 0
+        before, self._waited_before = self._waited_before, (pid, total_ms)
+        return total_ms - (before[1] if before[0] == pid else 0)
 
     def _isod_pid(self) -> int | None:
         try:

@@ -1,12 +1,15 @@
 """org.isoctl1.App on the bus."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from isod.bus.request import Handler, Reply, Request
 from isod.bus.requests import check_signal
 from isod.bus.services import AppService, AppView
 from isod_contract import names
 from isod_wire import Variant
+
+# Of a command in a list: all of them must fit into one reply.
+_LISTED_CHARS = 256
 
 
 class AppObject:
@@ -43,6 +46,10 @@ class AppObject:
         }
         return values if wanted is None else {key: values[key] for key in wanted}
 
+    def listed(self, app: AppView) -> dict[str, Variant]:
+        """Give the properties as they stand in a list, where a long command is cut."""
+        return self.properties(app) | {"Command": Variant("as", _shortened(app.argv))}
+
     async def _signal(self, request: Request) -> Reply:
         await self._apps.signal(request.target, check_signal(request.arguments[0]))
         return Reply()
@@ -56,3 +63,17 @@ class AppObject:
 
     async def _open_log(self, request: Request) -> Reply:
         return Reply([0], fds=(await self._apps.open_log(request.target, request.options),))
+
+
+def _shortened(argv: Sequence[str]) -> list[str]:
+    """Cut a command after so many characters; an ellipsis shows where."""
+    kept: list[str] = []
+    left = _LISTED_CHARS
+    for argument in argv:
+        if len(argument) > left:
+            kept.append(argument[: max(left, 0)] + "…")
+            break
+        kept.append(argument)
+        # an empty argument takes room too
+        left -= len(argument) + 1
+    return kept

@@ -66,7 +66,7 @@ class ManagerObject:
 
     async def _list_apps(self, request: Request) -> Reply:
         entries = [
-            [names.app_path(app.id), self._app_object.properties(app)]
+            [names.app_path(app.id), self._app_object.listed(app)]
             for app in self._services.apps.visible(request.caller)
         ]
         return Reply([entries])

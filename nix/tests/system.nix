@@ -1,6 +1,8 @@
-# What the tests evaluate with: the double, or the lib of a real nixpkgs with the double's options of NixOS.
+# What the tests evaluate with: the double, or the lib of a real nixpkgs with the double's options of NixOS, and the
+# double's Home Manager or a checkout of the real one.
 {
   nixpkgs ? null,
+  home ? null,
 }:
 let
   mini = import ./mini/lib.nix;
@@ -13,7 +15,15 @@ let
   pkgs = import ./mini/pkgs.nix lib;
 
   isoctl = import ../../default.nix;
-  homeManager = ./mini/home-manager.nix;
+  homeManager =
+    if home == null then
+      ./mini/home-manager.nix
+    else
+      {
+        imports = [ (home + "/nixos") ];
+        # Its manual would need all of nixpkgs.
+        home-manager.sharedModules = [ { manual.manpages.enable = false; } ];
+      };
   system =
     specialArgs: modules:
     import ./mini/nixos.nix {

@@ -8,7 +8,7 @@ from typing import Any
 from nixeval import REPOSITORY, EvaluationFailed, evaluate
 
 ALICE = 'users.users.alice = { isNormalUser = true; uid = 1000; }; betterContainers.base.userName = "alice"; '
-_STORE = re.compile(r"/nix/store/[0-9a-f]{32}-")
+_STORE = re.compile(r"/nix/store/[0-9a-z]{32}-")
 
 
 @dataclass(frozen=True)

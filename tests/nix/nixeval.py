@@ -27,13 +27,15 @@ class EvaluationFailed(Exception):
     """Nix refused; the text is what it said."""
 
 
-def evaluate(expression: str, *, nixpkgs: str | None = None, tree: Path = REPOSITORY) -> Any:
+def evaluate(
+    expression: str, *, nixpkgs: str | None = None, tree: Path = REPOSITORY, home_manager: str | None = None
+) -> Any:
     """Give the value of an expression, forced whole; `t` in it is nix/tests/system.nix. Raises EvaluationFailed.
 
-    `nixpkgs` is the path of a nixpkgs, or of its lib alone; None is the test double.
+    `nixpkgs` is the path of a nixpkgs, or of its lib alone, `home_manager` that of Home Manager; None is the double.
     """
-    chosen = f'"{nixpkgs}"' if nixpkgs else "null"
-    text = f"let t = import {tree}/nix/tests/system.nix {{ nixpkgs = {chosen}; }}; in {expression}"
+    chosen = f"{{ nixpkgs = {_path(nixpkgs)}; home = {_path(home_manager)}; }}"
+    text = f"let t = import {tree}/nix/tests/system.nix {chosen}; in {expression}"
     done = subprocess.run(
         ["nix-instantiate", *_FLAGS, "--expr", text],
         capture_output=True,
@@ -48,7 +50,5 @@ def evaluate(expression: str, *, nixpkgs: str | None = None, tree: Path = REPOSI
     return json.loads(done.stdout)
 
 
-def flavours() -> list[str | None]:
-    """Give what the tests run on: the double, and a real nixpkgs where one is named."""
-    named = os.environ.get("NIXPKGS")
-    return [None, named] if named else [None]
+def _path(path: str | None) -> str:
+    return json.dumps(path) if path else "null"

@@ -197,6 +197,8 @@ let
     }"
   '';
 
+  # As the name of an attribute.
+  placeOf = package: builtins.unsafeDiscardStringContext "${package}";
   settingText = value: if value == true then "true" else if value == false then "false" else toString value;
   section =
     settings:
@@ -233,7 +235,7 @@ let
         + optionalString (unit.preStart != "") "ExecStartPre=${preStart}/bin/${name}-pre-start\n"
         + optionalString (unit.script != "") "ExecStart=${start}/bin/${name}-start\n"
         + section unit.serviceConfig;
-      scripts = lib.listToAttrs (map (one: lib.nameValuePair "${one}/bin/${one.name}" one.text) scripts);
+      scripts = lib.listToAttrs (map (one: lib.nameValuePair "${placeOf one}/bin/${one.name}" one.text) scripts);
     };
 in
 {
@@ -253,7 +255,7 @@ in
     rendered = {
       units = lib.mapAttrs (name: unit: (serviceText (lib.replaceStrings [ "@" ] [ "_" ] name) unit).text) config.systemd.services;
       files = {
-        ${"${containerInit}"} = containerInit.text;
+        ${placeOf containerInit} = containerInit.text;
       } // lib.concatMapAttrs (name: unit: (serviceText (lib.replaceStrings [ "@" ] [ "_" ] name) unit).scripts) config.systemd.services;
     };
   };

@@ -25,8 +25,6 @@ in
               home.file = mkOption { type = types.attrs; default = { }; };
               programs.git.enable = mkOption { type = types.bool; default = false; };
               programs.git.settings = mkOption { type = types.attrs; default = { }; };
-              programs.ssh.enable = mkOption { type = types.bool; default = false; };
-              programs.ssh.matchBlocks = mkOption { type = types.attrs; default = { }; };
               programs.fish.enable = mkOption { type = types.bool; default = false; };
               programs.bash.enable = mkOption { type = types.bool; default = false; };
               programs.bash.shellAliases = mkOption { type = types.attrsOf types.str; default = { }; };

@@ -54,6 +54,8 @@ let
       script = option types.lines "";
       restartIfChanged = option types.bool true;
       stopIfChanged = option types.bool true;
+      reloadIfChanged = option types.bool false;
+      conflicts = option texts [ ];
       restartTriggers = option (types.listOf types.unspecified) [ ];
       reloadTriggers = option (types.listOf types.unspecified) [ ];
       enableStrictShellChecks = option types.bool false;
@@ -156,6 +158,7 @@ let
           extraPackages32 = option packages [ ];
         };
         fonts.packages = option (types.listOf types.path) [ ];
+        fonts.fontconfig.enable = option types.bool true;
         fonts.fontconfig.defaultFonts = lib.genAttrs [ "serif" "sansSerif" "monospace" "emoji" ] (_: option texts [ ]);
         time.timeZone = option (types.nullOr types.str) null;
         i18n.defaultLocale = option types.str "en_US.UTF-8";
@@ -206,6 +209,12 @@ let
         programs.fish.enable = option types.bool false;
         programs.sway.enable = option types.bool false;
         programs.direnv.enable = option types.bool false;
+        # What the real Home Manager looks at (nixos/*.nix, modules/misc of ec1a8fd).
+        system.userActivationScripts = option (types.attrsOf types.unspecified) { };
+        system.activationScripts = option (types.attrsOf types.unspecified) { };
+        i18n.glibcLocales = option types.package pkgs.glibcLocales;
+        systemd.user.targets = option (types.attrsOf unit) { };
+
         virtualisation.memorySize = option types.int 1024;
         virtualisation.cores = option types.int 1;
         virtualisation.diskSize = option types.int 1024;
@@ -236,6 +245,8 @@ lib.evalModules {
   inherit prefix;
   specialArgs = {
     modulesPath = "/modules";
+    _class = "nixos";
+    utils.escapeSystemdPath = lib.replaceStrings [ "/" ] [ "-" ];
   } // specialArgs;
   modules = [
     declarations

@@ -1,7 +1,15 @@
 # Packages of the stand-in: attribute sets with a store path, and builders that keep what they were given.
 lib:
 let
-  storePath = name: seed: "/nix/store/${builtins.substring 0 32 (builtins.hashString "sha256" "${name} ${seed}")}-${name}";
+  # Real ones, with their context, which Home Manager looks at; nothing is ever built.
+  derive =
+    name: seed:
+    derivation {
+      name = lib.replaceStrings [ "@" ] [ "-" ] name;
+      system = "x86_64-linux";
+      builder = "none";
+      args = [ (builtins.unsafeDiscardStringContext seed) ];
+    };
 
   package =
     name: extra:
@@ -10,8 +18,7 @@ let
       inherit name;
       pname = name;
       version = "1";
-      outPath = storePath name (extra.seed or "");
-      drvPath = storePath "${name}.drv" (extra.seed or "");
+      inherit (derive name (extra.seed or "")) outPath drvPath;
       outputName = "out";
       meta.mainProgram = name;
       override = _: package name extra;
@@ -35,7 +42,10 @@ let
     };
 
   names = [
+    "babelfish"
     "bash"
+    "bash-completion"
+    "bashInteractive"
     "bubblewrap"
     "cargo"
     "clippy"
@@ -43,14 +53,22 @@ let
     "curl"
     "dejavu_fonts"
     "delve"
+    "diffutils"
     "direnv"
+    "emptyDirectory"
     "fd"
     "file"
+    "findutils"
     "firefox"
+    "fish"
     "foot"
     "gcc"
+    "gettext"
     "git"
+    "glibcLocales"
+    "gnugrep"
     "gnumake"
+    "gnused"
     "go"
     "gopls"
     "gotools"
@@ -61,8 +79,10 @@ let
     "jdk"
     "jq"
     "less"
+    "man"
     "maven"
     "mesa"
+    "ncurses"
     "nix"
     "nodejs"
     "noto-fonts"
@@ -73,6 +93,8 @@ let
     "rust-analyzer"
     "rustc"
     "rustfmt"
+    "sd-switch"
+    "shared-mime-info"
     "systemd"
     "thunderbird"
     "tree"
@@ -85,6 +107,31 @@ let
     "xwayland"
     "xwayland-satellite"
     "zip"
+  ];
+
+  formats = [
+    "cdn"
+    "elixirConf"
+    "gitIni"
+    "hcl1"
+    "hocon"
+    "ini"
+    "iniWithGlobalSection"
+    "javaProperties"
+    "json"
+    "keyValue"
+    "libconfig"
+    "lua"
+    "nixConf"
+    "php"
+    "plist"
+    "pythonVars"
+    "systemd"
+    "toml"
+    "xml"
+    "yaml"
+    "yaml_1_1"
+    "yaml_1_2"
   ];
 
   python = {
@@ -101,7 +148,8 @@ let
     lib.genAttrs names (name: package name { })
     // {
       inherit lib pkgs;
-      path = ./.;
+      buildPackages = pkgs;
+      path = ./nixpkgs;
       system = "x86_64-linux";
       python3 = package "python3" python;
       jetbrains.idea-oss = package "idea-oss" { };
@@ -116,7 +164,15 @@ let
         };
       runtimeShell = "${pkgs.bash}/bin/bash";
       stdenv = {
-        hostPlatform.system = "x86_64-linux";
+        hostPlatform = {
+          system = "x86_64-linux";
+          isLinux = true;
+          isDarwin = false;
+          isx86_64 = true;
+          isAarch64 = false;
+        };
+        isLinux = true;
+        isDarwin = false;
         mkDerivation =
           arguments:
           package (arguments.pname or arguments.name) {
@@ -127,6 +183,16 @@ let
       };
       stdenvNoCC = pkgs.stdenv;
       writeText = file;
+      writeTextFile = { name, text, ... }: file name text;
+      writeTextDir = path: text: file (baseNameOf path) text;
+      buildEnv =
+        { name, paths, ... }:
+        package name {
+          seed = toString paths;
+          inherit paths;
+        };
+      substituteAll = arguments: file (arguments.name or "substituted") (builtins.toJSON arguments);
+      replaceVars = path: arguments: file (baseNameOf path) (builtins.toJSON arguments);
       writeScript = command;
       writeShellScript = name: text: command name "#!${pkgs.runtimeShell}\n${text}";
       writeShellScriptBin = name: text: command name "#!${pkgs.runtimeShell}\n${text}";
@@ -138,6 +204,7 @@ let
           inherit environment text;
         };
       runCommandLocal = pkgs.runCommand;
+      runCommandWith = arguments: text: pkgs.runCommand arguments.name { } text;
       makeDesktopItem =
         arguments:
         package "${arguments.name}.desktop" {
@@ -156,6 +223,14 @@ let
           given = if builtins.isPath function then import function else function;
         in
         given (builtins.intersectAttrs (builtins.functionArgs given) pkgs // extra);
+      # Each format takes anything, as far as tests go.
+      formats = lib.genAttrs formats (
+        _: _: {
+          type = lib.types.attrsOf lib.types.anything;
+          lib.types.atom = lib.types.anything;
+          generate = name: value: file name (builtins.toJSON value);
+        }
+      );
       testers.runNixOSTest =
         test:
         package "vm-test-run-${test.name}" {

@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui test-gui-full bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
@@ -50,6 +50,10 @@ test-lab: venv
 test-gui: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree desktop
 	$(PYTEST) -m "gui and not gui_full" tests/lab/gui
+
+test-gui-full: venv
+	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree desktop-full
+	$(PYTEST) -m "gui_full" tests/lab/gui
 
 bench: venv
 	PYTHONPATH=tests/lab $(BIN)/python tests/bench

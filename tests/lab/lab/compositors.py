@@ -108,7 +108,8 @@ class Sway(Wlroots):
 
     def close_window(self, window: Window) -> None:
         """Ask the window to close, as Mod+Shift+q does, and see it gone."""
-        self.command(window, "kill")
+        # it may have gone by itself just now
+        self.run("swaymsg", f"[con_id={window.id}] kill", check=False)
         self.wait_no_window(id=window.id)
 
     def resize(self, window: Window, width: int, height: int) -> Window:

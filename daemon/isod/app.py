@@ -190,6 +190,7 @@ class Daemon:
     async def close(self) -> None:
         """Stop answering; apps and containers live on."""
         await self._endpoint.close()
+        await self._containers.close()
 
     def _limits(self, uid: int) -> Limits:
         return self._containers.policy.settings.limits.of(uid)

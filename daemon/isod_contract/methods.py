@@ -102,7 +102,8 @@ METHODS = (
         (),
         _args("a(oa{sv}) apps"),
         Access.ANYONE,
-        "The caller's apps (root: all), with their properties; a Command of more than 256 characters is cut.",
+        "The caller's apps (root: all), with their properties; a Command of more than 256 characters is cut, and if"
+        " not all fit into a message, those that ended first are left out.",
         effect=False,
     ),
     Method(names.MANAGER, "GetApp", _args("s id"), _args("o app"), Access.OWN, "The object of one app.", effect=False),
@@ -131,7 +132,8 @@ METHODS = (
         _args("a{sv} filter"),
         _args("aa{sv} records"),
         Access.ANYONE,
-        "The caller's own audit records (root: all), oldest first.",
+        "The caller's own audit records (root: all), oldest first; a long argv is cut too, and the newest are given"
+        " that fit into a message.",
         options.HistoryFilter,
         effect=False,
     ),

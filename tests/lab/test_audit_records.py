@@ -74,7 +74,7 @@ def test_a_launch_that_fails_is_told_once(lab: Lab) -> None:
     (failed, *_) = [record for record in history(lab, "alice") if record["kind"] == "exit"][::-1]
     records = records_of(lab, failed["app"])
     assert [record["ISOCTL_KIND"] for record in records] == ["decision", "launch", "exit"]
-    assert records[-1]["ISOCTL_ERROR"] == PREFIX + "StartFailed"
+    assert records[-1]["ISOCTL_ERROR"] == PREFIX + "InvalidArgument"
     assert records[-1]["ISOCTL_EXIT_CODE"] == "-1"
 
 
@@ -215,3 +215,25 @@ def test_isod_killed_at_any_moment_loses_no_record(lab: Lab, syscall: str, count
     else:
         assert not kinds["launch"]
     assert not [kind for kind, times in kinds.items() if times > 2]
+
+
+def test_long_arguments_leave_lists_and_history_readable(lab: Lab) -> None:
+    """A message has a bound: what one command line is as long as must not take the rest out of sight."""
+    long = "y" * 100_000
+    ended = [run_to_its_end(lab, "blog", "true", str(number), long) for number in range(4)]
+    running = run_detached(lab, "blog", "sh", "-c", "sleep 4840", long)
+    lab.wait_for(lambda: "launch" in kinds_of(lab, running))
+    (shown,) = [
+        app for app in json.loads(lab.run("isoctl", "ps", "--json", user="alice").stdout) if app["id"] == running
+    ]
+    assert shown["command"][:3] == ["sh", "-c", "sleep 4840"]
+    assert long.startswith(shown["command"][3].removesuffix("…"))
+    known = {path.rsplit("/", 1)[1] for path in apps(lab, "alice")}
+    assert {*ended, running} <= known
+    assert [record["kind"] for record in history(lab, "alice") if record.get("app") == ended[0]] == [
+        "decision",
+        "launch",
+        "exit",
+    ]
+    # The journal, and the app itself, have it whole.
+    assert json.loads(records_of(lab, running)[0]["ISOCTL_ARGV"]) == ["sh", "-c", "sleep 4840", long]

@@ -184,18 +184,20 @@ def test_apps_in_a_container_of_each_user_live_through_it(lab: Lab, how: str) ->
     )
     policy = lab.host_path("/etc/isod/containers/own.toml")
     policy.write_text('users = ["alice", "carol"]\nunit = "container@own-%u.service"\n')
-    lab.run("isoctl", "reload")
-    path = run_app(lab, "alice", "own", "sleep", "4813")
-    wait_for_state(lab, "alice", path, "running")
-    take_down(lab, how)
-    lab.run("systemctl", "start", ISOD)
-    assert apps(lab, "alice")[path]["State"] == "running"
-    lab.run("isoctl", "kill", path.rsplit("/", 1)[1], user="alice")
-    wait_for_state(lab, "alice", path, "exited")
-    assert apps(lab, "alice")[path]["ExitSignal"] == signal.SIGTERM
-    lab.run("systemctl", "stop", "container@own-alice")
-    policy.unlink()
-    lab.run("isoctl", "reload")
+    try:
+        lab.run("isoctl", "reload")
+        path = run_app(lab, "alice", "own", "sleep", "4813")
+        wait_for_state(lab, "alice", path, "running")
+        take_down(lab, how)
+        lab.run("systemctl", "start", ISOD)
+        assert apps(lab, "alice")[path]["State"] == "running"
+        lab.run("isoctl", "kill", path.rsplit("/", 1)[1], user="alice")
+        wait_for_state(lab, "alice", path, "exited")
+        assert apps(lab, "alice")[path]["ExitSignal"] == signal.SIGTERM
+    finally:
+        policy.unlink()
+        lab.run("isoctl", "reload")
+        lab.stop_container("own-alice")
 
 
 # -- isod-session

@@ -2,7 +2,7 @@
 
 import pytest
 
-from isod.bus.objects.app import _shortened
+from isod.core.shorten import shortened, size_of, that_fit
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,14 @@ from isod.bus.objects.app import _shortened
     ],
 )
 def test_a_command_is_cut_where_it_gets_long(argv: list[str], shown: list[str]) -> None:
-    assert _shortened(argv) == shown
+    assert shortened(argv) == shown
 
 
 def test_many_arguments_are_cut_as_well() -> None:
-    assert len(_shortened([""] * 10_000)) < 300
-    assert sum(map(len, _shortened(["ab"] * 10_000))) < 300
+    assert len(shortened([""] * 10_000)) < 300
+    assert sum(map(len, shortened(["ab"] * 10_000))) < 300
+
+
+def test_the_first_that_fit_are_given() -> None:
+    assert that_fit([(40, "a"), (40, "b"), (40, "c"), (1, "d")], 100) == ["a", "b"]
+    assert size_of(["abc", "é"], 10) == 10 + 11 + 10

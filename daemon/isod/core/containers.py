@@ -193,6 +193,13 @@ class Containers:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def close(self) -> None:
+        """End what is under way here; containers, and jobs that systemd has, go on."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def all(self) -> list[Container]:
         """Give all containers followed now."""
         return list(self._known.values())

@@ -12,6 +12,7 @@ from isod.core.apps import Apps
 from isod.core.containers import Containers
 from isod.core.host_users import caller_of
 from isod.core.reconcile import Reconciler
+from isod.core.shorten import shortened
 from isod.policy import ContainerPolicy
 from isod.policy_diff import diff_policies
 from isod.policy_loader import LoadResult, Policy, load_policy
@@ -21,6 +22,7 @@ from isod_contract.errors import IsodError, NotGranted, NotPermitted
 from isod_contract.records import POLICY
 
 _log = logging.getLogger(__name__)
+_COMMAND_CHARS = 80
 
 
 class PolicyInForce:
@@ -128,6 +130,6 @@ def _told(app: App, owner: Caller) -> dict[str, object]:
         "key": "app",
         "app": record.id,
         "uid": record.owner_uid,
-        "change": f"{record.id[:12]} of {name} ends: {shlex.join(record.argv)}",
+        "change": f"{record.id[:12]} of {name} ends: {shlex.join(shortened(record.argv, _COMMAND_CHARS))}",
         "ends": True,
     }

@@ -4,7 +4,7 @@ from isod.host.properties import read_properties
 from isod.ports import MachineStatus
 from isod_contract.errors import ContainerGone, Unsupported
 from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
-from isod_wire import Connection, RemoteError
+from isod_wire import Connection, RemoteError, WireError
 
 _NAME = "org.freedesktop.machine1"
 _PATH = "/org/freedesktop/machine1"
@@ -23,7 +23,7 @@ class Machined:
         self._connection = connection
 
     async def status(self, machine: str) -> MachineStatus | None:
-        """Read a machine's registration; None where none of that name exists."""
+        """Read a machine's registration; None where none of that name exists. Raises ContainerGone."""
         try:
             with await self._connection.call(_NAME, _PATH, _MANAGER, "GetMachine", "s", [machine], expect="o") as reply:
                 path = str(reply.body[0])
@@ -32,6 +32,8 @@ class Machined:
             )
         except RemoteError:
             return None
+        except WireError as error:
+            raise ContainerGone(container=machine, reason=f"machined does not answer ({error})") from None
         return MachineStatus(
             name=str(properties["Name"]),
             unit=str(properties["Unit"]),
@@ -48,8 +50,8 @@ class Machined:
                 _NAME, _PATH, _MANAGER, "OpenMachineRootDirectory", "s", [machine], expect="h"
             ) as reply:
                 return reply.take_fd(reply.body[0])
-        except RemoteError as error:
-            raise ContainerGone(container=machine, reason=error.text) from None
+        except WireError as error:
+            raise ContainerGone(container=machine, reason=str(error)) from None
 
     async def open_terminal(self, machine: str) -> int:
         """Give the master of a new pty of the machine. Raises Unsupported, e.g. without devpts inside."""
@@ -58,8 +60,8 @@ class Machined:
                 _NAME, _PATH, _MANAGER, "OpenMachinePTY", "s", [machine], expect="hs"
             ) as reply:
                 return reply.take_fd(reply.body[0])
-        except RemoteError as error:
-            raise Unsupported(what="a terminal", reason=error.text) from None
+        except WireError as error:
+            raise Unsupported(what="a terminal", reason=str(error)) from None
 
     async def uid_shift(self, machine: str) -> int:
         """Give the host uid of the machine's uid 0; machined maps a machine without a user namespace one to one."""
@@ -72,6 +74,8 @@ class Machined:
             if error.name == _NO_MAPPING:
                 raise Unsupported(what=f"uid map of {machine}", reason="its root is no user of the host") from None
             raise ContainerGone(container=machine, reason=error.text) from None
+        except WireError as error:
+            raise ContainerGone(container=machine, reason=f"machined does not answer ({error})") from None
         if 0 < shift < _UID_RANGE:
             raise Unsupported(what=f"uid map of {machine}", reason=f"its root is the host's uid {shift}")
         return shift

@@ -1,15 +1,13 @@
 """org.isoctl1.App on the bus."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from isod.bus.request import Handler, Reply, Request
 from isod.bus.requests import check_signal
 from isod.bus.services import AppService, AppView
+from isod.core.shorten import shortened
 from isod_contract import names
 from isod_wire import Variant
-
-# Of a command in a list: all of them must fit into one reply.
-_LISTED_CHARS = 256
 
 
 class AppObject:
@@ -48,7 +46,7 @@ class AppObject:
 
     def listed(self, app: AppView) -> dict[str, Variant]:
         """Give the properties as they stand in a list, where a long command is cut."""
-        return self.properties(app) | {"Command": Variant("as", _shortened(app.argv))}
+        return self.properties(app) | {"Command": Variant("as", shortened(app.argv))}
 
     async def _signal(self, request: Request) -> Reply:
         await self._apps.signal(request.target, check_signal(request.arguments[0]))
@@ -63,17 +61,3 @@ class AppObject:
 
     async def _open_log(self, request: Request) -> Reply:
         return Reply([0], fds=(await self._apps.open_log(request.target, request.options),))
-
-
-def _shortened(argv: Sequence[str]) -> list[str]:
-    """Cut a command after so many characters; an ellipsis shows where."""
-    kept: list[str] = []
-    left = _LISTED_CHARS
-    for argument in argv:
-        if len(argument) > left:
-            kept.append(argument[: max(left, 0)] + "…")
-            break
-        kept.append(argument)
-        # an empty argument takes room too
-        left -= len(argument) + 1
-    return kept

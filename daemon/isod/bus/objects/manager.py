@@ -1,18 +1,22 @@
 """org.isoctl1.Manager on the bus."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from isod.bus.objects.app import AppObject
 from isod.bus.objects.container import ContainerObject
 from isod.bus.request import Handler, Reply, Request
-from isod.bus.services import Services
+from isod.bus.services import AppView, Services
 from isod.bus.signals import Subscriptions
 from isod.bus.values import shown, typed, variants
+from isod.core.shorten import shortened, size_of, that_fit
 from isod_contract import VERSION, limits, names
 from isod_contract.errors import InvalidArgument
 from isod_contract.records import HISTORY_FIELDS
 from isod_wire import Variant
 
+_APP_BYTES, _RECORD_BYTES = 700, 400  # on the wire, without what is counted
 _EXPLAINED = ("run", "start", "stop", "restart")
 
 
@@ -65,11 +69,14 @@ class ManagerObject:
         return Reply([names.container_path(request.target.name)])
 
     async def _list_apps(self, request: Request) -> Reply:
-        entries = [
-            [names.app_path(app.id), self._app_object.listed(app)]
-            for app in self._services.apps.visible(request.caller)
-        ]
-        return Reply([entries])
+        # What runs comes first, then what ended last: the rest may be left out.
+        apps = sorted(self._services.apps.visible(request.caller), key=lambda app: (app.running, app.started_usec))
+        entries = that_fit(self._list_entry(app) for app in reversed(apps))
+        return Reply([entries[::-1]])
+
+    def _list_entry(self, app: AppView) -> tuple[int, list[Any]]:
+        values = self._app_object.listed(app)
+        return size_of((*values["Command"].value, *app.problem), _APP_BYTES), [names.app_path(app.id), values]
 
     async def _get_app(self, request: Request) -> Reply:
         return Reply([names.app_path(request.target.id)])
@@ -92,7 +99,8 @@ class ManagerObject:
         if wanted.limit is None:
             wanted = replace(wanted, limit=limits.HISTORY_RECORDS_DEFAULT)
         records = await self._services.read_history(request.caller, wanted)
-        return Reply([[typed(record, HISTORY_FIELDS) for record in records]])
+        entries = that_fit(_history_entry(record) for record in reversed(records))
+        return Reply([entries[::-1]])
 
     async def _reload(self, request: Request) -> Reply:
         changes = await self._services.reload(request.caller, bool(request.options.dry_run))
@@ -114,3 +122,10 @@ class ManagerObject:
         sockets = await self._services.containers.open_display(request.target, request.caller)
         indices = {key: Variant("h", index) for index, key in enumerate(sockets)}
         return Reply([indices], fds=tuple(sockets.values()))
+
+
+def _history_entry(record: Mapping[str, Any]) -> tuple[int, dict[str, Variant]]:
+    command = shortened(record.get("argv", ()))
+    values = {**record, "argv": command} if "argv" in record else record
+    texts = (value for value in record.values() if isinstance(value, str))
+    return size_of((*command, *texts), _RECORD_BYTES), typed(values, HISTORY_FIELDS)

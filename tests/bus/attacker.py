@@ -3,7 +3,7 @@
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from buses import Bus
@@ -147,3 +147,7 @@ class RawClient:
         if not data:
             raise EOFError
         return data
+
+
+Attack = Callable[..., RawClient]
+"""Gives a client that is not held to the protocol."""

@@ -6,11 +6,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from isod_wire import Variant
+from isod_wire import Connection, Variant
 from isod_wire.encode import encode_body
 from isod_wire.header import Route, encode_header, read_fields, read_fixed_header
 from isod_wire.message import MessageKind
@@ -37,6 +37,9 @@ _BATCH = "bta(btbs)a(btssssuutt)a(btssssuutt)"
 _BROKER_POLICY = f"(a(u({_BATCH}))a(buu({_BATCH}))a(ss)bs)"
 _ANY_UID = 0xFFFF_FFFF
 _ANY_COUNT = 0xFFFF_FFFF_FFFF_FFFF
+
+Connect = Callable[..., Awaitable[Connection]]
+"""Gives our transport's connection to a bus of the test."""
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,17 @@
 import gc
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
 
-from attacker import RawClient
-from buses import Bus, dbus_broker, dbus_daemon
+from attacker import Attack, RawClient
+from buses import Bus, Connect, dbus_broker, dbus_daemon
 from isod_wire import SYSTEM_BUS_CAPS, Caps, Connection, connect
 
 _STARTERS = {"dbus-daemon": dbus_daemon, "dbus-broker": dbus_broker}
-
-Connect = Callable[..., Awaitable[Connection]]
-Attack = Callable[..., RawClient]
 
 
 @pytest.fixture(params=sorted(_STARTERS))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Connect
+from buses import Connect
 from isod.host.machined import Machined
 from isod_contract.errors import ContainerGone, IsodError, Unsupported
 from isod_wire import Connection, Message

@@ -11,9 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from attacker import CALL, DESTINATION, INTERFACE, MEMBER, PATH, SIGNAL, RawClient, raw_message
-from buses import Bus
-from conftest import Attack, Connect
+from attacker import CALL, DESTINATION, INTERFACE, MEMBER, PATH, SIGNAL, Attack, RawClient, raw_message
+from buses import Bus, Connect
 from isod_wire import SYSTEM_BUS_CAPS, Connection, MatchRule, Message, MessageKind, RemoteError, TooLarge, Variant
 from isod_wire.encode import encode_body
 

@@ -162,6 +162,8 @@ def test_logging_out_and_in_again(desktop_lab: Lab, desk: Sway) -> None:
     assert desk.windows() == []
 
 
+# the session's target is a file of the lab
+@pytest.mark.breaks("host-files")
 @pytest.mark.parametrize(
     ("tells", "environment", "target"),
     [("nothing", False, False), ("environment", True, False), ("target", True, True)],

@@ -1,5 +1,6 @@
 """A container laid out as NixOS does it, from what the Nix module generates: isod, unchanged, prepares and runs it."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,7 @@ _HOST = """
       ];
     };
     containers.masked = { network = "none"; syscallFilter = [ "~@keyring" ]; };
+    containers.routed.subnet = 7;
     containers.shifted = {
       network = "none";
       privateUsers = "pick";
@@ -35,7 +37,7 @@ _HOST = """
       shares."/srv/writable" = { mountPoint = "/srv/here"; readOnly = false; };
     };
   };
-  containers = lib.genAttrs [ "apart" "masked" "shifted" ] (_: { extraFlags = [ "USR_FLAG" ]; });
+  containers = lib.genAttrs [ "apart" "masked" "routed" "shifted" ] (_: { extraFlags = [ "USR_FLAG" ]; });
   services.isod.containers.apart.environment.GREETING = "from policy";
 }
 """
@@ -73,7 +75,7 @@ ExecStart=/bin/sh -c 'test -w /nix/var/nix/profiles/per-user/alice && test -w /n
 """
 
 
-NAMES = ("apart", "masked", "shifted")
+NAMES = ("apart", "masked", "routed", "shifted")
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,18 @@ def test_the_masked_daemon_socket_is_out_of_reach(nixos: Lab) -> None:
 def test_network_none_is_the_loopback_alone(nixos: Lab) -> None:
     lines = run(nixos, "apart", "cat", "/proc/net/dev").splitlines()[2:]
     assert [line.split(":")[0].strip() for line in lines] == ["lo"]
+
+
+def test_network_private_is_a_link_to_the_host(nixos: Lab) -> None:
+    """With no other way: not the host's loopback, and none of its interfaces."""
+    connect = "import socket; socket.create_connection(('{}', 8470), 5)"
+    with nixos.popen("python3", "-m", "http.server", "--bind", "0.0.0.0", "8470", stderr=subprocess.DEVNULL) as server:
+        nixos.wait_for(lambda: nixos.run("python3", "-c", connect.format("127.0.0.1"), check=False).returncode == 0)
+        run(nixos, "routed", "python3", "-c", connect.format("10.233.7.1"))
+        assert "ConnectionRefused" in run(nixos, "routed", "python3", "-c", connect.format("127.0.0.1"), code=1)
+        server.signal_inner(signal.SIGKILL)
+    addresses = run(nixos, "routed", "ip", "-brief", "-4", "address").splitlines()
+    assert [line.split()[2] for line in addresses] == ["127.0.0.1/8", "10.233.7.2/32"]
 
 
 def test_a_link_planted_in_a_directory_of_the_host_ends_in_unsafe_path(nixos: Lab) -> None:

@@ -143,6 +143,15 @@ let
       ${containerInit} "''${SYSTEM_PATH:-/nix/var/nix/profiles/system}/init"
   '';
 
+  # The host's side of the container's link.
+  postStartScript = ''
+    if [[ -n "''${HOST_ADDRESS-}" || -n "''${LOCAL_ADDRESS-}" ]]; then
+      ip link set dev "ve-$INSTANCE" up
+      if [[ -n "''${HOST_ADDRESS-}" ]]; then ip addr add "$HOST_ADDRESS" dev "ve-$INSTANCE"; fi
+      if [[ -n "''${LOCAL_ADDRESS-}" ]]; then ip route add "$LOCAL_ADDRESS" dev "ve-$INSTANCE"; fi
+    fi
+  '';
+
   unitOf = cfg: {
     description = "Container '%i'";
     unitConfig.RequiresMountsFor =
@@ -155,6 +164,7 @@ let
     };
     preStart = ''machinectl terminate "$INSTANCE" 2> /dev/null || true'';
     script = startScript cfg;
+    postStart = postStartScript;
     restartIfChanged = cfg.autoStart && cfg.restartIfChanged;
     wantedBy = lib.optional cfg.autoStart "machines.target";
     serviceConfig = {
@@ -216,10 +226,12 @@ let
     let
       start = script "${name}-start" unit.script;
       preStart = script "${name}-pre-start" unit.preStart;
+      postStart = script "${name}-post-start" unit.postStart;
       path = lib.makeBinPath (unit.path ++ [ pkgs.coreutils config.systemd.package ]);
       lists = { Wants = unit.wants; After = unit.after; Requires = unit.requires; Before = unit.before; };
-      scripts = builtins.filter (one: one.text != "") [ ]
-        ++ lib.optional (unit.preStart != "") preStart
+      scripts =
+        lib.optional (unit.preStart != "") preStart
+        ++ lib.optional (unit.postStart != "") postStart
         ++ lib.optional (unit.script != "") start;
     in
     {
@@ -234,6 +246,7 @@ let
         + lib.concatStrings (lib.mapAttrsToList (key: value: "Environment=${builtins.toJSON "${key}=${value}"}\n") ({ PATH = path; } // unit.environment))
         + optionalString (unit.preStart != "") "ExecStartPre=${preStart}/bin/${name}-pre-start\n"
         + optionalString (unit.script != "") "ExecStart=${start}/bin/${name}-start\n"
+        + optionalString (unit.postStart != "") "ExecStartPost=${postStart}/bin/${name}-post-start\n"
         + section unit.serviceConfig;
       scripts = lib.listToAttrs (map (one: lib.nameValuePair "${placeOf one}/bin/${one.name}" one.text) scripts);
     };

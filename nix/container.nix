@@ -61,6 +61,12 @@ in
       ]
     ) names;
 
+    # What `isoctl menu` shows.
+    environment.pathsToLink = [
+      "/share/applications"
+      "/share/icons"
+    ];
+
     # Nobody inside has a password to give.
     security.sudo.enable = lib.mkDefault false;
 

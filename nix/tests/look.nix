@@ -25,6 +25,7 @@ rec {
     fonts = names config.fonts.packages;
     monospace = config.fonts.fontconfig.defaultFonts.monospace;
     nix = config.nix.enable;
+    links = sorted config.environment.pathsToLink;
     sudo = config.security.sudo.enable;
     nameservers = config.networking.nameservers;
     useHostResolvConf = config.networking.useHostResolvConf;

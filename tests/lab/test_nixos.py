@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from isod_contract import names
 from lab.machine import Lab
 from lab.nixos import USR_FLAG, Evaluated, install
 from nixeval import evaluate
@@ -128,6 +129,15 @@ def test_its_launcher_runs_what_it_is_given(nixos: Lab, evaluated: dict[str, Any
     launcher.chmod(0o755)
     done = nixos.run("apart-launcher", "sh", "-c", 'printf "<%s>" "$@"; uname -n', "sh", "a b", "$HOME", user="alice")
     assert done.stdout == "<a b><$HOME>apart\n"
+
+
+def test_its_applications_are_what_the_system_profile_links(nixos: Lab) -> None:
+    """What `isoctl menu` and so the launcher shows: links from the profile into the store."""
+    run(nixos, "apart", "true")
+    path = names.container_path("apart")
+    shown = nixos.run("busctl", "call", names.BUS_NAME, path, names.CONTAINER, "ListApplications", user="alice").stdout
+    assert '"IDEA"' in shown
+    assert '"idea-community"' in shown
 
 
 def test_what_it_needs_of_isod_was_bound_at_its_start(nixos: Lab) -> None:

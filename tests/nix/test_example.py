@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from case import plain
 from isod.policy_loader import load_policy
-from nixeval import NIX, evaluate
+from nixeval import NIX, REPOSITORY, evaluate
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -40,6 +41,15 @@ def test_it_is_what_is_checked_in(example: dict[str, Any]) -> None:
             path.write_text(text)
     kept = {str(path.relative_to(GOLDEN)): path.read_text() for path in GOLDEN.rglob("*") if path.is_file()}
     assert files == kept
+
+
+def test_the_binds_are_those_of_isods_own_drop_in(example: dict[str, Any]) -> None:
+    """NAME.conf overrides the drop-in's variable, so both must say the same."""
+    text = (REPOSITORY / "systemd-units/container@.service.d/50-isod.conf").read_text()
+    found = re.search(r'^Environment="EXTRA_NSPAWN_FLAGS=(.*)"$', text, re.MULTILINE)
+    assert found
+    for name in ("blog", "shop", "browser", "offline"):
+        assert set(found[1].replace("%i", name).split()) <= set(example["containers"][name]["extraFlags"])
 
 
 def test_isods_own_loader_takes_the_policy(example: dict[str, Any], tmp_path: Path) -> None:

@@ -108,6 +108,9 @@ def _system(root: Path, container: Evaluated) -> None:
     write(system / "init", _STAGE_2.format(system=container.system, users=" ".join(container.users)))
     write(system / "system", "x86_64-linux")
     link(system / "sw/bin", "/lab/usr/bin")
+    entry = "/nix/store/00000000000000000000000000000000-idea/share/applications/idea.desktop"
+    write(root / entry.lstrip("/"), "[Desktop Entry]\nType=Application\nName=IDEA\nExec=idea-community %f\n")
+    link(system / "sw/share/applications/idea.desktop", entry)
     bins = system / "systemd-bin"
     bins.mkdir()
     # All else that NixOS has at a place that is not its own.

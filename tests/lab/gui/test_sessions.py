@@ -168,9 +168,14 @@ def test_a_failure_behind_a_key_binding_is_one_notification(on_a_terminal: Sway,
 def test_no_display_behind_a_key_binding_is_one_notification(weston: Desktop) -> None:
     app = Contained(weston, "blog", "true", flags=("--display", "require"))
     assert app.process.wait(30) == 125
-    weston.lab.wait_for(lambda: bool(weston.notifications()), what="no notification")
-    (note,) = weston.notifications()
-    assert "weston_capture_v1" in note["summary"] + note["body"]
+
+    def failures() -> list[str]:
+        texts = [note["summary"] + note["body"] for note in weston.notifications()]
+        # on a slow machine there is one about the slow start, too
+        return [text for text in texts if "weston_capture_v1" in text]
+
+    weston.lab.wait_for(lambda: bool(failures()), what=f"no notification: {weston.notifications()}")
+    assert len(failures()) == 1
 
 
 def test_a_slow_start_behind_a_key_binding_is_told(lab: Lab) -> None:

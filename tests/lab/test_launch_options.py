@@ -97,14 +97,14 @@ def test_a_variable_is_given_or_taken_from_the_caller(lab: Lab) -> None:
 
 @pytest.mark.parametrize("login", ["--login-shell", "--no-login-shell"])
 def test_the_later_of_two_sources_wins(lab: Lab, login: str) -> None:
-    """Design 6: login profile, hints, live session, policy, --env."""
+    """ADR 0007: login profile, live session, hints, policy, --env."""
     lab.start("blog")
     profile = b"for name in LC_MONETARY LC_TIME LC_NUMERIC TZ EDITOR; do export $name=profile; done\n"
     lab.in_container("blog", "sh", "-c", "cat > /etc/profile.d/order.sh", stdin=profile)
     lab.run(
         "systemctl", "--user", "set-environment", "LC_TIME=session", "LC_NUMERIC=session", "TZ=session", user="alice"
     )
-    hints = {"LC_MONETARY": "hint", "LC_TIME": "hint", "LC_NUMERIC": "hint", "TZ": "hint"}
+    hints = {"LC_MONETARY": "hint", "LC_NUMERIC": "hint", "TZ": "hint"}
     try:
         lab.run("systemctl", "--user", "restart", "isod-session", user="alice")
         with added_policy(lab, "blog", "[environment]", 'LC_NUMERIC = "policy"', 'TZ = "policy"', 'KIND = "policy"'):

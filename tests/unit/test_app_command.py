@@ -107,7 +107,7 @@ def test_variables_come_low_to_high_and_isods_own_last() -> None:
         terminal=False,
         display={},
     )
-    assert (result["LANG"], result["TZ"], result["LC_ALL"], result["A"]) == ("hint", "session", "policy", "asked=")
+    assert (result["LANG"], result["TZ"], result["LC_ALL"], result["A"]) == ("hint", "hint", "policy", "asked=")
     assert result["XDG_RUNTIME_DIR"] == "/run/user/1000"
     assert result["DBUS_SESSION_BUS_ADDRESS"] == "unix:path=/run/user/1000/bus"
 

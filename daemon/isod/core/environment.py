@@ -1,4 +1,4 @@
-"""The environment of an app, low to high: hints, session, display, policy, the user's own, and what is isod's alone."""
+"""The environment of an app, low to high: session, hints, display, policy, the user's own, and what is isod's alone."""
 
 from collections.abc import Iterable, Mapping
 
@@ -89,8 +89,8 @@ def assemble(
     """
     result: dict[str, str] = {}
     given = dict(entry.split("=", 1) for entry in hints)
-    # The session after the hints: those of an old terminal, or a multiplexer's, may be stale.
-    for source in (given, session):
+    # The hints after the session (ADR 0007): `LANG=C isoctl run ...` means what it says.
+    for source in (session, given):
         result.update({name: value for name, value in source.items() if name not in _HOST_ONLY})
     if terminal:
         result.setdefault("TERM", "xterm")

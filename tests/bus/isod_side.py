@@ -58,6 +58,12 @@ class FakeContainer:
     def account_for(self, caller: Caller) -> str:
         return f"account-{caller.uid}"
 
+    def problem_for(self, _caller: Caller) -> tuple[str, str]:
+        return self.problem
+
+    def menu(self) -> Sequence[str]:
+        return ()
+
     def grants(self) -> Mapping[str, str]:
         return {"wayland": "secured"}
 

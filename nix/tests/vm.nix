@@ -6,6 +6,14 @@
 }:
 let
   isoctl = import ../../default.nix;
+  homeManagerScript = pkgs.lib.optionalString (homeManager != null) ''
+    with subtest("Home Manager's first activation, and isod's variables over stale ones of the profile"):
+        inside = "machinectl -q shell blog /run/current-system/sw/bin/systemctl"
+        assert "active" in machine.succeed(f"{inside} is-active home-manager-alice.service")
+        machine.succeed(isoctl("run blog hello"))
+        assert "stale" not in machine.succeed(isoctl("run blog env"))
+        machine.succeed("test -d /nix/var/nix/profiles/per-container/blog/per-user/alice")
+  '';
 in
 pkgs.testers.runNixOSTest {
   name = "isoctl";
@@ -53,43 +61,56 @@ pkgs.testers.runNixOSTest {
 
   testScript = ''
     def isoctl(command, user="alice"):
-        return f"su - {user} -c 'XDG_RUNTIME_DIR=/run/user/$(id -u {user}) isoctl {command}'"
+        return f"su - {user} -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) isoctl {command}'"
 
     machine.start()
     machine.wait_for_unit("isod.service")
-    machine.succeed("loginctl enable-linger alice mallory")
+    machine.wait_for_unit("isod-helper.socket")
+    machine.succeed("loginctl enable-linger alice", "loginctl enable-linger mallory")
 
-    with subtest("policy files are what isod reads"):
+    with subtest("policy files are regular ones of root, which isod takes"):
         machine.succeed("test ! -L /etc/isod/containers/blog.toml")
         assert "blog" in machine.succeed(isoctl("list"))
-        machine.fail(isoctl("run blog true", user="mallory"))
 
-    with subtest("a command runs, with its own exit code and streams"):
-        machine.succeed(isoctl("run blog true"))
-        machine.succeed(isoctl("run blog -- sh -c \"exit 7\"") + "; test $? = 7")
-        assert "alice" in machine.succeed(isoctl("run blog id -un"))
+    with subtest("nobody else gets in"):
+        machine.fail(isoctl("run blog true", user="mallory"))
+        assert "blog" not in machine.succeed(isoctl("list", user="mallory"))
+
+    with subtest("the container boots, and a command runs in it with its own exit code and streams"):
+        machine.fail("systemctl is-active container@blog.service")
+        assert machine.succeed(isoctl("run blog id -un")).strip() == "alice"
+        assert machine.execute(isoctl("run blog -- sh -c \"exit 7\""))[0] == 7
+        assert machine.succeed("seq 3 | " + isoctl("run blog wc -l")).strip() == "3"
         assert machine.succeed(isoctl("run blog -- stat -c %a /run/user/1000")).strip() == "700"
+
+    with subtest("the launcher of the container"):
+        machine.succeed("su - alice -c 'blog-launcher true'")
 
     with subtest("an environment with a classic file system"):
         machine.succeed(isoctl("run shop -- test -x /usr/bin/hello"))
 
-    with subtest("an environment apart from the network and from the host's users"):
+    with subtest("an environment with user namespaces and without a network"):
         machine.succeed(isoctl("run apart true"))
         assert "eth0" not in machine.succeed(isoctl("run apart -- cat /proc/net/dev"))
+        assert not machine.succeed(isoctl("run apart -- cat /proc/self/uid_map")).split()[1] == "0"
 
-    with subtest("Home Manager's first activation, and isod's variables over stale ones"):
-        if machine.succeed(isoctl("run blog -- systemctl list-units --all home-manager-alice.service")).find("home-manager") >= 0:
-            machine.succeed("machinectl shell blog /run/current-system/sw/bin/systemctl is-active home-manager-alice.service")
-            assert "stale" not in machine.succeed(isoctl("run blog env"))
+    with subtest("the Nix daemon's socket is masked"):
+        machine.fail(isoctl("run shop -- test -S /nix/var/nix/daemon-socket/socket"))
 
-    with subtest("a window's way in"):
+    ${homeManagerScript}
+
+    with subtest("a window's way in: the container's own Wayland socket"):
         machine.succeed(
-            "systemd-run --uid=alice -p PAMName=login -E WLR_BACKENDS=headless -E WLR_RENDERER=pixman "
-            "-E XDG_RUNTIME_DIR=/run/user/1000 sway"
+            "systemd-run --unit=sway --uid=alice -p PAMName=login "
+            "-E WLR_BACKENDS=headless -E WLR_RENDERER=pixman -E WLR_LIBINPUT_NO_DEVICES=1 "
+            "-E XDG_RUNTIME_DIR=/run/user/1000 /run/current-system/sw/bin/sway"
         )
         machine.wait_for_file("/run/user/1000/wayland-1")
-        machine.wait_until_succeeds(
-            "su - alice -c 'XDG_RUNTIME_DIR=/run/user/1000 WAYLAND_DISPLAY=wayland-1 isoctl run blog wayland-info'"
+        shown = machine.wait_until_succeeds(
+            "su - alice -c 'XDG_RUNTIME_DIR=/run/user/1000 WAYLAND_DISPLAY=wayland-1 isoctl run blog wayland-info'",
+            timeout=60,
         )
+        assert "wl_compositor" in shown
+        assert "zwlr_screencopy_manager_v1" not in shown
   '';
 }

@@ -38,6 +38,15 @@ TYPES_AND_MODULES = (
         ["git"],
     ),
     Case(
+        "trap 3: the order of traits changes nothing in what is there",
+        one(),
+        "let of = traits: (look.host (host [ "
+        + one("config = traits;")
+        + " ]).config).containers.blog; in of (with isoctl.traits; [ golangDev pythonDev ]) "
+        "== of (with isoctl.traits; [ pythonDev golangDev ])",
+        True,
+    ),
+    Case(
         "trap 4: without Home Manager on host or guest nothing of it is defined",
         one(),
         "{ host = h.homes; guest = h.containers.blog.guest.homes; }",

@@ -75,6 +75,9 @@ def test_the_virtual_machines_test_evaluates(nixpkgs: str | None, home_manager: 
         nixpkgs=nixpkgs,
     )
     ast.parse(found["testScript"])
+    for promise in ("isod.service", "the container boots", "Wayland socket"):
+        assert promise in found["testScript"]
+    assert ("first activation" in found["testScript"]) == (home_manager != "null")
     assert set(found["host"]["containers"]) == {"blog", "shop", "apart"}
     homes = found["host"]["containers"]["blog"]["guest"]["homes"]
     assert set(homes) == (set() if home_manager == "null" else {"alice"})

@@ -8,7 +8,7 @@ let
   cfg = config.betterContainers;
   isod = config.services.isod;
   policy = import ./policy-options.nix { inherit lib; };
-  isShifted = users: users == "pick" || (builtins.isInt users && users > 0);
+  inherit (import ./rules.nix { inherit lib; }) isShifted;
 
   first = lib.foldl' (found: value: if found == null then value else found) null;
   # The level that isod will take: the container's own, else the default of all, else isod's, under the ceiling.

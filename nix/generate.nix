@@ -7,7 +7,7 @@
 }:
 let
   cfg = config.betterContainers;
-  isShifted = users: users == "pick" || (builtins.isInt users && users > 0);
+  inherit (import ./rules.nix { inherit lib; }) isShifted;
 
   # The uid is needed here; the assertion in safety.nix would come too late.
   uidOf =

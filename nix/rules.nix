@@ -97,6 +97,9 @@ rec {
     else
       null;
 
+  # Whether a value of privateUsers makes root inside another user outside.
+  isShifted = users: users == "pick" || (builtins.isInt users && users > 0);
+
   # A filter of systemd-nspawn: a system call or a group, `~` before what is forbidden.
   isSyscallFilter = text: builtins.match "~?@?[a-z_][a-z0-9_-]*" text != null;
 

@@ -7,7 +7,7 @@
 let
   cfg = config.betterContainers;
   rules = import ./rules.nix { inherit lib; };
-  isShifted = users: users == "pick" || (builtins.isInt users && users > 0);
+  inherit (rules) isShifted;
   check = assertion: message: { inherit assertion message; };
 
   accountChecks =

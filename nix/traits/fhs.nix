@@ -9,7 +9,9 @@
 let
   # What is asked for elsewhere: with the whole value enter-fhs would contain itself.
   system = lib.concatMap (definition: definition.value) (
-    lib.filter (definition: definition.file != toString ./fhs.nix) options.environment.systemPackages.definitionsWithLocations
+    lib.filter (
+      definition: definition.file != toString ./fhs.nix
+    ) options.environment.systemPackages.definitionsWithLocations
   );
   # With home-manager.useUserPackages Home Manager's are here.
   users = lib.concatMap (user: user.packages) (lib.attrValues config.users.users);

@@ -45,7 +45,9 @@ let
                     assertions = [
                       {
                         assertion = !lib.hasInfix "_" name;
-                        message = "Names containing underscores are not allowed in nixos-containers. Please rename the container '${name}'";
+                        message =
+                          "Names containing underscores are not allowed in nixos-containers. "
+                          + "Please rename the container '${name}'";
                       }
                     ];
                   }
@@ -220,6 +222,7 @@ let
       )
     );
   script = name: text: pkgs.writeShellScriptBin name "set -e\n\n${text}\n";
+  service = name: serviceText (lib.replaceStrings [ "@" ] [ "_" ] name);
   # As nixos/lib/systemd-lib.nix writes it: a unit in full, or the drop-in of one that a package brings.
   serviceText =
     name: unit:
@@ -243,7 +246,11 @@ let
           // unit.unitConfig
         )
         + "\n[Service]\n"
-        + lib.concatStrings (lib.mapAttrsToList (key: value: "Environment=${builtins.toJSON "${key}=${value}"}\n") ({ PATH = path; } // unit.environment))
+        + lib.concatStrings (
+          lib.mapAttrsToList (key: value: "Environment=${builtins.toJSON "${key}=${value}"}\n") (
+            { PATH = path; } // unit.environment
+          )
+        )
         + optionalString (unit.preStart != "") "ExecStartPre=${preStart}/bin/${name}-pre-start\n"
         + optionalString (unit.script != "") "ExecStart=${start}/bin/${name}-start\n"
         + optionalString (unit.postStart != "") "ExecStartPost=${postStart}/bin/${name}-post-start\n"
@@ -266,10 +273,11 @@ in
       name: cfg: lib.nameValuePair "nixos-containers/${name}.conf" { text = confOf cfg; }
     ) config.containers;
     rendered = {
-      units = lib.mapAttrs (name: unit: (serviceText (lib.replaceStrings [ "@" ] [ "_" ] name) unit).text) config.systemd.services;
+      units = lib.mapAttrs (name: unit: (service name unit).text) config.systemd.services;
       files = {
         ${placeOf containerInit} = containerInit.text;
-      } // lib.concatMapAttrs (name: unit: (serviceText (lib.replaceStrings [ "@" ] [ "_" ] name) unit).scripts) config.systemd.services;
+      }
+      // lib.concatMapAttrs (name: unit: (service name unit).scripts) config.systemd.services;
     };
   };
 }

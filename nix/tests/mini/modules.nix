@@ -113,12 +113,16 @@ let
       [ value ];
 
   priorityOf = definition: if isType "override" definition.value then definition.value.priority else defaultPriority;
-  strip = definition: if isType "override" definition.value then definition // { value = definition.value.content; } else definition;
+  strip =
+    definition:
+    if isType "override" definition.value then definition // { value = definition.value.content; } else definition;
 
   winners =
     definitions:
     let
-      best = foldl' (lowest: definition: if priorityOf definition < lowest then priorityOf definition else lowest) 9999 definitions;
+      best = foldl' (
+        lowest: definition: if priorityOf definition < lowest then priorityOf definition else lowest
+      ) 9999 definitions;
     in
     {
       priority = best;
@@ -129,7 +133,9 @@ let
     definitions:
     let
       orderOf = definition: if isType "order" definition.value then definition.value.priority else defaultOrder;
-      content = definition: if isType "order" definition.value then definition // { value = definition.value.content; } else definition;
+      content =
+        definition:
+        if isType "order" definition.value then definition // { value = definition.value.content; } else definition;
     in
     map content (builtins.sort (a: b: orderOf a < orderOf b) definitions);
 

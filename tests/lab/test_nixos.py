@@ -10,7 +10,7 @@ import pytest
 from isod_contract import names
 from lab.machine import Lab
 from lab.nixos import USR_FLAG, Evaluated, install
-from nixeval import evaluate
+from laid_out import laid_out
 
 # `apart` shares nothing with the host's network and has Home Manager; `masked` has no Nix daemon.
 _HOST = """
@@ -42,26 +42,6 @@ _HOST = """
   services.isod.containers.apart.environment.GREETING = "from policy";
 }
 """
-_EVALUATED = """
-with t; let
-  c = (host [ (HOST) ]).config;
-  one = name: let guest = c.containers.${name}.config; in {
-    unit = c.rendered.units."container@${name}";
-    conf = c.environment.etc."nixos-containers/${name}.conf".text;
-    policy = c.environment.etc."isod/containers/${name}.toml".text;
-    inherit (c.rendered) files;
-    packages = lib.genAttrs [ "bash" "coreutils" "iproute2" "systemd" ] (name: "${pkgs.${name}}");
-    system = "${c.containers.${name}.path}";
-    tmpfiles = guest.systemd.tmpfiles.rules;
-    variables = guest.environment.sessionVariables;
-    users = builtins.attrNames guest.isod.guest.users;
-  };
-in builtins.mapAttrs (name: _: one name) c.containers // {
-  reload = c.systemd.services.isod.serviceConfig.ExecReload;
-  launchers = (t.look.host c).launchers;
-}
-""".replace("HOST", _HOST.replace("USR_FLAG", USR_FLAG))
-
 # Home Manager's unit, as it is ordered, and what its activation does first (lib-bash/activation-init.sh).
 _HOME_MANAGER = """\
 [Unit]
@@ -81,8 +61,7 @@ NAMES = ("apart", "masked", "routed", "shifted")
 
 @pytest.fixture(scope="module")
 def evaluated() -> dict[str, Any]:
-    found: dict[str, Any] = evaluate(_EVALUATED)
-    return found
+    return laid_out(_HOST.replace("USR_FLAG", USR_FLAG))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +72,7 @@ def nixos(lab: Lab, evaluated: dict[str, Any]) -> Iterator[Lab]:
     lab.run("chown", "alice", "/srv/writable")
     for name in NAMES:
         units = {"home-manager-alice.service": _HOME_MANAGER} if name == "apart" else {}
-        install(lab, Evaluated(name=name, units=units, **evaluated[name]))
+        install(lab, Evaluated(name=name, units=units, **evaluated["containers"][name]))
     lab.run("isoctl", "reload")
     yield lab
     for name in NAMES:

@@ -216,8 +216,12 @@ class Lab:
         cgroup = self.run("cat", f"/proc/{pid}/cgroup").stdout
         _, _, unit = cgroup.partition("/machine.slice/")
         unit = unit.partition("/")[0]
-        # A name that no unit was chosen for yet is run by isod's own.
-        return next((name for name in BY_NAME if unit in (self.unit(name), f"container@{name}.service")), None)
+        for name in BY_NAME:
+            if unit == self.unit(name):
+                return name
+        # One that a test made, or that no unit was chosen for yet: run by container@.
+        is_instance = unit.startswith("container@") and unit.endswith(".service")
+        return unit.removeprefix("container@").removesuffix(".service") if is_instance else None
 
     # -- looking at things
 

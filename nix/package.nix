@@ -34,6 +34,8 @@ stdenv.mkDerivation {
     ];
   };
 
+  # There is no /bin/bash where Nix builds.
+  postPatch = "patchShebangs tools/install.sh";
   dontConfigure = true;
   dontBuild = true;
   makeFlags = [

@@ -104,6 +104,19 @@ def test_the_installed_daemon_checks_a_policy_as_the_build_does(out: Path, tmp_p
     assert "blog.toml:2: grants.gpu" in bad.stderr
 
 
+def test_what_the_build_runs_has_its_interpreter_there() -> None:
+    """Nix builds where /bin/sh is the only program at a fixed place."""
+    patched = evaluate(f"(t.pkgs.callPackage {NIX}/package.nix {{ }}).arguments.postPatch")
+    makefile = (REPOSITORY / "Makefile").read_text()
+    recipe = makefile[makefile.index("\ninstall:") :].split("\n\n")[0]
+    scripts = set(re.findall(r"tools/\S+\.sh", recipe))
+    assert scripts
+    for script in scripts:
+        assert f"patchShebangs {script}" in patched
+        text = (REPOSITORY / script).read_text()
+        assert not re.search(r"^\s*/(usr/)?bin/", text, re.MULTILINE)
+
+
 def test_it_has_what_the_project_needs() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     wanted = {re.split(r"[=>]", item)[0] for item in project["dependencies"]}

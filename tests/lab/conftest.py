@@ -19,9 +19,10 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def desktop_lab() -> Iterator[Lab]:
-    """One that has compositors and programs with windows."""
-    with Lab.boot(tree="desktop") as booted:
+def desktop_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """One that has compositors and programs with windows; the big ones where a chosen test needs them."""
+    is_full = any(item.get_closest_marker("gui_full") for item in request.session.items)
+    with Lab.boot(tree="desktop-full" if is_full else "desktop") as booted:
         programs.install(booted)
         yield booted
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.compositors import Sway
+from lab.compositors import Kwin, Sway
 from lab.contained import Contained, interfaces, policy, show
 from lab.desktop import Desktop
 from lab.machine import Lab
@@ -118,6 +118,18 @@ def test_a_window_on_labwc(lab: Lab) -> None:
         app.seen(RED)
         desk.type("typed on labwc\n")
         assert wait_typed(lab, "blog") == "typed on labwc"
+        app.end()
+
+
+@pytest.mark.gui_full
+def test_a_window_on_kwin(lab: Lab) -> None:
+    """It hides less from a security context than others do; `status` must say what an app still reaches."""
+    with lab.desktop("alice", "kwin", tells="nothing") as desk:
+        assert isinstance(desk, Kwin)
+        app = Contained(desk, "blog", *FOOT.command("on kwin"))
+        lab.wait_for(lambda: desk.has_window("on kwin"), 40, f"no window\n{app.output}\n{desk.log()}")
+        status = desk.run("isoctl", "status", "blog").stdout
+        assert "zwlr_layer_shell_v1" in status
         app.end()
 
 

@@ -7,7 +7,7 @@ import pytest
 from lab.compositors import Sway
 from lab.contained import Contained, show
 from lab.machine import Lab
-from lab.programs import ACTIVATED_NAME, FOOT, GTK4, PROGRAMS, SDL2, XTERM, Program, wait_typed
+from lab.programs import ACTIVATED_NAME, BROWSERS, FOOT, GTK4, PROGRAMS, SDL2, XTERM, Program, wait_typed
 from lab.screenshot import Box
 
 CONTAINERS = ["priv", "net", "plain", "deb", "nixlike", "nologind", "Upper.Case-1"]
@@ -28,6 +28,20 @@ def test_sdl_shows_its_window_and_takes_text(lab: Lab, clean_desk: Sway) -> None
     app = show(clean_desk, "blog", SDL2, "sdl inside")
     clean_desk.type("typed from outside\n")
     assert wait_typed(lab, "blog") == "typed from outside"
+    app.end()
+
+
+@pytest.mark.gui_full
+@pytest.mark.parametrize("browser", BROWSERS, ids=lambda browser: browser.name)
+def test_browsers_show_a_page_and_take_text(clean_desk: Sway, browser: Program) -> None:
+    app = Contained(clean_desk, "blog", *browser.command(""))
+    app.seen(browser.colour or (0, 0, 0))
+    (window,) = clean_desk.windows()
+    assert clean_desk.lab.container_of(window.pid) == "blog"
+    assert not window.x11
+    clean_desk.type("typed into it")
+    clean_desk.lab.wait_for(lambda: any("typed into it" in window.title for window in clean_desk.windows()), 20,
+                            f"{clean_desk.windows()}")  # fmt: skip
     app.end()
 
 

@@ -211,7 +211,43 @@ class Mutter(Desktop):
         self._control("type", text)
 
 
-_KINDS: dict[str, type[Desktop]] = {kind.kind: kind for kind in (Sway, Labwc, Weston, Mutter)}
+class Kwin(Desktop):
+    """KDE's compositor, of the tree desktop-full; without a GPU it makes no pictures, but it tells its windows."""
+
+    kind = "kwin"
+    fixed_display = "wayland-0"
+
+    def _command(self) -> list[str]:
+        size = ["--width", str(WIDTH), "--height", str(HEIGHT)]
+        return ["kwin_wayland", "--virtual", "--no-lockscreen", "--socket", str(self.fixed_display), *size]
+
+    def _compositor_environment(self) -> dict[str, str]:
+        return {"QT_LOGGING_RULES": "kwin_scripting.debug=true;js.debug=true"}
+
+    def _started(self) -> None:
+        status = ("busctl", "--user", "status", "org.kde.KWin")
+        self.lab.wait_for(lambda: self.run(*status, check=False).returncode == 0, what="no KWin on the bus")
+
+    def has_window(self, title: str) -> bool:
+        """Whether a window has this title, by a script inside KWin, whose output is in its log."""
+        self.write("windows.js", 'for (const window of workspace.windowList()) print("window: " + window.caption)')
+        call = "busctl --user -j call org.kde.KWin".split()
+        loaded = self.run(*call, "/Scripting", "org.kde.kwin.Scripting", "loadScript", "s", f"{self.dir}/windows.js")
+        number = json.loads(loaded.stdout)["data"][0]
+        self.run(*call, f"/Scripting/Script{number}", "org.kde.kwin.Script", "run")
+        self.run(*call, "/Scripting", "org.kde.kwin.Scripting", "unloadScript", "s", f"{self.dir}/windows.js")
+        return f"window: {title}\n" in self.log()
+
+    def screenshot(self) -> Picture:
+        """Not possible here."""
+        raise NotImplementedError("KWin makes pictures by OpenGL only")
+
+    def type(self, text: str) -> None:
+        """Not possible here."""
+        raise NotImplementedError("KWin takes input from its own clients only")
+
+
+_KINDS: dict[str, type[Desktop]] = {kind.kind: kind for kind in (Sway, Labwc, Weston, Mutter, Kwin)}
 
 
 def open_desktop(lab: Lab, user: str, compositor: str, **options: Any) -> Desktop:

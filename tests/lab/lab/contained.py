@@ -59,7 +59,7 @@ class Contained:
         assert self.desktop.lab.container_of(window.pid) == self.container
         return window
 
-    def seen(self, colour: tuple[int, int, int], share: float = 0.2) -> Picture:
+    def seen(self, colour: tuple[int, int, int], share: float = 0.1) -> Picture:
         """The screen once so much of it has this colour."""
         try:
             return self.desktop.wait_picture(lambda picture: picture.share(colour) > share, SHOW_TIMEOUT_SEC)

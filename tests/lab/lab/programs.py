@@ -78,6 +78,10 @@ while True:
         pathlib.Path.home().joinpath("{TYPED}").write_text(text + "\\n")
 """
 
+_PAGE = """<!doctype html><title>page</title><body style="background: #00aaaa">
+<input autofocus oninput="document.title = this.value" onblur="this.focus()">
+"""
+
 _ACTIVATED = "#!/bin/sh\nexec foot --override=colors.background=aa0000 --title=activated sleep 600\n"
 # a name that the session bus, of the host and of the containers, starts a program for
 ACTIVATED_NAME = "org.lab.Activated"
@@ -87,6 +91,7 @@ _SOURCES = {
     f"{DIRECTORY}/qt.py": _QT,
     f"{DIRECTORY}/Swing.java": _SWING,
     f"{DIRECTORY}/sdl.py": _PYGAME,
+    f"{DIRECTORY}/page.html": _PAGE,
     f"{DIRECTORY}/activated": _ACTIVATED,
     "/usr/share/dbus-1/services/lab.service": _SERVICE,
 }
@@ -117,6 +122,16 @@ XTERM = Program(
     x11=True,
 )  # fmt: skip
 SDL2 = Program("sdl2", ("python3", f"{DIRECTORY}/sdl.py", "TITLE"), (0x77, 0, 0x77))
+
+# these show what was typed as their window's title
+_URL = f"file://{DIRECTORY}/page.html"
+FIREFOX = Program("firefox", ("firefox-esr", "--new-instance", "--profile", "/tmp", _URL), (0, 0xAA, 0xAA))
+CHROMIUM = Program(
+    "chromium",
+    ("chromium", "--no-first-run", "--no-sandbox", "--disable-gpu", "--user-data-dir=/tmp/chromium", _URL),
+    (0, 0xAA, 0xAA),
+)
+BROWSERS = (FIREFOX, CHROMIUM)
 
 PROGRAMS = (FOOT, GTK4, QT6, SWING, XTERM)
 

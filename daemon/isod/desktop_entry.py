@@ -5,8 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _ID = re.compile(r"[A-Za-z0-9._+@-]{1,200}")
-_FIELD_CODE = re.compile(r"%(.)")
+_FIELD_CODE = re.compile(r"%(.)", re.DOTALL)
+_FIELD_CODES = frozenset("fFuUdDnNickvm%")  # deprecated ones among them
+_ESCAPED_IN_QUOTES = '"`$\\'
+_PLAIN = re.compile(r"""[^\\"'\s]+""")
 _TEXT_CHARS_MAX = 200
+_EXEC_CHARS_MAX = 8192
 _ARGUMENTS_MAX = 64
 _ARGUMENT_CHARS_MAX = 2048
 _ESCAPES = {"s": " ", "n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
@@ -36,6 +40,8 @@ def parse(untrusted_id: str, untrusted_text: str, languages: Iterable[str] = ())
         return None
     if "true" in (keys.get("NoDisplay"), keys.get("Hidden"), keys.get("Terminal")):
         return None
+    if "\0" in untrusted_text:
+        return None
     localized = list(languages)
     name = _shown(_best(keys, "Name", localized))
     command = _command(keys.get("Exec", ""), name)
@@ -47,7 +53,7 @@ def parse(untrusted_id: str, untrusted_text: str, languages: Iterable[str] = ())
 def _group(text: str) -> dict[str, str] | None:
     """Give the keys of the group [Desktop Entry], the first one of each."""
     keys: dict[str, str] | None = None
-    for line in text.splitlines():
+    for line in text.split("\n"):  # and at nothing else that Unicode knows as the end of a line
         if line.startswith("["):
             if keys is not None:
                 break
@@ -70,42 +76,49 @@ def _unescaped(value: str) -> str:
 
 def _shown(text: str) -> str:
     """Keep what can be shown as one line of a menu."""
-    return "".join(char for char in text if char.isprintable())[:_TEXT_CHARS_MAX]
+    return "".join(char for char in text if char.isprintable()).strip()[:_TEXT_CHARS_MAX]
 
 
 def _command(untrusted_exec: str, name: str) -> tuple[str, ...]:
-    """Split an Exec key and drop its field codes, since a menu gives no files; () if it is malformed."""
+    """Split an Exec key and fill in its field codes, of which a menu gives no files; () if it is malformed."""
     words: list[str] = []
-    position, text = 0, _unescaped(untrusted_exec)
+    position, text = 0, _unescaped(untrusted_exec) if len(untrusted_exec) <= _EXEC_CHARS_MAX else ""
     while position < len(text) and len(words) <= _ARGUMENTS_MAX:
-        if text[position] == " ":
+        if text[position].isspace():
             position += 1
             continue
         word, position, quoted = _word(text, position)
-        if position < 0:
+        if position < 0 or not _FIELD_CODES.issuperset(_FIELD_CODE.findall(word)):
             return ()
-        codes = _FIELD_CODE.findall(word)
-        if quoted or not codes:
-            words.append(word)
-        elif word == "%c":
-            words.append(name)
-        elif set(codes) == {"%"}:
-            words.append(word.replace("%%", "%"))
-        # else %f %F %u %U %i %k and the deprecated ones: nothing to put there
-    fits = len(words) <= _ARGUMENTS_MAX and all(len(word) <= _ARGUMENT_CHARS_MAX and "\0" not in word for word in words)
-    return tuple(words) if fits else ()
+        filled = _FIELD_CODE.sub(lambda match: {"%": "%", "c": name}.get(match[1], "\0"), word)
+        # An argument that is only there for a file is left out, since there is none; in a script it is one of many.
+        if "\0" not in filled:
+            words.append(filled)
+        elif quoted:
+            words.append(filled.replace("\0", ""))
+    fits = len(words) <= _ARGUMENTS_MAX and all(len(word) <= _ARGUMENT_CHARS_MAX for word in words)
+    return tuple(words) if fits and words and words[0] else ()
 
 
 def _word(text: str, position: int) -> tuple[str, int, bool]:
-    """Give one word, the position after it (-1 without a closing quote), and whether it was quoted."""
-    if text[position] != '"':
-        end = text.find(" ", position)
-        end = len(text) if end < 0 else end
-        return text[position:end], end, False
-    result, position = "", position + 1
-    while position < len(text) and text[position] != '"':
-        if text[position] == "\\" and position + 1 < len(text):
-            position += 1
-        result += text[position]
+    """Give one word, the position after it (-1 without a closing quote), and whether any of it was quoted.
+
+    The specification knows words in double quotes only. Files in the wild quote as a shell does, and GLib reads them.
+    """
+    result, quote, quoted = "", "", False
+    while position < len(text) and (quote or not text[position].isspace()):
+        if plain := _PLAIN.match(text, position):
+            result, position = result + plain[0], plain.end()
+            continue
+        char, following = text[position], text[position + 1 : position + 2]
         position += 1
-    return result, position + 1 if position < len(text) else -1, True
+        if char == "\\" and following and (not quote or (quote == '"' and following in _ESCAPED_IN_QUOTES)):
+            result += following
+            position += 1
+        elif char == quote:
+            quote = ""
+        elif char in "\"'" and not quote:
+            quote, quoted = char, True
+        else:
+            result += char
+    return result, -1 if quote else position, quoted

@@ -1,5 +1,6 @@
 """Reading the desktop entries of a container, through its root descriptor; blocking, so called through the offload."""
 
+import itertools
 import os
 import stat
 
@@ -18,43 +19,51 @@ _DIRECTORIES = (
     "usr/local/share",
     "usr/share",
 )
-_ENTRIES_READ_MAX = 4096
+_ENTRIES_READ_MAX = 4096  # of one directory, and of all
+_CHARS_MAX = 1024 * 1024  # of all that is told: a message of the bus is bounded, and who sends more is thrown out
 
 
 def read_applications(root_fd: int, account: Account, languages: tuple[str, ...]) -> list[Application]:
-    """Give what a menu shows, by name; what can't be read is left out."""
+    """Give what a menu shows, by name; what can't be read, or is more than a reply holds, is left out."""
     seen: set[str] = set()
     found: list[Application] = []
+    chars_left = _CHARS_MAX
     for pattern in _DIRECTORIES:
         path = pattern.format(home=account.home.strip("/"), user=account.name) + "/applications"
-        try:
-            # A symlink is resolved inside the container's root: in NixOS every one of these is one.
-            directory_fd = rootfs.open_in_root(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
-        except OSError:
-            continue
-        try:
-            for name in _names(directory_fd):
-                if name in seen or len(seen) >= _ENTRIES_READ_MAX:
-                    continue
-                seen.add(name)
-                text = _read(root_fd, f"{path}/{name}")
-                application = parse(name.removesuffix(".desktop"), text, languages) if text else None
-                if application is not None and len(found) < limits.APPLICATIONS_MAX:
-                    found.append(application)
-        finally:
-            os.close(directory_fd)
-    return sorted(found, key=lambda item: item.name.casefold())
+        for name in _names(root_fd, path):
+            if name in seen or len(seen) >= _ENTRIES_READ_MAX:
+                continue
+            seen.add(name)
+            text = _read(root_fd, f"{path}/{name}")
+            application = parse(name.removesuffix(".desktop"), text, languages) if text else None
+            if application is None:
+                continue
+            chars_left -= sum(map(len, (application.name, application.comment, *application.command)))
+            if chars_left < 0 or len(found) >= limits.APPLICATIONS_MAX:
+                return _sorted(found)
+            found.append(application)
+    return _sorted(found)
 
 
-def _names(directory_fd: int) -> list[str]:
-    names: list[str] = []
-    with os.scandir(directory_fd) as entries:
-        for entry in entries:
-            if entry.name.endswith(".desktop"):
-                names.append(entry.name)
-            if len(names) >= _ENTRIES_READ_MAX:
-                break
-    return sorted(names)
+def _sorted(applications: list[Application]) -> list[Application]:
+    return sorted(applications, key=lambda item: item.name.casefold())
+
+
+def _names(root_fd: int, path: str) -> list[str]:
+    """List a directory's entries, the first of them if there are too many."""
+    try:
+        # A symlink is resolved inside the container's root: in NixOS every one of these is one.
+        directory_fd = rootfs.open_in_root(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+    except OSError:
+        return []
+    try:
+        with os.scandir(directory_fd) as entries:
+            names = [entry.name for entry in itertools.islice(entries, _ENTRIES_READ_MAX)]
+    except OSError:
+        return []
+    finally:
+        os.close(directory_fd)
+    return sorted(name for name in names if name.endswith(".desktop"))
 
 
 def _read(root_fd: int, path: str) -> str:

@@ -30,8 +30,11 @@ def open_in_root(root_fd: int, path: str, flags: int) -> int:
 
 def _open(directory_fd: int, path: str, flags: int, resolve: int) -> int:
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    name = os.fsencode(path)  # names in a container may be no UTF-8
+    if b"\0" in name:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
     while True:
-        fd = int(_libc.syscall(_SYS_OPENAT2, directory_fd, path.encode(), how, len(how)))
+        fd = int(_libc.syscall(_SYS_OPENAT2, directory_fd, name, how, len(how)))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()

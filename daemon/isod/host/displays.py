@@ -28,7 +28,10 @@ class ContainerDirectories:
 
     def open_run(self, machine: str) -> int | None:
         """Open what a container sees as /run/isoctl; None while it has not been made. Raises UnsafePath."""
-        base_fd = os.open(self._base, _DIRECTORY | os.O_CLOEXEC)
+        try:
+            base_fd = os.open(self._base, _DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
         try:
             machine_fd = rootfs.open_directory(base_fd, machine, machine)
             if machine_fd is None:
@@ -62,12 +65,16 @@ class ContainerDirectories:
             fd = rootfs.openat2(run_fd, name, _DIRECTORY)
         except OSError as error:
             raise _failure(directory, name, error) from None
-        status = os.fstat(fd)
-        if (status.st_uid, status.st_gid) != directory.owner:
-            # Another owner: the container has another range of uids since it was started again.
-            os.fchown(fd, *directory.owner)
-        if stat.S_IMODE(status.st_mode) != 0o700:
-            os.fchmod(fd, 0o700)
+        try:
+            status = os.fstat(fd)
+            if (status.st_uid, status.st_gid) != directory.owner:
+                # Another owner: the container has another range of uids since it was started again.
+                os.fchown(fd, *directory.owner)
+            if stat.S_IMODE(status.st_mode) != 0o700:
+                os.fchmod(fd, 0o700)
+        except OSError as error:
+            os.close(fd)
+            raise _failure(directory, name, error) from None
         return fd
 
     def listen(self, directory_fd: int, name: str, directory: Directory) -> tuple[int, tuple[int, int]]:
@@ -122,8 +129,11 @@ class ContainerDirectories:
             return None
 
     def remove(self, directory_fd: int, name: str) -> None:
-        """Remove what stands under a name; a directory is left, and then nothing can be made there."""
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        """Remove what stands under a name; what can't be removed is left, and then nothing can be made there.
+
+        That is a directory, or a file that the container's root made immutable.
+        """
+        with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=directory_fd)
 
     def remove_directory(self, run_fd: int, uid: int) -> None:

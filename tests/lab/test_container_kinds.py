@@ -32,13 +32,6 @@ def problem(lab: Lab, container: str, user: str) -> tuple[str, str]:
     return name, text
 
 
-@pytest.fixture(autouse=True, scope="module")
-def stock_unit(lab: Lab) -> Iterator[None]:
-    """Where container@.service exists too, systemd-nspawn@ must be named, or be the one that runs."""
-    with added_policy(lab, "deb", 'unit = "systemd-nspawn@deb"'):
-        yield
-
-
 @pytest.mark.parametrize("container", BOOTED_KINDS)
 def test_streams_and_codes_in_every_kind(lab: Lab, container: str) -> None:
     """With user namespacing the app is another uid than whoever made its pipes, and reopens them all the same."""
@@ -110,7 +103,7 @@ def test_a_stock_unit_that_runs_is_found_without_being_named(lab: Lab) -> None:
         assert "systemd-nspawn@deb.service" in json.dumps(shown)
         assert lab.run("systemctl", "show", "-P", "ActiveState", "container@deb").stdout == "inactive\n"
     finally:
-        lab.run("sh", "-c", "echo 'unit = \"systemd-nspawn@deb\"' >> /etc/isod/containers/deb.toml")
+        lab.run("sh", "-c", "echo 'unit = \"systemd-nspawn@deb.service\"' >> /etc/isod/containers/deb.toml")
         lab.run("isoctl", "reload")
 
 

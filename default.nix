@@ -1,6 +1,7 @@
-# For configurations without flakes: `isoctl = import ./isoctl;`, then isoctl.module and isoctl.lib.
+# For configurations without flakes: `isoctl = import ./isoctl;` has the flake's module and lib under the same names.
 {
-  module = ./nix/module.nix;
+  # A path: imported twice it counts once.
+  nixosModules.default = ./nix/module.nix;
   lib = import ./nix/lib.nix;
   # package pkgs
   package = pkgs: pkgs.callPackage ./nix/package.nix { };

@@ -15,9 +15,7 @@
         ] (system: make nixpkgs.legacyPackages.${system});
     in
     {
-      # A path: imported twice it counts once.
-      nixosModules.default = isoctl.module;
-      inherit (isoctl) lib;
+      inherit (isoctl) nixosModules lib;
       overlays.default = final: _: { isoctl = isoctl.package final; };
       packages = forEach (pkgs: {
         default = isoctl.package pkgs;
@@ -26,7 +24,7 @@
         package = isoctl.package pkgs;
         vm = import ./nix/tests/vm.nix { inherit pkgs; };
       });
-      formatter = forEach (pkgs: pkgs.nixfmt-tree);
+      formatter = forEach (pkgs: pkgs.nixfmt-tree or pkgs.nixfmt-rfc-style);
       templates.default = {
         path = ./nix/examples;
         description = "Environments for development, with the host's desktop and Home Manager";

@@ -18,7 +18,7 @@ let
 in
 {
   imports = [
-    isoctl.module
+    isoctl.nixosModules.default
     home-manager
     ./desktop.nix
   ];

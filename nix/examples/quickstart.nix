@@ -5,7 +5,7 @@ let
   isoctl = import ./isoctl;
 in
 {
-  imports = [ isoctl.module ];
+  imports = [ isoctl.nixosModules.default ];
 
   # The number that `id -u` prints.
   users.users.alice.uid = 1000;

@@ -38,7 +38,7 @@ in
     system
     ;
   isoctl = isoctl.lib;
-  host = modules: system { } ([ isoctl.module ] ++ modules);
+  host = modules: system { } ([ isoctl.nixosModules.default ] ++ modules);
   example = system {
     inherit isoctl;
     home-manager = homeManager;

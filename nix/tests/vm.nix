@@ -20,7 +20,7 @@ pkgs.testers.runNixOSTest {
   nodes.machine =
     { lib, pkgs, ... }:
     {
-      imports = [ isoctl.module ];
+      imports = [ isoctl.nixosModules.default ];
       virtualisation.memorySize = 3072;
       virtualisation.cores = 2;
 

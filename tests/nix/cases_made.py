@@ -59,7 +59,7 @@ TYPES_AND_MODULES = (
     ),
     Case(
         "trap 5: the module imported by two ways is one",
-        one() + " { imports = [ (import ../../default.nix).module ]; }".replace("../../", f"{REPOSITORY}/"),
+        one() + f" {{ imports = [ (import {REPOSITORY}/default.nix).nixosModules.default ]; }}",
         "h.toplevel",
         "nixos-system-nixos",
     ),

@@ -5,30 +5,26 @@ for another round, and a container's rounds come one after another: hot-plug, st
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from isod.authorise import sees
 from isod.core.activation import Activation
 from isod.core.container import Container
 from isod.core.events import Events
-from isod.core.sessions import GRACE_SEC, Sessions
+from isod.core.listeners import Listener, Listeners
+from isod.core.sessions import Sessions
 from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, HostUnits, LiveSession, Mounter
 from isod.resources import kinds
 from isod.resources.base import Attachment, How
 from isod_contract.errors import ContainerGone, IsodError, NoSession, Unsupported
-from isod_contract.names import X11_SOCKET
 from isod_contract.records import ATTACH, DETACH
 
-_STORED = "display"
-
-
-@dataclass(slots=True)
-class _Listener:
-    fd: int
-    identity: tuple[int, int] | None  # of its file; None: an earlier isod made it
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -39,7 +35,7 @@ class _User:
     account: Account | None = None
     attached: dict[str, Attachment] = field(default_factory=dict)
     problem: IsodError | None = None
-    listeners: dict[str, _Listener] = field(default_factory=dict)
+    listeners: dict[str, Listener] = field(default_factory=dict)
     renewals: int = 0  # of sockets
 
 
@@ -64,37 +60,23 @@ class Reconciler:
         self._directories = directories
         self._mounter = mounter
         self._units = units
-        self._store = store
+        self._listeners = Listeners(directories, store)
         self._audit = audit
         self._events = events
         self._users: dict[Container, dict[int, _User]] = {}
         self._turns: dict[Container, asyncio.Lock] = {}
-        self._stored: dict[tuple[str, int], dict[str, _Listener]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         sessions.listen(self._session_changed)
 
     def recover(self) -> None:
-        """Take over the sockets that an earlier isod listened on; clients wait in them meanwhile."""
-        for stored in self._store.names(f"{_STORED}-"):
-            machine, uid, name = stored.removeprefix(f"{_STORED}-").rsplit("-", 2)
-            fd = self._store.take(stored)
-            if fd is not None:
-                self._stored.setdefault((machine, int(uid)), {})[_file_name(name)] = _Listener(fd, None)
-        if self._stored:
-            asyncio.get_running_loop().call_later(2 * GRACE_SEC, self._drop_stored)
-
-    def _drop_stored(self) -> None:
-        """Let go of sockets that nobody came back to: their user has no session, or their container does not run."""
-        for (machine, uid), listeners in self._stored.items():
-            for name, listener in listeners.items():
-                os.close(listener.fd)
-                self._store.drop(_stored_name(machine, uid, name))
-        self._stored.clear()
+        """Take over what an earlier isod listened on."""
+        self._listeners.recover()
 
     def sockets_held(self) -> int:
         """Count the sockets that isod listens on for containers."""
-        stored = sum(len(listeners) for listeners in self._stored.values())
-        return stored + sum(len(user.listeners) for users in self._users.values() for user in users.values())
+        return self._listeners.waiting + sum(
+            len(user.listeners) for users in self._users.values() for user in users.values()
+        )
 
     def attachments(self, container: Container, caller: Caller) -> list[dict[str, str]]:
         """Give what is attached now, as far as the caller may know."""
@@ -154,24 +136,39 @@ class Reconciler:
     def _touch(self, container: Container) -> None:
         """Ask for a round for each user who has something there."""
         for user in list(self._users.get(container, {}).values()):
-            if container.guest is not None and user.account is not None:
+            if container.guest is None:
+                self._withdraw(container, user)
+            elif user.account is not None:
                 task = asyncio.get_running_loop().create_task(
                     self._quiet_round(container, container.guest, user.caller, user.account)
                 )
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
+    def _withdraw(self, container: Container, user: _User) -> None:
+        """Take from a container that does not run what is no longer due: it must not be there when that starts."""
+        wanted, _ = self._wanted(container, user)
+        gone = (user.attached.keys() | user.listeners.keys()) - wanted.keys()
+        for name in gone:
+            self._close(user, container.machine, name)
+            user.attached.pop(name, None)
+        if gone:
+            self._listeners.remove_files(container.machine, user.caller.uid, gone)
+
     async def _quiet_round(self, container: Container, guest: Any, caller: Caller, account: Account) -> None:
-        with suppress(IsodError):
+        try:
             # After a restart with another range of uids the account is another one to the host.
             fresh = await guest.account(account.name)
             await self._round(container, guest, caller, fresh or account)
+        except (IsodError, TimeoutError) as error:
+            told = {"container": container.name, "uid": caller.uid, "reason": str(error)}
+            _log.warning("display.not_attached", extra=told)
 
     async def _round(self, container: Container, guest: Any, caller: Caller, account: Account) -> _User:
         async with self._turns.setdefault(container, asyncio.Lock()):
             user = self._users.setdefault(container, {}).setdefault(caller.uid, _User(caller))
             if not user.listeners:
-                user.listeners = self._stored.pop((container.machine, caller.uid), {})
+                user.listeners = self._listeners.take_over(container.machine, caller.uid)
             user.caller, user.account = caller, account
             before, renewals = dict(user.attached), user.renewals
             try:
@@ -191,13 +188,16 @@ class Reconciler:
         self._events.container_changed(container, "Attachments")
 
     def _wanted(self, container: Container, user: _User) -> tuple[dict[str, Attachment], IsodError | None]:
+        if not sees(container.policy, user.caller):
+            return {}, None
         session = self._sessions.find(user.caller.uid)
+        grants = container.grants()
         if session is None:
-            # One that may come back in a moment finds everything as it was.
-            return (user.attached if self._sessions.is_away(user.caller.uid) else {}), None
+            # One that may come back in a moment finds everything as it was, but for what policy took away.
+            away = self._sessions.is_away(user.caller.uid)
+            return {name: item for name, item in user.attached.items() if away and grants[item.key] != "none"}, None
         wanted: dict[str, Attachment] = {}
         problem: IsodError | None = None
-        grants = container.grants()
         for kind in kinds().values():
             found = kind.attachment(grants, session)
             if isinstance(found, Attachment):
@@ -211,25 +211,34 @@ class Reconciler:
         if not wanted and not user.attached and not user.listeners:
             return
         uid = user.caller.uid
+        away = self._sessions.is_away(uid)
         place = Directory(container.machine, uid, (guest.uid_shift + account.uid, guest.uid_shift + account.gid))
         run_fd = await self._show_directory(container, guest)
         try:
             directory_fd = self._directories.ensure_directory(run_fd, place)
             try:
-                for name in (user.attached.keys() | user.listeners.keys()) - wanted.keys():
+                # What an earlier isod listened on is not known to be wanted until the session is back.
+                for name in (user.attached.keys() | (set() if away else user.listeners.keys())) - wanted.keys():
                     await self._remove(guest, user, directory_fd, name)
-                for name, item in wanted.items():
-                    if item.how is How.LISTEN:
-                        await self._listen(guest, user, directory_fd, place, name)
-                    else:
-                        await self._mount(guest, user, directory_fd, place, name)
-                    user.attached[name] = item
+                if not away:
+                    for item in wanted.values():
+                        await self._attach(guest, user, directory_fd, place, item)
             finally:
                 os.close(directory_fd)
             if not wanted:
                 self._directories.remove_directory(run_fd, uid)
         finally:
             os.close(run_fd)
+
+    async def _attach(self, guest: Any, user: _User, directory_fd: int, place: Directory, item: Attachment) -> None:
+        make = self._listen if item.how is How.LISTEN else self._mount
+        try:
+            await make(guest, user, directory_fd, place, item.name)
+        except BaseException:
+            # Half done: what stood there is not what is there now.
+            user.attached.pop(item.name, None)
+            raise
+        user.attached[item.name] = item
 
     async def _show_directory(self, container: Container, guest: Any) -> int:
         """Have the container's directory at /run/isoctl inside, and open it: by the unit's static bind, or mounted now.
@@ -240,9 +249,14 @@ class Reconciler:
         machine = container.machine
         run_fd = self._directories.open_run(machine)
         if run_fd is not None:
-            if await guest.offload.run(lambda: self._directories.is_seen(run_fd, guest.root_fd, machine)):
+            seen = False
+            try:
+                seen = await guest.offload.run(lambda: self._directories.is_seen(run_fd, guest.root_fd, machine))
+            finally:
+                if not seen:
+                    os.close(run_fd)
+            if seen:
                 return run_fd
-            os.close(run_fd)
         unit = f"isod-prepare@{machine}.service"
         await self._units.start(unit)
         run_fd = self._directories.open_run(machine)
@@ -252,8 +266,10 @@ class Reconciler:
             )
         try:
             await self._mounter.attach_directory(machine, guest.pidfd, guest.uid_shift)
-        except OSError as error:
+        except BaseException as error:
             os.close(run_fd)
+            if not isinstance(error, OSError):
+                raise
             reason = f"its directory can't be mounted in container {container.name} ({error})"
             raise Unsupported(what="a display", reason=reason) from None
         return run_fd
@@ -266,10 +282,8 @@ class Reconciler:
             listener.identity = standing
             return
         self._close(user, place.machine, name)
-        fd, identity = self._directories.listen(directory_fd, name, place)
-        user.listeners[name] = _Listener(fd, identity)
+        user.listeners[name] = self._listeners.make(directory_fd, name, place)
         user.renewals += 1  # the session must be told, also where an old one stood
-        self._store.put(_stored_name(place.machine, place.uid, name), fd)
 
     async def _mount(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
         session = self._sessions.find(place.uid)
@@ -320,10 +334,7 @@ class Reconciler:
         user.attached.pop(name, None)
 
     def _close(self, user: _User, machine: str, name: str) -> None:
-        listener = user.listeners.pop(name, None)
-        if listener is not None:
-            os.close(listener.fd)
-            self._store.drop(_stored_name(machine, user.caller.uid, name))
+        self._listeners.close(machine, user.caller.uid, name, user.listeners.pop(name, None))
 
 
 def _status_identity(directory_fd: int, name: str) -> tuple[int, int] | None:
@@ -332,11 +343,3 @@ def _status_identity(directory_fd: int, name: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _stored_name(machine: str, uid: int, name: str) -> str:
-    return f"{_STORED}-{machine}-{uid}-{'x11' if name == X11_SOCKET else 'wayland'}"
-
-
-def _file_name(stored: str) -> str:
-    return X11_SOCKET if stored == "x11" else "wayland-0"

@@ -1,7 +1,9 @@
 """Users' live sessions, as their isod-session services say they are; believed for that user only."""
 
 import asyncio
+import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable
 
@@ -107,6 +109,10 @@ def _live_session(caller: Caller, session: SessionInfo) -> LiveSession:
     identity = None
     if session.socket is not None:
         status = os.fstat(session.socket)
+        if not fcntl.fcntl(session.socket, fcntl.F_GETFL) & os.O_PATH or not stat.S_ISSOCK(status.st_mode):
+            raise InvalidArgument(argument="socket", reason="is not a socket in a file system, opened with O_PATH")
+        if status.st_uid != caller.uid:
+            raise InvalidArgument(argument="socket", reason=f"is owned by uid {status.st_uid}, not {caller.uid}")
         identity = (status.st_dev, status.st_ino)
     return LiveSession(
         caller=caller,

@@ -1,13 +1,14 @@
 """The few requests of the Wayland protocol that it takes to look at a compositor and to register a security context.
 
 Sources: the Wayland book, chapter "Wire protocol basics"; wayland.xml; security-context-v1.xml of wayland-protocols.
-Blocking, each with a deadline: it runs in a thread.
+Blocking, each with a deadline whatever comes meanwhile: it runs in a thread.
 """
 
 import array
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
@@ -72,13 +73,12 @@ class Compositor:
         """Throw away what has come; tells whether the compositor is still there."""
         self._socket.setblocking(False)
         try:
-            while data := self._socket.recv(_EVENT_BYTES_MAX):
-                del data
+            # Once: for what comes after it we are called again, and others get their turn in between.
+            return bool(self._socket.recv(_EVENT_BYTES_MAX))
         except BlockingIOError:
             return True
         except OSError:
             return False
-        return False
 
     def register_context(self, listen_fd: int, close_fd: int, engine: str, app_id: str, instance_id: str) -> None:
         """Have clients of a listening socket served with restrictions until `close_fd` hangs up. Raises WaylandError.
@@ -107,19 +107,17 @@ class Compositor:
     def _sync(self, callback: int) -> None:
         """Wait until all requests so far are done."""
         self._send(_DISPLAY, 0, struct.pack("=I", callback))
-        for sender, opcode, body in self._events():
+        for sender, opcode, body in self._events(time.monotonic() + _TIMEOUT_SEC):
             if (sender, opcode) == (_DISPLAY, 0):
-                _, code, size = struct.unpack_from("=III", body)
-                raise WaylandError(
-                    f"the compositor refused ({code}): {body[12 : 12 + size - 1].decode(errors='replace')}"
-                )
+                _, code = _numbers(body)
+                raise WaylandError(f"the compositor refused ({code}): {_text(body, 8)}")
             if (sender, opcode) == (_REGISTRY, 0) and len(self.globals) < _GLOBALS_MAX:
-                name, size = struct.unpack_from("=II", body)
-                self.globals[body[8 : 8 + size - 1].decode(errors="replace")] = name
+                name, _ = _numbers(body)
+                self.globals[_text(body, 4)] = name
             if sender == callback:
                 return
 
-    def _events(self) -> Iterator[tuple[int, int, bytes]]:
+    def _events(self, deadline_sec: float) -> Iterator[tuple[int, int, bytes]]:
         while True:
             while len(self._buffer) >= 8:
                 sender, word = struct.unpack_from("=II", self._buffer)
@@ -130,6 +128,10 @@ class Compositor:
                     break
                 body, self._buffer = self._buffer[8:size], self._buffer[size:]
                 yield sender, word & 0xFFFF, body
+            left_sec = deadline_sec - time.monotonic()
+            if left_sec <= 0:
+                raise WaylandError("the compositor did not answer in time")
+            self._socket.settimeout(left_sec)
             data = self._socket.recv(_EVENT_BYTES_MAX)
             if not data:
                 raise WaylandError("the compositor closed the connection")
@@ -140,6 +142,23 @@ class Compositor:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         if self._socket.sendmsg([message], ancillary) != len(message):
             raise WaylandError("the compositor does not read")
+
+
+def _numbers(body: bytes) -> tuple[int, int]:
+    """Give the two numbers that a message begins with. Raises WaylandError."""
+    if len(body) < 8:
+        raise WaylandError("the compositor sent a message that is too short")
+    first, second = struct.unpack_from("=II", body)
+    return first, second
+
+
+def _text(body: bytes, offset: int) -> str:
+    """Give the text at an offset of a message, as far as it is there and can be shown. Raises WaylandError."""
+    if len(body) < offset + 4:
+        raise WaylandError("the compositor sent a message that is too short")
+    (size,) = struct.unpack_from("=I", body, offset)
+    data = body[offset + 4 : offset + 4 + max(0, size - 1)]
+    return "".join(char if char.isprintable() else "?" for char in data.decode(errors="replace"))
 
 
 def _string(text: str) -> bytes:

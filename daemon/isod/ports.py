@@ -172,6 +172,9 @@ class Guest(Protocol):
     def closed(self) -> bool:
         """Whether the connection is lost."""
 
+    async def locales(self) -> frozenset[str]:
+        """Give the names of the locales inside, as `locale -a` writes them; none where that can't be told."""
+
     async def applications(self, account: Account, languages: tuple[str, ...]) -> Sequence[Any]:
         """Read the desktop entries inside, for a menu."""
 

@@ -42,6 +42,9 @@ class FakeGuest:
         self.fault: Exception | None = None
         self.closed = False
 
+    async def locales(self) -> frozenset[str]:
+        return frozenset()
+
     async def account(self, name: str) -> Account | None:
         return self.accounts.get(name)
 

@@ -35,6 +35,8 @@ _X11 = {
 _BOTH = {"QT_QPA_PLATFORM": "wayland;xcb", "SDL_VIDEODRIVER": "wayland,x11"}
 # Window managers that give each client the whole of its window; Java draws nothing in them otherwise.
 _ANY_X11 = {"_JAVA_AWT_WM_NONREPARENTING": "1"}
+# Of the C library itself (locale(7), setlocale(3)).
+_BUILT_IN_LOCALES = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8", ""})
 # Compositors that draw the windows' borders themselves.
 _WLROOTS_DESKTOPS = frozenset({"sway", "wlroots", "hyprland", "river", "labwc", "niri", "wayfire", "dwl"})
 
@@ -72,6 +74,31 @@ def check_asked(asked: Iterable[str], grants: GrantsBase) -> None:
             )
 
 
+def with_known_locales(variables: Mapping[str, str], locales: frozenset[str]) -> dict[str, str]:
+    """Leave out what names a locale that the container does not have: programs would warn, and fall back to C.
+
+    `locales` are as `locale -a` writes them; an empty set means that nobody knows.
+    """
+    if not locales:
+        return dict(variables)
+    languages = {name.partition("_")[0].partition(".")[0] for name in locales}
+
+    def is_known(name: str, value: str) -> bool:
+        if name == "LANGUAGE":
+            return any(entry.partition("_")[0].partition(".")[0] in languages for entry in value.split(":"))
+        if name == "LANG" or name.startswith("LC_"):
+            return value in _BUILT_IN_LOCALES or _normalized(value) in locales
+        return True
+
+    return {name: value for name, value in variables.items() if is_known(name, value)}
+
+
+def _normalized(locale: str) -> str:
+    base, dot, rest = locale.partition(".")
+    codeset, at, modifier = rest.partition("@")
+    return f"{base}{dot}{''.join(char for char in codeset.lower() if char.isalnum())}{at}{modifier}"
+
+
 def assemble(
     *,
     session: Mapping[str, str],
@@ -82,16 +109,19 @@ def assemble(
     terminal: bool,
     display: Mapping[str, str],
     refused: Iterable[str] = (),
+    locales: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     """Give all variables that isod sets over the login profile; entries are NAME=VALUE, already checked.
 
-    `display` is what `display_variables` gave, `refused` the resources that policy does not grant at all.
+    `display` is what `display_variables` gave, `refused` the resources that policy does not grant at all, `locales`
+    those of the container, which bind what comes from the host but not what policy or the user asked for.
     """
     result: dict[str, str] = {}
     given = dict(entry.split("=", 1) for entry in hints)
     # The hints after the session (ADR 0007): `LANG=C isoctl run ...` means what it says.
     for source in (session, given):
-        result.update({name: value for name, value in source.items() if name not in _HOST_ONLY})
+        known = with_known_locales(source, locales)
+        result.update({name: value for name, value in known.items() if name not in _HOST_ONLY})
     if terminal:
         result.setdefault("TERM", "xterm")
     else:

@@ -246,6 +246,7 @@ class Launcher:
             terminal=bool(options.terminal),
             display=display,
             refused=[key for key, level in request.container.grants().items() if level == "none"],
+            locales=await guest.locales(),
         )
         argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
         use_login = policy.login_shell if options.login_shell is None else options.login_shell

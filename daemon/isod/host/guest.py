@@ -12,6 +12,7 @@ from isod.host import rootfs
 from isod.host.accounts import AccountCache
 from isod.host.applications import read_applications
 from isod.host.jobs import Jobs
+from isod.host.locales import locale_names
 from isod.host.offload import Offload
 from isod.host.properties import read_properties
 from isod.host.unitpath import (
@@ -72,6 +73,10 @@ class GuestManager:
     async def account(self, name: str) -> Account | None:
         """Look up an account inside. Raises UnsafePath."""
         return await self.offload.run(lambda: self._accounts.find(name))
+
+    async def locales(self) -> frozenset[str]:
+        """Give the names of the locales inside, as `locale -a` writes them; none where that can't be told."""
+        return await self.offload.run(lambda: locale_names(self.root_fd))
 
     async def applications(self, account: Account, languages: tuple[str, ...]) -> list[Application]:
         """Read the desktop entries inside, for a menu."""

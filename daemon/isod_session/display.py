@@ -7,40 +7,24 @@ that answers.
 
 import asyncio
 import logging
+import math
 import os
-import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from isod_session import inotify
-from isod_session.exposure import Exposure, judge
-from isod_session.wayland import CONTEXT_MANAGER, Compositor, WaylandError, contained_globals
+from isod_session.compositors import Served, listen_privately, look_at, register
+from isod_session.inotify import watching
+from isod_session.wayland import WaylandError
 
 _log = logging.getLogger(__name__)
 
-ENGINE = "org.isoctl"
 # How long clients wait in the sockets for a compositor that went away.
 PATIENCE_SEC = 10.0
 _RETRY_SEC = 0.05
-_RETRIES = 40  # a socket stands there before its compositor listens
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A compositor that answers."""
-
-    path: Path
-    compositor: Compositor
-    exposure: Exposure
-    socket_fd: int  # O_PATH
-
-    def close(self) -> None:
-        """Let go of it."""
-        self.compositor.close()
-        os.close(self.socket_fd)
+_RETRY_FOR_SEC = 2.0  # a socket stands there before its compositor listens
 
 
 @dataclass(slots=True)
@@ -98,8 +82,9 @@ class Display:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._drop_contexts()
-        if self.served is not None:
-            self.served.close()
+        served, self.served = self.served, None
+        if served is not None:
+            served.close()
 
     async def serve(self, container: str, listen_fd: int) -> None:
         """Have the compositor serve a container's socket; owns the descriptor. Called again with the same: nothing."""
@@ -125,7 +110,7 @@ class Display:
         if served.exposure.mode != "context":
             return served.path, -1
         path = directory / f"wayland-{container}"
-        return path, await asyncio.to_thread(_listen_privately, served.path, path, container)
+        return path, await asyncio.to_thread(listen_privately, served.path, path, container)
 
     def forget(self, container: str) -> None:
         """End what is done for a container: no new client is served."""
@@ -139,16 +124,16 @@ class Display:
             served, context = self.served, self._contexts.get(container)
             if served is None or context is None or context.close_fd >= 0 or served.exposure.mode != "context":
                 return
-            close_read, close_write = os.pipe2(os.O_CLOEXEC)
             try:
-                await asyncio.to_thread(_register, served.path, context.listen_fd, close_read, container)
+                close_fd = await asyncio.to_thread(register, served.path, os.dup(context.listen_fd), container)
             except WaylandError as error:
-                os.close(close_write)
                 _log.warning("container %s has no display: %s", container, error)
+                return
+            if self.served is served and self._contexts.get(container) is context:
+                context.close_fd = close_fd
             else:
-                context.close_fd = close_write
-            finally:
-                os.close(close_read)
+                # Meanwhile the grant was withdrawn, or the compositor went: this context must not be what lasts.
+                os.close(close_fd)
 
     async def _follow(self) -> None:
         while True:
@@ -166,11 +151,13 @@ class Display:
                 context.end()
             gone, self.served = self.served, None
             gone.close()
+            # One that answers and leaves, again and again, must not keep us and isod busy.
+            await asyncio.sleep(_RETRY_SEC)
 
     async def _find(self) -> Served | None:
         for path in self._candidates():
             try:
-                return await asyncio.to_thread(_look_at, path, self._directory)
+                return await asyncio.to_thread(look_at, path, self._directory)
             except WaylandError as error:
                 _log.info("no compositor: %s", error)
         return None
@@ -192,36 +179,31 @@ class Display:
 
     async def _without(self) -> None:
         """Wait for a compositor; after a while tell isod that there is none, and turn away who waits."""
-        watch_fd = inotify.watch_directory(str(self._directory))
         loop = asyncio.get_running_loop()
-        made = asyncio.Event()
-        loop.add_reader(watch_fd, made.set)
-        try:
-            patience_sec: float | None = PATIENCE_SEC if self.told is not None else None
+        gives_up_sec = loop.time() + PATIENCE_SEC if self.told is not None else None
+        with watching(str(self._directory)) as made:
             # Between the look and the watch one may have come: look at once, then whenever something is made.
-            while not await self._comes_up():
-                try:
-                    async with asyncio.timeout(patience_sec):
+            while not await self._comes_up(gives_up_sec):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(gives_up_sec):
                         await made.wait()
-                except TimeoutError:
-                    patience_sec, self.told = None, None
+                made.clear()
+                if gives_up_sec is not None and loop.time() >= gives_up_sec:
+                    gives_up_sec, self.told = None, None
                     self._drop_contexts()
                     await self._changed()
-                made.clear()
-                inotify.drain(watch_fd)
-        finally:
-            loop.remove_reader(watch_fd)
-            os.close(watch_fd)
 
-    async def _comes_up(self) -> bool:
+    async def _comes_up(self, until_sec: float | None) -> bool:
         """Tell whether a compositor answers, or does within a moment where a socket stands already."""
-        for _ in range(_RETRIES):
-            if not any(path.is_socket() for path in self._candidates()):
-                return False
+        loop = asyncio.get_running_loop()
+        ends_sec = min(loop.time() + _RETRY_FOR_SEC, until_sec or math.inf)
+        while any(path.is_socket() for path in self._candidates()):
             found = await self._find()
             if found is not None:
                 found.close()
                 return True
+            if loop.time() >= ends_sec:
+                break
             await asyncio.sleep(_RETRY_SEC)
         return False
 
@@ -247,58 +229,3 @@ class Display:
     def _drop_contexts(self) -> None:
         for container in list(self._contexts):
             self.forget(container)
-
-
-def _register(path: Path, listen_fd: int, close_fd: int, container: str) -> None:
-    # A connection for each: its objects end with it, the contexts stay.
-    with Compositor.connect(str(path)) as compositor:
-        compositor.register_context(listen_fd, close_fd, ENGINE, container, container)
-
-
-def _listen_privately(compositor_path: Path, path: Path, container: str) -> int:
-    """Make a socket that leads to a security context; gives the pipe that ends it."""
-    close_read, close_write = os.pipe2(os.O_CLOEXEC)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            path.unlink(missing_ok=True)
-            listener.bind(str(path))
-            listener.listen(8)
-            _register(compositor_path, listener.fileno(), close_read, container)
-    except BaseException as error:
-        os.close(close_write)
-        if isinstance(error, OSError):
-            raise WaylandError(f"{path}: {error.strerror}") from None
-        raise
-    finally:
-        os.close(close_read)
-    return close_write
-
-
-def _look_at(path: Path, runtime_directory: Path) -> Served:
-    """Connect to a compositor and judge what it offers. Raises WaylandError."""
-    try:
-        socket_fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise WaylandError(f"{path}: {error.strerror}") from None
-    try:
-        compositor = Compositor.connect(str(path))
-        try:
-            contained = None
-            if CONTEXT_MANAGER in compositor.globals:
-                contained = _probe(path, runtime_directory)
-            return Served(path, compositor, judge(compositor.globals, contained), socket_fd)
-        except BaseException:
-            compositor.close()
-            raise
-    except BaseException:
-        os.close(socket_fd)
-        raise
-
-
-def _probe(path: Path, runtime_directory: Path) -> frozenset[str]:
-    directory = runtime_directory / "isoctl"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    probe = directory / f"probe-{os.getpid()}"
-    probe.unlink(missing_ok=True)
-    with Compositor.connect(str(path)) as compositor:
-        return contained_globals(compositor, str(probe), ENGINE)

@@ -22,6 +22,7 @@ class Sockets:
         self._system_bus: Connection | None = None
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._served: set[str] = set()
 
     def use(self, system_bus: Connection | None) -> None:
         """Ask isod on this connection from now on."""
@@ -62,9 +63,12 @@ class Sockets:
         if bus is None:
             return
         with await bus.call(names.BUS_NAME, names.ROOT_PATH, names.MANAGER, "ListContainers") as reply:
-            running = [
-                properties["Name"].value for _, properties in reply.body[0] if properties["State"].value == "running"
-            ]
+            listed = reply.body[0]
+            running = [properties["Name"].value for _, properties in listed if properties["State"].value == "running"]
+        # One that the user may no longer use is not listed: nothing of it may go on being served.
+        for container in self._served - {properties["Name"].value for _, properties in listed}:
+            self._served.discard(container)
+            await self._serve(container, {})
         for container in running:
             try:
                 await self._fetch(bus, container)
@@ -80,4 +84,5 @@ class Sockets:
                 for key, value in reply.body[0].items()
                 if isinstance(value, Variant) and value.signature == "h"
             }
+        self._served.add(container)
         await self._serve(container, found)

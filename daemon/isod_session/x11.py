@@ -101,13 +101,19 @@ class XServers:
 
     async def _start(self, container: str, server: _Server) -> None:
         try:
-            path, server.close_fd = await self._compositors.open_private(container, self._directory)
+            path, close_fd = await self._compositors.open_private(container, self._directory)
+            if self._servers.get(container) is not server:
+                # The grant was withdrawn meanwhile.
+                if close_fd >= 0:
+                    os.close(close_fd)
+                return
+            server.close_fd = close_fd
             await self._start_unit(container, server, path)
         except (WaylandError, WireError, OSError) as error:
             _log.warning("no X server for container %s: %s", container, error)
-            _turn_away(server.listen_fd)
-            server.end_context()
             if self._servers.get(container) is server:
+                _turn_away(server.listen_fd)
+                server.end_context()
                 self._wait_for_client(container, server)
 
     async def _start_unit(self, container: str, server: _Server, wayland: Path) -> None:

@@ -32,8 +32,8 @@ class Notifier:
         body = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         values: tuple[Any, ...] = ("isoctl", self._id, "dialog-warning", summary, body, [], {}, _CLOSED_BY_NOTIFIER)
         reply = self._call("Notify", "susssasa{sv}i", values)
-        if reply:
-            self._id = int(reply[0])
+        if reply and isinstance(reply[0], int):
+            self._id = reply[0]
 
     def close(self) -> None:
         """Remove what is shown."""

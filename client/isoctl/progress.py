@@ -20,7 +20,10 @@ _PHASES = {
 
 
 class Progress:
-    """Shows what a container is doing, after a moment, until cleared: on a terminal, else as a notification if any."""
+    """Shows what a container is doing, after a moment, until cleared: on a terminal, else as a notification if any.
+
+    A terminal shows each state. A notification is shown once, for the container: each update might pop up anew.
+    """
 
     __slots__ = ("_container", "_delay_sec", "_notifier", "_shows", "_since", "_visible")
 
@@ -43,6 +46,8 @@ class Progress:
         """Show the state if it is time."""
         if not self._shows or time.monotonic() - self._since < self._delay_sec:
             return
+        if self._visible and self._notifier is not None:
+            return
         text = f"{_PHASES.get(state, state)} {self._container}"
         if text == self._visible:
             return
@@ -57,6 +62,8 @@ class Progress:
         if self._notifier is None:
             return False
         self._notifier.show(self._container, text)
+        # It stays: neither a later state nor the end of waiting may take its place.
+        self._shows = False
         self._visible = ""
         return True
 

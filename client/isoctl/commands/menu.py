@@ -1,11 +1,11 @@
 """`isoctl menu`: choose an application of a container in the host's launcher, or in the container's own menu."""
 
-import os
+import shutil
 import subprocess
 
 from isoctl import cli, isod, lifecycle, wire
 from isoctl.commands import run
-from isoctl.contract_generated import CONTAINER, MANAGER, ROOT_PATH
+from isoctl.contract_generated import CONTAINER, MANAGER, POLKIT_TIMEOUT_SEC, ROOT_PATH
 from isoctl.marshal import plain
 
 TYPE_CHECKING = False
@@ -26,35 +26,41 @@ _LAUNCHERS = (
 def execute(request: cli.Request) -> int:
     """Show the menu of a container, started if need be, and start what is chosen; 0 too if nothing is."""
     try:
-        return _execute(request)
+        name, command = _choose_command(request)
     except (cli.UsageError, wire.RemoteError, wire.WireError) as error:
         notifier = run.notifier("quiet" in request.options)
         if notifier is not None:
             notifier.show("isoctl menu", getattr(error, "text", str(error)))
         raise
-
-
-def _execute(request: cli.Request) -> int:
-    bus = isod.connect()
-    name = request.operands[0] if request.operands else _choose_container(bus)
-    if not name:
-        return 0
-    path = isod.container_path(bus, name)
-    values = isod.properties(bus, path, CONTAINER)
-    if values["State"] != "running":
-        bus.call(ROOT_PATH, MANAGER, "Subscribe")
-        bus.call(path, CONTAINER, "Start", "a{sv}", ({},))
-        if problem := lifecycle.wait(bus, path, "running", left_first=False):
-            raise wire.WireError(problem)
-    command = values["Menu"] or _choose_application(bus, path, name)
     if not command:
         return 0
-    bus.close()
     launch = cli.Request(cli.find_verb("run"))
     launch.operands = [name]
     # It outlives the menu, and without a display there would be nothing to see.
     launch.options = {**request.options, "detach": True, "display": "require"}
+    # What goes wrong from here on it tells itself.
     return run.start(launch, command, says_id=False)
+
+
+def _choose_command(request: cli.Request) -> tuple[str, list[str]]:
+    """Give a running container and the command that was chosen there; no command if nothing was.
+
+    Raises UsageError, RemoteError, WireError.
+    """
+    bus = isod.connect()
+    name = request.operands[0] if request.operands else _choose_container(bus)
+    if not name:
+        return "", []
+    path = isod.container_path(bus, name)
+    values = isod.properties(bus, path, CONTAINER)
+    if values["State"] != "running":
+        bus.call(ROOT_PATH, MANAGER, "Subscribe")
+        bus.call(path, CONTAINER, "Start", "a{sv}", ({},), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
+        if problem := lifecycle.wait(bus, path, "running", left_first=False):
+            raise wire.WireError(problem)
+    command = values["Menu"] or _choose_application(bus, path, name)
+    bus.close()
+    return name, command
 
 
 def _choose_container(bus: wire.Bus) -> str:
@@ -81,16 +87,20 @@ def _choose_application(bus: wire.Bus, path: str, name: str) -> list[str]:
 
 def _choose(prompt: str, lines: list[str]) -> str:
     """Let the user choose one line; "" for none. Raises UsageError where there is no launcher."""
-    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     for program, *arguments in _LAUNCHERS:
-        if any(os.access(os.path.join(directory, program), os.X_OK) for directory in path):
-            done = subprocess.run(
-                [program, *arguments, prompt],
-                input="\n".join(lines) + "\n",
-                stdout=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
+        if path := shutil.which(program):
+            try:
+                done = subprocess.run(
+                    [path, *arguments, prompt],
+                    input="\n".join(lines) + "\n",
+                    stdout=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="replace",
+                    check=False,
+                )
+            except OSError as error:
+                message = f"{path}: {error.strerror}"
+                raise cli.UsageError(message) from None
             return done.stdout.rstrip("\n")
     message = f"no launcher on PATH; install one of {', '.join(launcher[0] for launcher in _LAUNCHERS)}"
     raise cli.UsageError(message)

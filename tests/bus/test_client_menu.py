@@ -1,0 +1,234 @@
+"""`isoctl menu` with stand-ins for the host's launcher, isod and the desktop: what is offered, chosen and started."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buses import Bus, dbus_daemon
+from client import Isoctl, until
+from fakeisod import FakeIsod, fake_isod
+from notifications import Notifications, notifications
+from test_client_verbs import container
+
+PATH = "/org/isoctl1/container/blog"
+MARK = "started"
+
+
+class Host:
+    """A host with a PATH of its own, on which a launcher may stand."""
+
+    def __init__(self, bus: Bus, session: Bus, isod: FakeIsod, directory: Path) -> None:
+        self.isod, self.directory = isod, directory
+        self.bin = directory / "bin"
+        self.bin.mkdir()
+        for program in ("sh", "cat", "touch", "setsid"):
+            found = next(path for path in (Path("/usr/bin") / program, Path("/bin") / program) if path.exists())
+            (self.bin / program).symlink_to(found)
+        self._isoctl = Isoctl(bus.address)
+        self._environment = {
+            "PATH": str(self.bin),
+            "WAYLAND_DISPLAY": "wayland-1",
+            "DBUS_SESSION_BUS_ADDRESS": session.address,
+        }
+        self.state = "running"
+        self.menu: list[str] = []
+        isod.answers |= {
+            "ListContainers": ("a(oa{sv})", ([container("blog")],)),
+            "GetContainer": ("o", (PATH,)),
+            "Start": ("", ()),
+        }
+        self.show()
+        self.offer(("org.Foo", "Foo", ["touch", str(directory / MARK)]), ("bar", "Bar", ["false"]))
+
+    def show(self, problem: str = "") -> None:
+        values = {
+            "State": ("s", self.state),
+            "Menu": ("as", self.menu),
+            "Problem": ("(ss)", ("org.isoctl1.Error.StartFailed" if problem else "", problem)),
+        }
+        self.isod.answers["GetAll"] = ("a{sv}", (values,))
+
+    def offer(self, *applications: tuple[str, str, list[str]]) -> None:
+        entries = [
+            {"id": ("s", app_id), "name": ("s", name), "comment": ("s", ""), "command": ("as", command)}
+            for app_id, name, command in applications
+        ]
+        self.isod.answers["ListApplications"] = ("aa{sv}", (entries,))
+
+    def launcher(self, name: str, chooses: str, code: int = 0) -> None:
+        """Install a launcher that notes what it was given, and chooses a line."""
+        program = self.bin / name
+        program.write_text(
+            f'#!/bin/sh\necho "$0 $*" > {self.directory}/arguments\ncat > {self.directory}/lines\n'
+            f"cat <<'EOF'\n{chooses}\nEOF\nexit {code}\n"
+        )
+        program.chmod(0o755)
+
+    @property
+    def lines(self) -> list[str]:
+        return (self.directory / "lines").read_text().splitlines()
+
+    @property
+    def arguments(self) -> str:
+        return Path((self.directory / "arguments").read_text().strip()).name
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return self._isoctl.run("menu", *arguments, environment=self._environment, start_new_session=True)
+
+
+@pytest.fixture
+def session() -> Iterator[Bus]:
+    with dbus_daemon() as running:
+        yield running
+
+
+@pytest.fixture
+def desktop(session: Bus) -> Iterator[Notifications]:
+    with notifications(session.address) as running:
+        yield running
+
+
+@pytest.fixture
+def host(bus: Bus, session: Bus, tmp_path: Path) -> Iterator[Host]:
+    with fake_isod(bus.address) as isod:
+        yield Host(bus, session, isod, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("fuzzel", "fuzzel --dmenu --prompt blog"),
+        ("wofi", "wofi --dmenu --prompt blog"),
+        ("rofi", "rofi -dmenu -p blog"),
+        ("tofi", "tofi --prompt-text blog"),
+        ("bemenu", "bemenu -p blog"),
+        ("dmenu", "dmenu -p blog"),
+    ],
+)
+def test_what_is_chosen_is_started_and_lives_on(host: Host, name: str, arguments: str) -> None:
+    host.launcher(name, "Foo")
+    done = host.run("blog")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    until((host.directory / MARK).exists)
+    assert (host.lines, host.arguments) == (["Foo", "Bar"], arguments)
+    options = host.isod.only_app.options
+    assert options["display"] == "require"
+    assert "lifetime" not in options
+    assert "stdin" not in options
+
+
+@pytest.mark.parametrize(("chooses", "code"), [("", 1), ("", 0), ("something else", 0), ("foo", 0)])
+def test_nothing_chosen_starts_nothing_and_is_no_failure(
+    host: Host, desktop: Notifications, chooses: str, code: int
+) -> None:
+    host.launcher("wofi", chooses, code)
+    assert host.run("blog").returncode == 0
+    assert not host.isod.apps
+    assert desktop.shown == []
+
+
+def test_two_of_one_name_are_told_apart(host: Host) -> None:
+    host.offer(("a", "Files", ["false"]), ("b", "Files", ["touch", str(host.directory / MARK)]), ("c", "Files", ["x"]))
+    host.launcher("wofi", "Files (b)")
+    assert host.run("blog").returncode == 0
+    assert host.lines == ["Files", "Files (b)", "Files (c)"]
+    until((host.directory / MARK).exists)
+
+
+def test_a_command_arrives_as_it_is(host: Host) -> None:
+    words = ["", "a b", "$HOME", "%f", "é", "-x", "'"]
+    host.offer(("foo", "Foo", ["sh", "-c", f'printf "%s\\n" "$@" > {host.directory}/{MARK}', "sh", *words]))
+    host.launcher("wofi", "Foo")
+    assert host.run("blog").returncode == 0
+    until(lambda: (host.directory / MARK).exists() and (host.directory / MARK).read_text().endswith("'\n"))
+    assert (host.directory / MARK).read_text().split("\n")[:-1] == words
+
+
+def test_the_containers_own_menu_comes_instead(host: Host) -> None:
+    host.menu = ["touch", str(host.directory / MARK)]
+    host.show()
+    assert host.run("blog").returncode == 0
+    until((host.directory / MARK).exists)
+    assert not host.isod.count("ListApplications")
+
+
+def test_a_stopped_container_is_started_first(host: Host) -> None:
+    host.state = "stopped"
+    host.show()
+    host.launcher("wofi", "Foo")
+
+    def start(member: str) -> None:
+        if member == "Start":
+            host.state = "running"
+            host.show()
+
+    host.isod.on_call = start
+    assert host.run("blog").returncode == 0
+    calls = [member for member, _ in host.isod.calls]
+    assert calls.index("Start") < calls.index("ListApplications") < calls.index("Run")
+
+
+def test_the_only_container_needs_no_name_and_of_several_one_is_chosen(host: Host) -> None:
+    host.launcher("wofi", "Foo")
+    assert host.run().returncode == 0
+    assert host.isod.count("Run") == 1
+    host.isod.answers["ListContainers"] = ("a(oa{sv})", ([container("db"), container("blog")],))
+    host.launcher("wofi", "blog")
+    assert host.run().returncode == 0
+    assert (host.isod.count("Run"), host.lines) == (1, ["Foo", "Bar"])
+    ((_, body),) = [call for call in host.isod.calls if call[0] == "GetContainer"][-1:]
+    assert body == ("blog",)
+
+
+FAILURES: dict[str, tuple[Callable[[Host], Any], str]] = {
+    "no launcher": (lambda _: None, "no launcher on PATH; install one of fuzzel"),
+    "nothing to show": (lambda host: host.offer(), "container 'blog' has no desktop applications"),
+    "no container": (
+        lambda host: host.isod.answers.update({"ListContainers": ("a(oa{sv})", ([],))}),
+        "no container that you may use",
+    ),
+    "launcher that can not run": (lambda host: (host.launcher("wofi", ""), _spoil(host.bin / "wofi")), "wofi: "),
+    "directory of its name": (lambda host: (host.bin / "fuzzel").mkdir(), "no launcher on PATH"),
+}
+
+
+def _spoil(program: Path) -> None:
+    program.write_bytes(b"\x7fELF nothing")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize(("damage", "text"), FAILURES.values(), ids=FAILURES)
+def test_a_failure_before_the_choice_is_told_once(
+    host: Host, desktop: Notifications, damage: Callable[[Host], Any], text: str
+) -> None:
+    damage(host)
+    done = host.run()
+    assert done.returncode != 0
+    assert text in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert len(desktop.shown) == 1
+    assert text in json.dumps(list(desktop.visible.values()))
+
+
+def test_a_start_that_failed_is_told_once(host: Host, desktop: Notifications) -> None:
+    host.state = "failed"
+    host.show("container 'blog' did not start: no space")
+    assert host.run("blog").returncode != 0
+    assert desktop.shown == [("isoctl menu", "container 'blog' did not start: no space")]
+
+
+@pytest.mark.parametrize("how", ["refused", "failed"])
+def test_a_failure_after_the_choice_is_told_once(host: Host, desktop: Notifications, how: str) -> None:
+    host.launcher("wofi", "Foo")
+    error = ("org.isoctl1.Error.NoSession", "no live session of uid 1000: no Wayland compositor answers")
+    if how == "refused":
+        host.isod.run_error = error
+    else:
+        host.isod.start_error = error
+    assert host.run("blog").returncode != 0
+    assert desktop.shown == [("blog", f"touch did not start: {error[1]}")]
+    assert len(desktop.visible) == 1

@@ -32,13 +32,12 @@ while True:
 
 SIZE_TELLER = """
 import os, signal
-def tell(*_):
+# blocked, so that none is lost between the first look and the wait
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+while True:
     size = os.get_terminal_size()
     print(size.lines, size.columns, flush=True)
-signal.signal(signal.SIGWINCH, tell)
-tell()
-while True:
-    signal.pause()
+    signal.sigwait({signal.SIGWINCH})
 """
 
 SETTINGS_SAME = "stty -a > ~/after; cmp ~/before ~/after && echo SAME || echo DIFFERENT"

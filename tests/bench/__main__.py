@@ -19,6 +19,15 @@ OURS = {
     "isoctl run --no-login-shell": ("isoctl", "run", "--no-login-shell", "blog", "true"),
     "isoctl --version": ("isoctl", "--version"),
 }
+WINDOWS = {"foot": ("foot",), "isoctl run blog foot": ("isoctl", "run", "blog", "foot")}
+_WINDOW_RUNS = 10
+_LAUNCH_SCRIPT = """
+import statistics, subprocess, sys, time
+times = []
+for _ in range(int(sys.argv[1])):
+    began = time.monotonic(); subprocess.run(sys.argv[2:], check=True); times.append((time.monotonic() - began) * 1000)
+print(statistics.median(times))
+"""
 # most that --no-login-shell may take, as a multiple
 AIMS = {"systemd-run": 2.0, "machinectl shell": 1.2}
 
@@ -85,12 +94,30 @@ def _idling(lab: Lab) -> None:
         print(f"  {name:28} {_rss_mib(lab, pid):7.1f} MiB  {_wake_ups(lab, pid) - before[name]} wake-ups")
 
 
+def _windows(lab: Lab) -> None:
+    """From a key binding's command to the window, on the host and out of a container."""
+    script = (Path(__file__).parent / "window_time.py").read_text()
+    medians = {}
+    with lab.desktop("alice", compositor="sway") as desktop:
+        for name, argv in WINDOWS.items():
+            done = desktop.run("python3", "-c", script, str(_WINDOW_RUNS), *argv, timeout_sec=120)
+            medians[name] = statistics.median(json.loads(done.stdout))
+        launch = desktop.run("python3", "-c", _LAUNCH_SCRIPT, str(_WINDOW_RUNS), *OURS["isoctl run"], timeout_sec=120)
+    print(f"medians of {_WINDOW_RUNS}, from start to window on sway")
+    for name, median in medians.items():
+        print(f"  {name:28} {median:7.1f} ms")
+    own, host = medians["isoctl run blog foot"], medians["foot"]
+    print(f"  difference {own - host:.1f} ms; `isoctl run blog true` takes {float(launch.stdout):.1f} ms there")
+
+
 def main() -> int:
     """Measure and print."""
     with Lab.boot() as lab:
         lab.run("isoctl", "run", "blog", "true", user="alice")
         _times(lab)
         _idling(lab)
+    with Lab.boot(tree="desktop") as lab:
+        _windows(lab)
     return 0
 
 

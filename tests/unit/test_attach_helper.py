@@ -1,0 +1,373 @@
+"""Mounts into running containers, with real mount namespaces: private, read-only, and nothing but what was meant."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+
+Run = Callable[..., list[str]]
+DAEMON = Path(__file__).resolve().parents[2] / "daemon"
+
+PRELUDE = """
+import ctypes, os, socket, stat, subprocess, sys
+sys.path.insert(0, DAEMON)
+from isod_helper import attach
+from isod_helper.prepare import prepare
+libc = ctypes.CDLL(None, use_errno=True)
+NEWNS, NEWUSER, DETACH, BIND, PRIVATE = 0x20000, 0x10000000, 2, 4096, 1 << 18
+
+def checked(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+class Container:
+    # A process in namespaces of its own that does what it is told; its root is a tmpfs.
+    def __init__(self, shift=0):
+        self.shift = shift
+        self.root = f'/run/root{shift}'
+        for name in ('', '/run', '/run/isoctl', '/old', '/proc'):
+            os.mkdir(self.root + name)
+            os.chown(self.root + name, shift, shift)
+        (ours, theirs), (self.read, self.write) = os.pipe(), os.pipe()
+        ready, go = os.pipe()
+        told, tell = os.pipe()
+        self.orders = tell
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                checked(libc.unshare(NEWNS | (NEWUSER if shift else 0)))
+                os.write(go, b'x')
+                os.read(ours, 1)
+                if shift:
+                    os.setresgid(0, 0, 0), os.setresuid(0, 0, 0)
+                checked(libc.mount(b'none', b'/', None, (1 << 14) | PRIVATE, None))
+                root = self.root.encode()
+                checked(libc.mount(root, root, None, BIND, None))
+                os.chdir(root)
+                checked(libc.pivot_root(b'.', b'old'))
+                os.chdir('/')
+                checked(libc.umount2(b'/old', DETACH))
+                answer(self.write, 'ready')
+                while order := os.read(told, 65536):
+                    try:
+                        answer(self.write, eval(order.decode(), globals()))
+                    except OSError as error:
+                        answer(self.write, error.strerror)
+            except BaseException as error:
+                answer(self.write, repr(error))
+            finally:
+                os._exit(0)
+        os.close(told), os.close(self.write)
+        os.read(ready, 1)
+        if shift:
+            for kind in ('uid', 'gid'):
+                with open(f'/proc/{self.pid}/{kind}_map', 'w') as file:
+                    file.write(f'0 {shift} 65536')
+        os.write(theirs, b'x')
+        assert os.read(self.read, 65536) == b'ready', 'the container does not start'
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def do(self, order):
+        os.write(self.orders, order.encode())
+        return os.read(self.read, 65536).decode()
+
+def answer(fd, what):
+    os.write(fd, str(what).encode())
+
+def see(path):
+    s = os.lstat(path)
+    return f'{stat.filemode(s.st_mode)} {s.st_uid} {s.st_gid}'
+
+def connect(path, uid=None):
+    with socket.socket(socket.AF_UNIX) as client:
+        if uid is not None:
+            os.seteuid(uid)
+        try:
+            client.connect(path)
+            return 'connected'
+        finally:
+            if uid is not None:
+                os.seteuid(0)
+
+def mount_over(source, target):
+    checked(libc.mount(source, target, None, BIND, None))
+
+def listen(path, uid):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen()
+    os.chown(path, uid, uid)
+    return sock
+
+def act(verb, request, fds):
+    # In a process of its own, as systemd starts one: it goes into the container for good.
+    reader, writer = os.pipe()
+    if not os.fork():
+        try:
+            getattr(attach, verb)(dict(request), list(fds))
+            answer(writer, 'done')
+        except (ValueError, OSError) as error:
+            answer(writer, f'{type(error).__name__}: {error}')
+        except BaseException as error:
+            answer(writer, 'BUG ' + repr(error))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    said = os.read(reader, 65536).decode()
+    os.close(reader)
+    return said
+
+prepare('blog')
+os.makedirs('/run/user/1000')
+os.chmod('/run/user', 0o755)
+os.chown('/run/user/1000', 1000, 1000)
+compositor = listen('/run/user/1000/wayland-1', 1000)
+open('/run/secret', 'w').write('secret')
+
+def directory(container, machine='blog', **more):
+    return act('attach_directory', {'machine': machine, 'uid_shift': container.shift, **more}, [container.pidfd])
+
+def place(container, uid=1000):
+    os.mkdir(f'/run/isod/container/blog/run/{uid}')
+    os.chown(f'/run/isod/container/blog/run/{uid}', container.shift + uid, container.shift + uid)
+    open(f'/run/isod/container/blog/run/{uid}/wayland-0', 'w').close()
+
+def sock(container, path='/run/user/1000/wayland-1', pidfd=None, **more):
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    request = {'uid': 1000, 'uid_shift': container.shift, 'name': 'wayland-0', 'socket': 'wayland-1', **more}
+    return act('attach_socket', request, [container.pidfd if pidfd is None else pidfd, fd])
+
+def mounts(container, part='isoctl'):
+    with open(f'/proc/{container.pid}/mountinfo') as lines:
+        return [line for line in map(str.split, lines) if part in line[4]]
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Give what runs steps of Python on a host of its own: /run is a shared tmpfs, as systemd makes it."""
+
+    def run_steps(*steps: str) -> list[str]:
+        program = "\n".join([f"DAEMON = {os.fspath(DAEMON)!r}", PRELUDE, *steps])
+        script = 'mount -t tmpfs none /run && mount --make-shared /run && exec "$0" -c "$1"'
+        done = subprocess.run(
+            ["unshare", "-m", "-p", "-f", "--mount-proc", "--kill-child", "sh", "-c", script, sys.executable, program],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "BUG" not in done.stdout, done.stdout
+        return done.stdout.splitlines()
+
+    return run_steps
+
+
+SHIFTS = pytest.mark.parametrize("shift", [0, 100_000], ids=["no user namespace", "user namespace"])
+
+
+@SHIFTS
+def test_a_directory_is_shown_private_and_read_only(run: Run, shift: int) -> None:
+    said = run(
+        f"c = Container({shift})",
+        "print(directory(c))",
+        "(mount,) = mounts(c)",
+        "print(mount[4], 'ro' in mount[5].split(','), 'nosuid' in mount[5], 'noexec' in mount[5], 'nodev' in mount[5])",
+        "print(mount[6])",
+        "print(c.do(\"os.mkdir('/run/isoctl/x')\"))",
+        "os.mkdir('/run/isod/container/blog/run/1000')",
+        "print(c.do(\"os.listdir('/run/isoctl')\"))",
+        "print(os.listdir('/run/isod/container/blog/run'))",
+    )
+    # Without an optional field: neither shared with the host nor its slave.
+    assert said[:3] == ["done", "/run/isoctl True True True False", "-"]
+    assert said[3:] == ["Read-only file system", "['1000']", "['1000']"]
+
+
+@SHIFTS
+def test_a_missing_directory_inside_is_made_as_the_containers_root(run: Run, shift: int) -> None:
+    said = run(
+        f"c = Container({shift})",
+        "os.rmdir(c.root + '/run/isoctl')",
+        "print(directory(c), see(c.root + '/run/isoctl'))",
+    )
+    assert said == [f"done drwxr-xr-x {shift} {shift}"]
+
+
+@SHIFTS
+def test_a_compositors_socket_is_the_users_inside_and_private(run: Run, shift: int) -> None:
+    said = run(
+        f"c = Container({shift})",
+        "directory(c)",
+        "place(c)",
+        "print(sock(c))",
+        "(mount,) = mounts(c, 'wayland-0')",
+        "print(mount[6], 'nosuid' in mount[5], 'nodev' in mount[5], 'noexec' in mount[5])",
+        "print(c.do(\"see('/run/isoctl/1000/wayland-0')\"))",
+        "for uid in 1000, 1001: print(c.do(f\"connect('/run/isoctl/1000/wayland-0', {uid})\"))",
+        "print(see('/run/isod/container/blog/run/1000/wayland-0')[0], see('/run/user/1000/wayland-1'))",
+    )
+    assert said[0] == "done"
+    assert said[1:3] == ["- True True True", "srwxr-xr-x 1000 1000"]
+    assert said[3:5] == ["connected", "Permission denied"]
+    assert said[5] == "- srwxr-xr-x 1000 1000"
+
+
+@SHIFTS
+def test_what_root_inside_mounts_over_it_the_host_does_not_see(run: Run, shift: int) -> None:
+    """Measured with machined's BindMountMachine on systemd 257: there the host's own socket was replaced."""
+    said = run(
+        f"c = Container({shift})",
+        "directory(c)",
+        "place(c)",
+        "sock(c)",
+        "c.do(\"open('/evil', 'w').close()\")",
+        "c.do(\"os.mkdir('/evild')\")",
+        "print(c.do(\"mount_over(b'/evil', b'/run/isoctl/1000/wayland-0')\"))",
+        "print(c.do(\"see('/run/isoctl/1000/wayland-0')[0]\"))",
+        "print(c.do(\"mount_over(b'/evild', b'/run/isoctl')\"), c.do(\"os.listdir('/run/isoctl')\"))",
+        "print(see('/run/user/1000/wayland-1')[0], connect('/run/user/1000/wayland-1', 1000))",
+        "print(see('/run/isod/container/blog/run/1000/wayland-0')[0], os.listdir('/run/isod/container/blog/run'))",
+    )
+    assert said == ["None", "-", "None []", "s connected", "- ['1000']"]
+
+
+@SHIFTS
+def test_a_socket_is_taken_away_again_and_once(run: Run, shift: int) -> None:
+    said = run(
+        f"c = Container({shift})",
+        "directory(c)",
+        "place(c)",
+        "sock(c)",
+        "for _ in range(2): print(act('detach_socket', {'uid': 1000, 'name': 'wayland-0'}, [c.pidfd]).split(':')[0])",
+        "print(c.do(\"see('/run/isoctl/1000/wayland-0')[0]\"), mounts(c, 'wayland-0'), len(mounts(c)))",
+        "print(see('/run/user/1000/wayland-1')[0])",
+    )
+    assert said == ["done", "OSError", "- [] 1", "s"]
+
+
+def test_a_process_of_the_host_is_no_container(run: Run) -> None:
+    said = run(
+        "c = Container()",
+        "host = os.pidfd_open(os.getpid())",
+        "place(c)",
+        "os.makedirs('/run/isoctl/1000'); open('/run/isoctl/1000/wayland-0', 'w')",
+        "print(act('attach_directory', {'machine': 'blog', 'uid_shift': 0}, [host]))",
+        "print(sock(c, pidfd=host))",
+        "print(act('detach_socket', {'uid': 1000, 'name': 'wayland-0'}, [host]))",
+        # One in a mount namespace of its own, as a service with PrivateMounts.
+        "service = subprocess.Popen(['unshare', '-m', 'sh', '-c', 'echo; exec sleep 60'], stdout=subprocess.PIPE)",
+        "service.stdout.readline()",
+        "print(sock(c, pidfd=os.pidfd_open(service.pid)))",
+        "service.kill()",
+        "print([line for line in open('/proc/self/mountinfo') if 'isoctl' in line])",
+    )
+    assert said == ["ValueError: that process is not in a container"] * 4 + ["[]"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        ("other = listen('/run/user/1000/wayland-2', 1000); path = '/run/user/1000/wayland-2'", "no longer there"),
+        ("os.unlink(path); renewed = listen(path, 1000); path = '/run/old'", "no longer there"),
+        ("os.chown(path, 1001, 1001)", "not the user's own"),
+        ("os.chown(path, 0, 0)", "not the user's own"),
+        ("os.unlink(path); open(path, 'w'); os.chown(path, 1000, 1000)", "no longer there"),
+        ("os.unlink(path); os.symlink('/run/secret', path)", ""),
+        ("os.unlink(path); os.mkfifo(path); os.chown(path, 1000, 1000)", "no longer there"),
+        ("os.rename('/run/user/1000', '/run/user/1'); os.symlink('1', '/run/user/1000')", ""),
+    ],
+)
+def test_only_the_users_own_live_socket_is_attached(run: Run, spoil: str, text: str) -> None:
+    said = run(
+        "c = Container()",
+        "directory(c)",
+        "place(c)",
+        "path = '/run/user/1000/wayland-1'",
+        "os.link(path, '/run/old')",
+        spoil,
+        "print(sock(c, path=path))",
+        "print(c.do(\"see('/run/isoctl/1000/wayland-0')[0]\"), mounts(c, 'wayland-0'))",
+    )
+    assert said[0].startswith(("ValueError", "OSError"))
+    assert text in said[0]
+    assert said[1] == "- []"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "name='X2'",
+        "name='../1000/wayland-0'",
+        "name=''",
+        "name='/run/secret'",
+        "socket='../1000/wayland-1'",
+        "socket='..'",
+        "socket='wayland-1\\0'",
+        "socket=''",
+        "socket=1",
+        "uid=-1",
+        "uid='1000'",
+        "uid=True",
+        "uid=1 << 40",
+        "uid=1001",
+        "uid_shift=None",
+        "extra=1",
+    ],
+)
+def test_a_request_that_names_anything_else_is_refused(run: Run, more: str) -> None:
+    said = run(
+        "c = Container()", "directory(c)", "place(c)", f"print(sock(c, **dict({more})))", "print(mounts(c, 'wayland'))"
+    )
+    assert said[0].startswith(("ValueError", "FileNotFoundError")), said
+    assert said[1] == "[]"
+
+
+@pytest.mark.parametrize("machine", ["..", ".", "", "../container/blog", "nosuch", "blog/run", "a\\0b"])
+def test_only_a_containers_own_directory_is_shown(run: Run, machine: str) -> None:
+    said = run("c = Container()", f"print(directory(c, machine='{machine}'))", "print(mounts(c))")
+    assert said[0].startswith(("ValueError", "FileNotFoundError")), said
+    assert said[1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("trap", "act"),
+    [
+        ("os.rmdir(c.root + '/run/isoctl'); os.symlink('/etc', c.root + '/run/isoctl')", "directory(c)"),
+        ("os.rename(c.root + '/run', c.root + '/r'); os.symlink('/r', c.root + '/run')", "directory(c)"),
+        ("os.rmdir(c.root + '/run/isoctl'); open(c.root + '/run/isoctl', 'w')", "directory(c)"),
+        ("os.symlink('/etc', c.root + '/run/isoctl/1000')", "sock(c)"),
+        ("os.mkdir(c.root + '/run/isoctl/1000')", "sock(c)"),
+        ("os.makedirs(c.root + '/run/isoctl/1000/wayland-0')", "sock(c)"),
+    ],
+)
+def test_what_a_containers_root_put_in_the_way_is_not_followed(run: Run, trap: str, act: str) -> None:
+    said = run(
+        "c = Container()",
+        "os.mkdir(c.root + '/etc')",
+        "open(c.root + '/etc/wayland-0', 'w')",
+        "before = len(mounts(c, '/'))",
+        trap,
+        f"print({act}.split(':')[0])",
+        "print(len(mounts(c, '/')) - before)",
+    )
+    assert said[0] in ("OSError", "NotADirectoryError", "FileNotFoundError", "FileExistsError")
+    assert said[1] == "0"
+
+
+def test_a_link_in_the_place_of_a_socket_is_covered_and_not_followed(run: Run) -> None:
+    said = run(
+        "c = Container()",
+        "os.mkdir(c.root + '/run/isoctl/1000')",
+        "open(c.root + '/target', 'w')",
+        "os.symlink('/target', c.root + '/run/isoctl/1000/wayland-0')",
+        "sock(c)",
+        "print(mounts(c, 'target'), c.do(\"see('/target')[0]\"))",
+    )
+    assert said == ["[] -"]

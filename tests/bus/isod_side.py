@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import pwd
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +92,7 @@ class FakeContainers:
         self.all = [FakeContainer("blog", frozenset({ALICE})), FakeContainer("shared", frozenset({ALICE, BOB}))]
         self.calls: list[tuple[str, str, int]] = []
         self.fault: Exception | None = None
+        self.opens: Callable[[Any, Caller], Awaitable[Mapping[str, int]]] | None = None
         self.hold = asyncio.Event()
         self.hold.set()
 
@@ -129,8 +130,8 @@ class FakeContainers:
     def attachments(self, _container: Any, _caller: Caller) -> list[Mapping[str, str]]:
         return []
 
-    async def open_display(self, _container: Any, _caller: Caller) -> Mapping[str, int]:
-        return {}
+    async def open_display(self, container: Any, caller: Caller) -> Mapping[str, int]:
+        return await self.opens(container, caller) if self.opens else {}
 
     async def usage(self, container: Any, caller: Caller) -> list[Mapping[str, object]]:
         await self._do("usage", container, caller)
@@ -264,7 +265,7 @@ class IsodSide:
     containers: FakeContainers
     apps: FakeApps
     launcher: FakeLauncher
-    sessions: FakeSessions
+    sessions: Any
     stack: contextlib.AsyncExitStack
     polkit: FakePolkit | None = None
     reloads: list[int] = field(default_factory=list)
@@ -283,7 +284,8 @@ class IsodSide:
 
 
 @contextlib.asynccontextmanager
-async def running_isod_side(bus: Bus) -> AsyncIterator[IsodSide]:
+async def running_isod_side(bus: Bus, sessions: Any = None) -> AsyncIterator[IsodSide]:
+    """Give it; `sessions` are real ones instead of a stand-in."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def connected() -> Connection:
@@ -296,7 +298,7 @@ async def running_isod_side(bus: Bus) -> AsyncIterator[IsodSide]:
         connection = await connected()
         units = SystemdUnits(connection)
         audit, containers, apps = ListAudit(), FakeContainers(), FakeApps()
-        launcher, sessions = FakeLauncher(), FakeSessions()
+        launcher, sessions = FakeLauncher(), sessions or FakeSessions()
         callers = Callers(connection=connection, units=units)
         prompts = Prompts(callers=callers, authority=Polkit(connection), per_uid_max=lambda _uid: 2)
         reloads: list[int] = []

@@ -11,7 +11,7 @@ from isod_contract.errors import InvalidArgument
 from isod_contract.names import GUEST_DIRECTORY, WAYLAND_SOCKET, X11_SOCKET
 
 # Pointers into the host: meaningless or dangerous inside; an attached resource sets its own value instead.
-_HOST_ONLY = frozenset({"WAYLAND_DISPLAY", "DISPLAY", "XDG_SESSION_ID", "XDG_SESSION_TYPE"})
+_HOST_ONLY = frozenset({"XDG_SESSION_ID", "XDG_SESSION_TYPE"})
 _OWN = frozenset({"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"})
 # Of one terminal: an app without one would draw colours and cursor movements into a pipe.
 _OF_TERMINAL = ("TERM", "COLORTERM")
@@ -118,10 +118,11 @@ def assemble(
     """
     result: dict[str, str] = {}
     given = dict(entry.split("=", 1) for entry in hints)
+    host_only = _HOST_ONLY | owned_variables().keys()
     # The hints after the session (ADR 0007): `LANG=C isoctl run ...` means what it says.
     for source in (session, given):
         known = with_known_locales(source, locales)
-        result.update({name: value for name, value in known.items() if name not in _HOST_ONLY})
+        result.update({name: value for name, value in known.items() if name not in host_only})
     if terminal:
         result.setdefault("TERM", "xterm")
     else:

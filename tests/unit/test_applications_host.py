@@ -168,7 +168,7 @@ def test_five_thousand_entries_are_bounded(root: Root) -> None:
 
 
 def test_all_of_them_fit_into_one_message(root: Root) -> None:
-    """A bus throws out who sends more than it takes, and that would be isod."""
+    """A reply that is larger than a message may be is an error instead of a menu."""
     line = " ".join(["a" * 2000] * 4)
     for number in range(1000):
         root.write(f"{SYSTEM}/{number}.desktop", entry(f"{number}", line, Comment="x" * 4000))

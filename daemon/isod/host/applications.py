@@ -20,7 +20,7 @@ _DIRECTORIES = (
     "usr/share",
 )
 _ENTRIES_READ_MAX = 4096  # of one directory, and of all
-_CHARS_MAX = 1024 * 1024  # of all that is told: a message of the bus is bounded, and who sends more is thrown out
+_CHARS_MAX = 1024 * 1024  # of all that is told: a reply is bounded, and one that is larger is an error
 
 
 def read_applications(root_fd: int, account: Account, languages: tuple[str, ...]) -> list[Application]:

@@ -1,0 +1,261 @@
+"""isod-session as a whole between a compositor and isod: what is registered, served, and let go again."""
+
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from desktop import SYSTEMD, Desktop, FakeIsod, running_desktop, until
+from fake_compositor import CONTAINED, FakeCompositor
+from isod_contract import names
+from isod_session.wayland import Compositor
+from isod_wire import SESSION_CAPS, Connection, Message, Variant, connect
+
+SYSTEMD_PATH = "/org/freedesktop/systemd1"
+
+
+class UserManager:
+    """The user's systemd: starts nothing, and notes what it was to start."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.started: list[tuple[str, dict[str, Any], int]] = []
+        self.stopped: list[str] = []
+        self.refuses = False
+        connection.on_call(self._on_call)
+
+    def _on_call(self, call: Message) -> None:
+        with call:
+            match call.member:
+                case "Get":
+                    self.connection.reply(call, "v", [Variant("as", [])])
+                case "StartTransientUnit" if self.refuses:
+                    self.connection.reply_error(call, f"{SYSTEMD}.UnitExists", "no")
+                case "StartTransientUnit":
+                    unit, _, properties, _ = call.body
+                    self.started.append((unit, {key: value.value for key, value in properties}, len(call.fds)))
+                    self.connection.reply(call, "o", ["/job"])
+                case "StopUnit":
+                    self.stopped.append(call.body[0])
+                    self.connection.reply(call, "o", ["/job"])
+                case "GetUnit":
+                    self.connection.reply_error(call, f"{SYSTEMD}.NoSuchUnit", "no such unit")
+                case _:
+                    self.connection.reply(call)
+
+    def unit_ended(self, unit: str) -> None:
+        self.connection.emit(SYSTEMD_PATH, f"{SYSTEMD}.Manager", "UnitRemoved", "so", [unit, "/unit"])
+
+
+class Isod:
+    """An isod with containers whose sockets the test makes."""
+
+    def __init__(self, fake: FakeIsod, directory: Path) -> None:
+        self.fake, self.directory = fake, directory
+        self.containers: dict[str, str] = {}
+        self.resources: tuple[str, ...] = ("wayland", "x11")
+        self.listeners: dict[str, socket.socket] = {}
+        fake.answers |= {"ListContainers": self._list, "OpenDisplay": self._open}
+
+    def _list(self, call: Message) -> None:
+        entries = [
+            [names.container_path(name), {"Name": Variant("s", name), "State": Variant("s", state)}]
+            for name, state in self.containers.items()
+        ]
+        self.fake.connection.reply(call, "a(oa{sv})", [entries])
+
+    def _open(self, call: Message) -> None:
+        fds = [self.listener(call.body[0], resource).fileno() for resource in self.resources]
+        told = {resource: Variant("h", index) for index, resource in enumerate(self.resources)}
+        self.fake.connection.reply(call, "a{sv}", [told], fds=tuple(fds))
+
+    def path(self, container: str, resource: str = "wayland") -> Path:
+        return self.directory / f"{container}-{resource}"
+
+    def listener(self, container: str, resource: str) -> socket.socket:
+        path = self.path(container, resource)
+        if path.name not in self.listeners:
+            made = self.listeners[path.name] = socket.socket(socket.AF_UNIX)
+            made.bind(str(path))
+            made.listen()
+        return self.listeners[path.name]
+
+    def changed(self, container: str, what: str = "Attachments") -> None:
+        body = [names.CONTAINER, {what: Variant("s", "")}, []]
+        self.fake.connection.emit(
+            names.container_path(container), names.PROPERTIES, "PropertiesChanged", "sa{sv}as", body
+        )
+
+    @property
+    def last_session(self) -> dict[str, Variant]:
+        return self.fake.sessions[-1] if self.fake.sessions else {}
+
+    def close(self) -> None:
+        for listener in self.listeners.values():
+            listener.close()
+
+
+@pytest_asyncio.fixture
+async def desktop(tmp_path: Path) -> AsyncIterator[Desktop]:
+    async with running_desktop(tmp_path) as made:
+        await made.start_system_bus()
+        yield made
+
+
+@pytest_asyncio.fixture
+async def isod(desktop: Desktop, tmp_path: Path) -> AsyncIterator[Isod]:
+    made = Isod(await desktop.start_isod(), tmp_path)
+    yield made
+    made.close()
+
+
+@pytest_asyncio.fixture
+async def manager(desktop: Desktop) -> UserManager:
+    connection = await connect(desktop.session.address, caps=SESSION_CAPS)
+    desktop.stack.push_async_callback(connection.close)
+    made = UserManager(connection)
+    await connection.request_name(SYSTEMD)
+    return made
+
+
+@pytest.fixture
+def compositor(desktop: Desktop) -> Iterator[FakeCompositor]:
+    running = FakeCompositor(desktop.runtime / "wayland-1")
+    yield running
+    running.stop()
+
+
+async def test_a_compositor_is_registered_with_what_it_can_and_its_own_socket(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor
+) -> None:
+    compositor.contained = (*CONTAINED, "zwlr_layer_shell_v1")
+    await desktop.start_service()
+    await until(lambda: isod.last_session)
+    assert {key: value.value for key, value in isod.last_session.items()} == {
+        "environment": [],
+        "wayland": "context",
+        "exposed": ["zwlr_layer_shell_v1"],
+        "socket": 0,
+        "socket-name": "wayland-1",
+    }
+    (fd,) = isod.fake.fds
+    status = os.fstat(fd)
+    assert stat.S_ISSOCK(status.st_mode)
+    assert os.path.samestat(status, compositor.path.lstat())
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.read(fd, 1)
+
+
+async def test_without_a_compositor_the_session_is_registered_without_a_display(desktop: Desktop, isod: Isod) -> None:
+    await desktop.start_service(WAYLAND_DISPLAY="wayland-1")
+    await until(lambda: isod.last_session)
+    assert list(isod.last_session) == ["environment"]
+    compositor = FakeCompositor(desktop.runtime / "wayland-1")
+    await until(lambda: "wayland" in isod.last_session)
+    compositor.stop()
+
+
+async def test_running_containers_are_served_and_those_that_come_up_later(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor
+) -> None:
+    isod.containers = {"blog": "running", "db": "stopped"}
+    await desktop.start_service()
+    await until(lambda: compositor.app_ids() == ["blog"])
+    with Compositor.connect(str(isod.path("blog"))) as client:
+        assert set(client.globals) == set(CONTAINED)
+    isod.containers["db"] = "running"
+    isod.changed("db", "State")
+    await until(lambda: compositor.app_ids() == ["blog", "db"])
+    assert compositor.registered.count("blog") == 1
+
+
+@pytest.mark.parametrize("how", ["grant withdrawn", "user withdrawn"])
+async def test_what_is_withdrawn_is_served_no_longer(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor, manager: UserManager, how: str
+) -> None:
+    isod.containers = {"blog": "running", "db": "running"}
+    await desktop.start_service()
+    await until(lambda: compositor.app_ids() == ["blog", "db"])
+    if how == "grant withdrawn":
+        isod.resources = ()
+        isod.changed("blog")
+        await until(lambda: compositor.app_ids() == [])
+        await until(lambda: sorted(manager.stopped) == ["isoctl-x11-blog.service", "isoctl-x11-db.service"])
+    else:
+        del isod.containers["blog"]
+        isod.changed("db", "Grants")
+        await until(lambda: compositor.app_ids() == ["db"])
+        await until(lambda: manager.stopped == ["isoctl-x11-blog.service"])
+
+
+async def test_the_next_compositor_and_the_next_isod_find_the_same_sockets(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor, tmp_path: Path
+) -> None:
+    isod.containers = {"blog": "running"}
+    await desktop.start_service()
+    await until(lambda: compositor.app_ids() == ["blog"])
+    inode = compositor.contexts[-1].inode
+    compositor.stop()
+    second = FakeCompositor(compositor.path)
+    await until(lambda: second.app_ids() == ["blog"])
+    assert [context.inode for context in second.contexts if context.app_id == "blog"] == [inode]
+    await isod.fake.leave()
+    again = Isod(await desktop.start_isod(), tmp_path)
+    again.containers, again.listeners = isod.containers, isod.listeners
+    await until(lambda: again.fake.named("OpenDisplay"))
+    assert second.registered.count("blog") == 1
+    second.stop()
+
+
+async def test_an_x_server_starts_with_the_first_client_and_again_after_its_end(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor, manager: UserManager
+) -> None:
+    isod.containers = {"blog": "running"}
+    await desktop.start_service()
+    await until(lambda: compositor.app_ids() == ["blog"])
+    assert manager.started == []
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(isod.path("blog", "x11")))
+        await until(lambda: manager.started)
+        ((unit, properties, fds),) = manager.started
+        assert (unit, fds, properties["StandardInputFileDescriptor"]) == ("isoctl-x11-blog.service", 1, 0)
+        variables = dict(entry.split("=", 1) for entry in properties["Environment"])
+        # Its own way to the compositor is a restricted one too.
+        with Compositor.connect(variables["WAYLAND_DISPLAY"]) as inside:
+            assert set(inside.globals) == set(CONTAINED)
+        assert compositor.app_ids() == ["blog", "blog"]
+        # As isod-xserver does.
+        isod.listener("blog", "x11").accept()[0].close()
+    manager.unit_ended(unit)
+    await until(lambda: compositor.app_ids() == ["blog"])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(isod.path("blog", "x11")))
+        await until(lambda: len(manager.started) == 2)
+
+
+async def test_an_x_client_is_turned_away_where_no_server_can_be_started(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor, manager: UserManager
+) -> None:
+    manager.refuses = True
+    isod.containers = {"blog": "running"}
+    await desktop.start_service()
+    await until(lambda: compositor.app_ids() == ["blog"])
+    for _ in range(2):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            client.connect(str(isod.path("blog", "x11")))
+
+            def is_turned_away(client: socket.socket = client) -> bool:
+                try:
+                    return client.recv(1) == b""
+                except BlockingIOError:
+                    return False
+
+            await until(is_turned_away)
+        await until(lambda: compositor.app_ids() == ["blog"])
+    assert manager.started == []

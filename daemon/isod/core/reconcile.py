@@ -135,34 +135,39 @@ class Reconciler:
 
     def _touch(self, container: Container) -> None:
         """Ask for a round for each user who has something there."""
-        for user in list(self._users.get(container, {}).values()):
-            if container.guest is None:
-                self._withdraw(container, user)
-            elif user.account is not None:
-                task = asyncio.get_running_loop().create_task(
-                    self._quiet_round(container, container.guest, user.caller, user.account)
-                )
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        for user in self._users.get(container, {}).values():
+            task = asyncio.get_running_loop().create_task(self._look(container, user))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    def _withdraw(self, container: Container, user: _User) -> None:
+    async def _look(self, container: Container, user: _User) -> None:
+        guest, account = container.guest, user.account
+        if guest is None:
+            await self._withdraw(container, user)
+            if container.guest is not None:
+                await self._look(container, user)
+        elif account is not None:
+            try:
+                # After a restart with another range of uids the account is another one to the host.
+                fresh = await guest.account(account.name)
+                await self._round(container, guest, user.caller, fresh or account)
+            except (IsodError, TimeoutError) as error:
+                told = {"container": container.name, "uid": user.caller.uid, "reason": str(error)}
+                _log.warning("display.not_attached", extra=told)
+
+    async def _withdraw(self, container: Container, user: _User) -> None:
         """Take from a container that does not run what is no longer due: it must not be there when that starts."""
-        wanted, _ = self._wanted(container, user)
-        gone = (user.attached.keys() | user.listeners.keys()) - wanted.keys()
-        for name in gone:
-            self._close(user, container.machine, name)
-            user.attached.pop(name, None)
-        if gone:
+        async with self._turns.setdefault(container, asyncio.Lock()):
+            wanted, _ = self._wanted(container, user)
+            gone = (user.attached.keys() | user.listeners.keys()) - wanted.keys()
+            if container.guest is not None or not gone:
+                return
+            before = dict(user.attached)
+            for name in gone:
+                self._close(user, container.machine, name)
+                user.attached.pop(name, None)
             self._listeners.remove_files(container.machine, user.caller.uid, gone)
-
-    async def _quiet_round(self, container: Container, guest: Any, caller: Caller, account: Account) -> None:
-        try:
-            # After a restart with another range of uids the account is another one to the host.
-            fresh = await guest.account(account.name)
-            await self._round(container, guest, caller, fresh or account)
-        except (IsodError, TimeoutError) as error:
-            told = {"container": container.name, "uid": caller.uid, "reason": str(error)}
-            _log.warning("display.not_attached", extra=told)
+            self._tell(container, user.caller.uid, before, user)
 
     async def _round(self, container: Container, guest: Any, caller: Caller, account: Account) -> _User:
         async with self._turns.setdefault(container, asyncio.Lock()):

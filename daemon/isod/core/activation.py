@@ -33,6 +33,7 @@ class Activation:
     def __init__(self) -> None:
         """Begin with nobody told."""
         self._told: WeakKeyDictionary[Any, dict[int, dict[str, str]]] = WeakKeyDictionary()
+        self._turns: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def show(self, guest: Any, account: Account, variables: Mapping[str, str]) -> None:
@@ -52,13 +53,15 @@ class Activation:
             self.show(guest, account, {})
 
     async def _change(self, guest: Any, account: Account, before: dict[str, str], now: dict[str, str]) -> None:
-        try:
-            if gone := sorted(before.keys() - now.keys()):
-                await self._run(guest, account, _UNSET, gone, {})
-            if now:
-                await self._run(guest, account, _SET, sorted(now), now)
-        except (IsodError, TimeoutError) as error:
-            _log.warning("display.not_shown", extra={"account": account.name, "reason": str(error)})
+        # In turn: of two changes at once the later one must have the last word.
+        async with self._turns.setdefault(guest, asyncio.Lock()):
+            try:
+                if gone := sorted(before.keys() - now.keys()):
+                    await self._run(guest, account, _UNSET, gone, {})
+                if now:
+                    await self._run(guest, account, _SET, sorted(now), now)
+            except (IsodError, TimeoutError) as error:
+                _log.warning("display.not_shown", extra={"account": account.name, "reason": str(error)})
 
     @staticmethod
     async def _run(guest: Any, account: Account, script: str, names: list[str], variables: dict[str, str]) -> None:
@@ -81,5 +84,6 @@ class Activation:
                 ("ExecStartEx", "a(sasas)", [["/bin/sh", ["sh", "-c", script, "sh", *names], ["no-env-expand"]]]),
             ],
         )
-        if job is not None:
-            await asyncio.wait_for(job, limits.HOST_CALL_TIMEOUT_SEC)
+        result = "lost" if job is None else await asyncio.wait_for(job, limits.HOST_CALL_TIMEOUT_SEC)
+        if result != "done":
+            _log.warning("display.not_shown", extra={"account": account.name, "reason": f"job {result}"})

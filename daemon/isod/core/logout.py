@@ -32,16 +32,17 @@ class Logout:
             task.add_done_callback(self._tasks.discard)
 
     async def _look(self, uid: int) -> None:
-        uids = await self._logins.uids()
-        if uids is None or uid in uids:
-            return
-        here = [await asyncio.to_thread(caller_of, other) for other in uids]
         gone = await asyncio.to_thread(caller_of, uid)
         isod = Caller(sender="", uid=0, user="root")
         for container in self._containers.all():
-            policy = container.policy
-            wanted = policy.on_logout == "stop" and container.state is ContainerState.RUNNING
-            if not wanted or not sees(policy, gone) or any(sees(policy, other) for other in here if other.uid):
+            if container.policy.on_logout != "stop" or not sees(container.policy, gone):
+                continue
+            # Anew for each: while the one before stopped, somebody may have logged in.
+            uids = await self._logins.uids()
+            if uids is None or uid in uids:
+                return
+            here = [await asyncio.to_thread(caller_of, other) for other in uids if other]
+            if container.state is not ContainerState.RUNNING or any(sees(container.policy, other) for other in here):
                 continue
             _log.info("container.stopped_on_logout", extra={"container": container.name, "uid": uid})
             try:

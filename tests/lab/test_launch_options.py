@@ -99,21 +99,24 @@ def test_a_variable_is_given_or_taken_from_the_caller(lab: Lab) -> None:
 def test_the_later_of_two_sources_wins(lab: Lab, login: str) -> None:
     """ADR 0007: login profile, live session, hints, policy, --env."""
     lab.start("blog")
-    profile = b"for name in LC_MONETARY LC_TIME LC_NUMERIC TZ EDITOR; do export $name=profile; done\n"
-    lab.in_container("blog", "sh", "-c", "cat > /etc/profile.d/order.sh", stdin=profile)
-    lab.run(
-        "systemctl", "--user", "set-environment", "LC_TIME=session", "LC_NUMERIC=session", "TZ=session", user="alice"
+    profile = (
+        b"for name in LC_MONETARY LC_TIME LC_ADDRESS LC_NUMERIC LC_PAPER TZ EDITOR; do export $name=profile; done\n"
     )
-    hints = {"LC_MONETARY": "hint", "LC_NUMERIC": "hint", "TZ": "hint"}
+    lab.in_container("blog", "sh", "-c", "cat > /etc/profile.d/order.sh", stdin=profile)
+    # locales that every container has, since others are left out
+    session = ("LC_TIME=POSIX", "LC_ADDRESS=POSIX", "LC_NUMERIC=POSIX", "TZ=session")
+    lab.run("systemctl", "--user", "set-environment", *session, user="alice")
+    hints = {"LC_MONETARY": "C", "LC_ADDRESS": "C", "LC_NUMERIC": "C", "LC_PAPER": "xx_XX.UTF-8", "TZ": "hint"}
     try:
         lab.run("systemctl", "--user", "restart", "isod-session", user="alice")
         with added_policy(lab, "blog", "[environment]", 'LC_NUMERIC = "policy"', 'TZ = "policy"', 'KIND = "policy"'):
             got = variables(lab, login, "-e", "TZ=asked", env=hints)
-        assert got.get("EDITOR") == ("profile" if login == "--login-shell" else None)
-        told = [got[name] for name in ("LC_MONETARY", "LC_TIME", "LC_NUMERIC", "TZ", "KIND")]
-        assert told == ["hint", "session", "policy", "asked", "policy"]
+        from_profile = "profile" if login == "--login-shell" else None
+        assert (got.get("EDITOR"), got.get("LC_PAPER")) == (from_profile, from_profile)
+        told = [got[name] for name in ("LC_MONETARY", "LC_TIME", "LC_ADDRESS", "LC_NUMERIC", "TZ", "KIND")]
+        assert told == ["C", "POSIX", "C", "policy", "asked", "policy"]
     finally:
-        names = ("LC_TIME", "LC_NUMERIC", "TZ")
+        names = [entry.partition("=")[0] for entry in session]
         lab.run("systemctl", "--user", "unset-environment", *names, user="alice")
         lab.run("systemctl", "--user", "restart", "isod-session", user="alice")
         lab.in_container("blog", "rm", "/etc/profile.d/order.sh")

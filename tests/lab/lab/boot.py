@@ -169,7 +169,7 @@ def start(name: str | None, bus: str, tree_name: str, guest: Path | None = None)
     """Boot a lab and return when its multi-user target is reached."""
     needs.check()
     _raise_inotify_limit()
-    name = cgroups.PREFIX + (name or secrets.token_hex(4))
+    name = cgroups.prefix(run_dirs()) + (name or secrets.token_hex(4))
     tree = host_tree(tree_name)
     run_dir, lock = _claim(name)
     began = time.monotonic()

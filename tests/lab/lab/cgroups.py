@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import threading
 import time
 from pathlib import Path
 
-PREFIX = "isoctl-lab-"
+_PREFIX = "isoctl-lab"
+
+
+def prefix(run_dirs: Path) -> str:
+    """How the labs of one cache are called: those of another have their locks elsewhere, and would all look dead."""
+    tag = hashlib.sha256(str(run_dirs.resolve()).encode()).hexdigest()[:4]
+    return f"{_PREFIX}-{tag}-"
 
 
 def hierarchy() -> Path | None:
@@ -58,6 +65,6 @@ def is_alive(run_dir: Path) -> bool:
 
 def remove_stale(root: Path, run_dirs: Path) -> None:
     """Remove the cgroups of labs whose processes are gone."""
-    for cgroup in root.glob(PREFIX + "*"):
+    for cgroup in root.glob(prefix(run_dirs) + "*"):
         if not is_alive(run_dirs / cgroup.name):
             remove(cgroup)

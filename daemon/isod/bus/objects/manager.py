@@ -14,6 +14,7 @@ from isod.core.shorten import shortened, size_of, that_fit
 from isod_contract import VERSION, limits, names
 from isod_contract.errors import InvalidArgument
 from isod_contract.records import HISTORY_FIELDS
+from isod_contract.states import ENDED
 from isod_wire import Variant
 
 _APP_BYTES, _RECORD_BYTES = 700, 400  # on the wire, without what is counted
@@ -69,8 +70,9 @@ class ManagerObject:
         return Reply([names.container_path(request.target.name)])
 
     async def _list_apps(self, request: Request) -> Reply:
-        # What runs comes first, then what ended last: the rest may be left out.
-        apps = sorted(self._services.apps.visible(request.caller), key=lambda app: (app.running, app.started_usec))
+        # What is alive or on its way comes first, then what ended last: the rest may be left out.
+        visible = self._services.apps.visible(request.caller)
+        apps = sorted(visible, key=lambda app: (app.running or app.state not in ENDED, app.started_usec))
         entries = that_fit(self._list_entry(app) for app in reversed(apps))
         return Reply([entries[::-1]])
 

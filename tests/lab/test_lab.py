@@ -19,11 +19,13 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(repository() / "tests/lab")}
 
 
 @contextmanager
-def lab_command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def lab_command(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`python3 -m lab ...`, as a developer starts it."""
     argv = [sys.executable, "-m", "lab", *arguments]
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, env=ENVIRONMENT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(
+        argv, env=ENVIRONMENT | variables, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
         try:
             yield process
         finally:
@@ -32,7 +34,7 @@ def lab_command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def traces(name: str) -> list[str]:
     """All that is left of a lab on this machine."""
-    full = cgroups.PREFIX + name
+    full = cgroups.prefix(boot.run_dirs()) + name
     found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if full in line]
     root = cgroups.hierarchy()
     places = [boot.run_dirs() / full, Path("/run/systemd/machines") / full]
@@ -73,10 +75,24 @@ def test_two_at_once_from_one_checkout_do_not_meet(lab: Lab) -> None:
     assert lab.run("isoctl", "run", "blog", "true", user="alice").returncode == 0
 
 
+def test_labs_of_two_caches_do_not_end_each_other(lab: Lab, tmp_path: Path) -> None:
+    """Each looks for dead ones to clean up after, and finds no lock of the other's."""
+    other = tmp_path / "isoctl-lab"
+    other.mkdir()
+    for tree in boot.cache_dir().glob("host-*"):
+        (other / tree.name).symlink_to(tree)
+    with lab_command("run", "--user", "alice", "--", "true", XDG_CACHE_HOME=str(tmp_path)) as second:
+        assert second.wait(60) == 0
+    assert lab.run("isoctl", "run", "blog", "echo", "alive", user="alice").stdout == "alive\n"
+
+
 def test_a_second_lab_of_the_same_name_is_refused() -> None:
     name = f"twin-{secrets.token_hex(3)}"
     with Lab.boot(name), lab_command("run", "--name", name, "--", "true") as second:
-        assert second.communicate(timeout=30)[1] == f"lab: a lab named {cgroups.PREFIX}{name} is running\n"
+        assert (
+            second.communicate(timeout=30)[1]
+            == f"lab: a lab named {cgroups.prefix(boot.run_dirs())}{name} is running\n"
+        )
         assert second.returncode == 1
 
 

@@ -67,5 +67,6 @@ def clean_desk(desk: Sway) -> Iterator[Sway]:
     """The same desktop with no window on it, before and after."""
     yield desk
     for window in desk.windows():
-        desk.command(window, "kill")
+        # it may have gone by itself just now
+        desk.run("swaymsg", f"[con_id={window.id}] kill", check=False)
     desk.wait_no_window()

@@ -64,8 +64,6 @@ class FakeApp:
         finally:
             for fd in self._fds.values():
                 os.close(fd)
-            if self.master is not None:
-                os.close(self.master)
             self.over.set()
 
     def _start(self) -> None:
@@ -134,6 +132,10 @@ class FakeApp:
         """Leave nothing of it behind."""
         self.signal(signal.SIGKILL)
         self._thread.join(10)
+        # Not when it exits: the caller may ask for the terminal of a program that is over by then.
+        if self.master is not None:
+            os.close(self.master)
+            self.master = None
 
 
 class FakeIsod:

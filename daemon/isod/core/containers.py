@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,16 @@ from isod.authorise import Verb, sees
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.permission import Permission
+from isod.core.start import Starts
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
 from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, UnitLog
 from isod_contract.errors import (
-    ContainerGone,
     IsodError,
     NoSuchContainer,
-    StartFailed,
-    StartTimeout,
 )
 from isod_contract.names import is_container_name
-from isod_contract.records import CONTAINER_START, CONTAINER_STOP
+from isod_contract.records import CONTAINER_STOP
 from isod_contract.states import ContainerState
 
 _STATES = {
@@ -33,8 +30,6 @@ _STATES = {
     "deactivating": ContainerState.STOPPING,
     "failed": ContainerState.FAILED,
 }
-_RETRY_FIRST_SEC = 0.02
-_RETRY_MOST_SEC = 0.25
 
 
 def _is_nixos_container(name: str) -> bool:
@@ -59,10 +54,12 @@ class Containers:
         """Take the ports."""
         self.policy = policy
         self._units = units
-        self._door = door
         self._audit = audit
         self._events = events
-        self._unit_log = unit_log
+        self._starts = Starts(
+            units=units, door=door, audit=audit, events=events, unit_log=unit_log, connected=self._connected
+        )
+        self.ensure_running = self._starts.ensure_running
         self._known: dict[tuple[str, str], Container] = {}
         self._chosen: dict[str, str] = {}
         self._stock_watched: set[str] = set()
@@ -158,22 +155,10 @@ class Containers:
         state = _STATES.get(status.active_state, ContainerState.STOPPED)
         if state is ContainerState.RUNNING and container.guest is None:
             state = ContainerState.STARTING  # active is the container's word; its bus must answer
-            if container.starting is None:
-                container.starting = self._spawn(self._adopt(container))
+            self._starts.adopt(container)
         elif state in (ContainerState.STOPPED, ContainerState.FAILED):
             await self._lose_guest(container)
         self._set_state(container, state)
-
-    async def _adopt(self, container: Container) -> Any:
-        """Connect to a container that somebody else started; a failure is only noted."""
-        try:
-            return await self._connect(container, time.monotonic() + container.policy.start_timeout_sec)
-        except IsodError as error:
-            container.note_problem(error)
-            self._events.container_changed(container, "Problem")
-            return None
-        finally:
-            container.starting = None
 
     def _set_state(self, container: Container, state: ContainerState) -> None:
         if state is not container.state:
@@ -199,6 +184,7 @@ class Containers:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._starts.close()
 
     def all(self) -> list[Container]:
         """Give all containers followed now."""
@@ -283,88 +269,13 @@ class Containers:
         with contextlib.suppress(IsodError):
             await self.ensure_running(container, caller)
 
-    async def ensure_running(self, container: Container, caller: Caller) -> Any:
-        """Give the guest of a running container, started if need be; all waiters share one start job.
-
-        Raises StartFailed, StartTimeout, Unsupported, IdentityMismatch, UnsafePath, ContainerGone.
-        """
-        while container.guest is None or container.guest.closed:
-            if container.starting is None:
-                container.starting = self._spawn(self._start(container, caller))
-                # Noted as the container's problem; those who waited may all have left, and nobody else asks for it.
-                container.starting.add_done_callback(lambda done: done.cancelled() or done.exception())
-            # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
-            # be an adoption that failed; then the first to wake starts, and the others wait for him.
-            guest = await asyncio.shield(container.starting)
-            if guest is not None:
-                return guest
-        return container.guest
-
-    async def _start(self, container: Container, caller: Caller) -> Any:
-        deadline = time.monotonic() + container.policy.start_timeout_sec
-        began_usec = time.time_ns() // 1000
-        try:
-            container.note_problem(None)
-            await self._run_start_job(container, caller, deadline)
-            return await self._connect(container, deadline)
-        except IsodError as error:
-            if isinstance(error, (StartFailed, StartTimeout)):
-                lines = await self._unit_log.last_lines(container.unit, began_usec)
-                error.root_detail = f"its journal ends with: {' | '.join(lines)}" if lines else ""
-            container.note_problem(error)
-            self._events.container_changed(container, "Problem")
-            raise
-        finally:
-            container.starting = None
-
-    async def _run_start_job(self, container: Container, caller: Caller, deadline: float) -> None:
-        status = await self._units.status(container.unit)
-        if status.load_state != "loaded":
-            raise StartFailed(container=container.name, reason=f"unit {container.unit} is {status.load_state}")
-        if status.active_state == "active":
-            return
-        job = self._spawn(self._units.start(container.unit))
-        self._audit.record(CONTAINER_START, uid=caller.uid, container=container.name, unit=container.unit)
-        try:
-            # The job is left to systemd when we stop waiting.
-            result = await asyncio.wait_for(asyncio.shield(job), deadline - time.monotonic())
-        except TimeoutError:
-            raise self._timeout(container, "its unit is still starting") from None
-        if result != "done":
-            raise StartFailed(
-                container=container.name, reason=f"{container.unit}: {result}; see `systemctl status {container.unit}`"
-            )
-
-    def _timeout(self, container: Container, reason: str) -> StartTimeout:
-        return StartTimeout(
-            container=container.name,
-            timeout_sec=container.policy.start_timeout_sec,
-            reason=reason,
-            unit=container.unit,
-        )
-
-    async def _connect(self, container: Container, deadline: float) -> Any:
-        """Connect until the container's own bus answers: that is what ready means."""
-        pause_sec = _RETRY_FIRST_SEC
-        guest: Guest | None = None
-        while guest is None:
-            status = await self._units.status(container.unit)
-            if status.active_state not in ("active", "reloading", "activating"):
-                raise ContainerGone(container=container.name, reason=f"{container.unit} is {status.active_state}")
-            try:
-                guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
-            except (StartFailed, ContainerGone) as error:
-                if time.monotonic() + pause_sec > deadline:
-                    raise self._timeout(container, error.fields["reason"]) from None
-                await asyncio.sleep(pause_sec)
-                pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
+    def _connected(self, container: Container, guest: Guest) -> None:
         container.guest = guest
         container.invocation_id = guest.invocation_id
         guest.on_closed(lambda: self._guest_closed(container, guest))
         container.note_problem(None)
         self._set_state(container, ContainerState.RUNNING)
         self.guest_ready(container)
-        return guest
 
     def _guest_closed(self, container: Container, guest: Any) -> None:
         # The lost connection is often the first that is heard of an end. The guest still holds the container's root,

@@ -1,0 +1,147 @@
+"""Starts of containers: one shared job for all who wait, ready when the container's own bus answers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from isod.core.container import Container
+from isod.core.events import Events
+from isod.ports import AuditSink, Caller, Guest, GuestConnector, HostUnits, UnitLog
+from isod_contract.errors import ContainerGone, IsodError, StartFailed, StartTimeout
+from isod_contract.records import CONTAINER_START
+
+_RETRY_FIRST_SEC = 0.02
+_RETRY_MOST_SEC = 0.25
+
+
+class Starts:
+    """Starts containers, and connects to those that somebody else started."""
+
+    def __init__(
+        self,
+        *,
+        units: HostUnits,
+        door: GuestConnector,
+        audit: AuditSink,
+        events: Events,
+        unit_log: UnitLog,
+        connected: Callable[[Container, Guest], None],
+    ) -> None:
+        """Take the ports, and who is told of a container that answers."""
+        self._units = units
+        self._door = door
+        self._audit = audit
+        self._events = events
+        self._unit_log = unit_log
+        self._connected = connected
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """End what is under way here; jobs that systemd has go on."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def adopt(self, container: Container) -> None:
+        """Begin to connect to a container that somebody else started, unless that is under way."""
+        if container.starting is None:
+            container.starting = self._spawn(self._adopt(container))
+
+    async def _adopt(self, container: Container) -> Guest | None:
+        try:
+            return await self._connect(container, time.monotonic() + container.policy.start_timeout_sec)
+        except IsodError as error:
+            self._note_problem(container, error)
+            return None
+        finally:
+            container.starting = None
+
+    async def ensure_running(self, container: Container, caller: Caller) -> Any:
+        """Give the guest of a running container, started if need be; all waiters share one start job.
+
+        Raises StartFailed, StartTimeout, Unsupported, IdentityMismatch, UnsafePath, ContainerGone.
+        """
+        while container.guest is None or container.guest.closed:
+            if container.starting is None:
+                container.starting = self._spawn(self._start(container, caller))
+                # Noted as the container's problem; those who waited may all have left, and nobody else asks for it.
+                container.starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+            # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
+            # be an adoption that failed; then the first to wake starts, and the others wait for him.
+            guest = await asyncio.shield(container.starting)
+            if guest is not None:
+                return guest
+        return container.guest
+
+    async def _start(self, container: Container, caller: Caller) -> Guest:
+        deadline = time.monotonic() + container.policy.start_timeout_sec
+        began_usec = time.time_ns() // 1000
+        try:
+            container.note_problem(None)
+            await self._run_job(container, caller, deadline)
+            return await self._connect(container, deadline)
+        except IsodError as error:
+            if isinstance(error, (StartFailed, StartTimeout)):
+                lines = await self._unit_log.last_lines(container.unit, began_usec)
+                error.root_detail = f"its journal ends with: {' | '.join(lines)}" if lines else ""
+            self._note_problem(container, error)
+            raise
+        finally:
+            container.starting = None
+
+    def _note_problem(self, container: Container, error: IsodError) -> None:
+        container.note_problem(error)
+        self._events.container_changed(container, "Problem")
+
+    async def _run_job(self, container: Container, caller: Caller, deadline: float) -> None:
+        status = await self._units.status(container.unit)
+        if status.load_state != "loaded":
+            raise StartFailed(container=container.name, reason=f"unit {container.unit} is {status.load_state}")
+        if status.active_state == "active":
+            return
+        job = self._spawn(self._units.start(container.unit))
+        self._audit.record(CONTAINER_START, uid=caller.uid, container=container.name, unit=container.unit)
+        try:
+            # The job is left to systemd when we stop waiting.
+            result = await asyncio.wait_for(asyncio.shield(job), deadline - time.monotonic())
+        except TimeoutError:
+            raise _timeout(container, "its unit is still starting") from None
+        if result != "done":
+            raise StartFailed(
+                container=container.name, reason=f"{container.unit}: {result}; see `systemctl status {container.unit}`"
+            )
+
+    async def _connect(self, container: Container, deadline: float) -> Guest:
+        """Connect until the container's own bus answers: that is what ready means."""
+        pause_sec = _RETRY_FIRST_SEC
+        while True:
+            status = await self._units.status(container.unit)
+            if status.active_state not in ("active", "reloading", "activating"):
+                raise ContainerGone(container=container.name, reason=f"{container.unit} is {status.active_state}")
+            try:
+                guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
+            except (StartFailed, ContainerGone) as error:
+                if time.monotonic() + pause_sec > deadline:
+                    raise _timeout(container, error.fields["reason"]) from None
+                await asyncio.sleep(pause_sec)
+                pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
+            else:
+                self._connected(container, guest)
+                return guest
+
+
+def _timeout(container: Container, reason: str) -> StartTimeout:
+    return StartTimeout(
+        container=container.name,
+        timeout_sec=container.policy.start_timeout_sec,
+        reason=reason,
+        unit=container.unit,
+    )

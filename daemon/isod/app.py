@@ -40,6 +40,7 @@ from isod.host.helper import Helper
 from isod.host.logind import Logind
 from isod.host.machined import Machined
 from isod.host.polkit import Polkit
+from isod.host.start_guard import StoppedRoots
 from isod.host.systemd import SystemdUnits
 from isod.host.unit_journal import UnitJournal
 from isod.journal import Journal
@@ -131,6 +132,7 @@ class Daemon:
             audit=self._audit,
             events=self._events,
             unit_log=UnitJournal(),
+            guard=StoppedRoots(),
         )
         files = StateFiles()
         self._apps = Apps(

@@ -134,6 +134,13 @@ class HostUnits(Protocol):
         """Give unit name and InvocationID of a process; raises IdentityMismatch where there is none."""
 
 
+class StartGuard(Protocol):
+    """What must hold of a stopped container's own files before it is started."""
+
+    async def check(self, machine: str, container: str) -> None:
+        """Return if it may be started; raises UnsafePath."""
+
+
 class UnitLog(Protocol):
     """What the host's journal has of a unit."""
 

@@ -1,18 +1,11 @@
-"""Prove that a stopped container's root holds no trap for a start script that works in it by path, as root of the host.
-
-NixOS's script of declarative and imperative containers does (nixos/modules/virtualisation/nixos-containers.nix): with
-`root -> /` in the tree, its `chmod 0700 $root/root` is one of the host's own root directory. isod lets ordinary users
-start containers, so the tree's last owner must not choose when that happens to whom.
-"""
+"""Prove that a stopped container's root holds no trap for a start script that works in it by path."""
 
 import os
 import stat
 from collections.abc import Callable
 
-ROOTS = ("var/lib/nixos-containers", "var/lib/containers")
-# What the script makes, chmods or touches. It replaces etc/resolv.conf without following it, so that may be a link.
-_DIRECTORIES = ("etc", "usr", "usr/bin", "var", "var/lib", "var/lib/private", "root")
-_FILES = ("etc/machine-id",)
+from isod_contract import start_script
+
 _OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -25,7 +18,7 @@ def check_roots(machine: str, root: str = "/") -> None:
 
     Raises UnsafeRoot, OSError.
     """
-    for parent in ROOTS:
+    for parent in start_script.ROOTS:
         try:
             fd = os.open(os.path.join(root, parent, machine), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -37,9 +30,9 @@ def check_roots(machine: str, root: str = "/") -> None:
 
 
 def _check(root_fd: int) -> None:
-    for path in _DIRECTORIES:
+    for path in start_script.DIRECTORIES:
         _check_path(root_fd, path, stat.S_ISDIR)
-    for path in _FILES:
+    for path in start_script.FILES:
         _check_path(root_fd, path, stat.S_ISREG)
 
 

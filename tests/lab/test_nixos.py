@@ -205,6 +205,29 @@ def test_a_link_planted_in_a_directory_of_the_host_ends_in_unsafe_path(nixos: La
     run(nixos, "masked", "true")
 
 
+@pytest.mark.parametrize(("planted", "target"), [("root", "/"), ("var/lib/private", "/srv"), ("etc/machine-id", "/x")])
+def test_a_link_where_the_start_script_works_keeps_it_from_starting(nixos: Lab, planted: str, target: str) -> None:
+    """S29, C29: the script's `chmod 0700 $root/root` would be one of the host's own root directory."""
+    run(nixos, "masked", "true")
+    inside(nixos, "masked", "sh", "-c", f"rm -rf /{planted}; ln -s {target} /{planted}")
+    inside(nixos, "masked", "systemctl", "poweroff")
+    state = ("systemctl", "is-active", "container@masked")
+    nixos.wait_for(lambda: nixos.run(*state, check=False).stdout in ("inactive\n", "failed\n"), 30)
+    before = nixos.run("stat", "-c", "%u %g %a", "/", "/srv").stdout
+    path = f"/var/lib/nixos-containers/masked/{planted}"
+    try:
+        told = run(nixos, "masked", "true", code=125)
+        assert f"unsafe path '/{planted}' in container 'masked'" in told
+        assert told.count("\n") == 1
+        # Whoever starts it: the unit has the same check.
+        assert nixos.run("systemctl", "start", "container@masked", check=False).returncode != 0
+        assert nixos.run("stat", "-c", "%u %g %a", "/", "/srv").stdout == before
+        assert nixos.run("test", "-e", "/x", check=False).returncode == 1
+    finally:
+        nixos.run("rm", path)
+    run(nixos, "masked", "true")
+
+
 def test_a_switch_reloads_isod_and_apps_go_on(nixos: Lab, evaluated: dict[str, Any]) -> None:
     """The module's ExecReload, in the sandbox of isod's own unit."""
     command = "/usr/bin/" + evaluated["reload"].rpartition("/")[2]

@@ -14,7 +14,7 @@ from isod.core.permission import Permission
 from isod.core.start import Starts
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
-from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, UnitLog
+from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
 from isod_contract.errors import (
     IsodError,
     NoSuchContainer,
@@ -50,6 +50,7 @@ class Containers:
         audit: AuditSink,
         events: Events,
         unit_log: UnitLog,
+        guard: StartGuard,
     ) -> None:
         """Take the ports."""
         self.policy = policy
@@ -57,7 +58,13 @@ class Containers:
         self._audit = audit
         self._events = events
         self._starts = Starts(
-            units=units, door=door, audit=audit, events=events, unit_log=unit_log, connected=self._connected
+            units=units,
+            door=door,
+            audit=audit,
+            events=events,
+            unit_log=unit_log,
+            guard=guard,
+            connected=self._connected,
         )
         self.ensure_running = self._starts.ensure_running
         self._known: dict[tuple[str, str], Container] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from isod.core.container import Container
 from isod.core.events import Events
-from isod.ports import AuditSink, Caller, Guest, GuestConnector, HostUnits, UnitLog
+from isod.ports import AuditSink, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
 from isod_contract.errors import ContainerGone, IsodError, StartFailed, StartTimeout
 from isod_contract.records import CONTAINER_START
 
@@ -26,6 +26,7 @@ class Starts:
         audit: AuditSink,
         events: Events,
         unit_log: UnitLog,
+        guard: StartGuard,
         connected: Callable[[Container, Guest], None],
     ) -> None:
         """Take the ports, and who is told of a container that answers."""
@@ -34,6 +35,7 @@ class Starts:
         self._audit = audit
         self._events = events
         self._unit_log = unit_log
+        self._guard = guard
         self._connected = connected
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -107,6 +109,8 @@ class Starts:
             raise StartFailed(container=container.name, reason=f"unit {container.unit} is {status.load_state}")
         if status.active_state == "active":
             return
+        if status.active_state in ("inactive", "failed"):
+            await self._guard.check(container.machine, container.name)
         job = self._spawn(self._units.start(container.unit))
         self._audit.record(CONTAINER_START, uid=caller.uid, container=container.name, unit=container.unit)
         try:

@@ -12,11 +12,12 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui test-gui-full bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui test-gui-full test-security bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
 	@echo "make test        everything that must pass; test-unit, test-bus, test-nix, test-lab, lint are its parts"
+	@echo "make test-security  [FULL=1] every attack of docs/threat-model.md, and a table of what was tried"
 	@echo "make fmt         format; make generate: write what is made from the contract"
 	@echo "make lab-shell   a root shell on the lab host; make bench: measure there"
 	@echo "make install     [DESTDIR=] [PREFIX=/usr/local]"
@@ -54,6 +55,11 @@ test-gui: venv
 test-gui-full: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree desktop-full
 	$(PYTEST) -m "gui_full" tests/lab/gui
+
+# Every attack of docs/threat-model.md, with a table of what was tried; FULL=1: races as often as it says there.
+test-security: venv
+	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
+	$(PYTEST) -m "attack and not gui_full" --attack-table $(if $(FULL),--attack-full) tests
 
 bench: venv
 	PYTHONPATH=tests/lab $(BIN)/python tests/bench

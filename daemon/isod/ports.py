@@ -133,6 +133,9 @@ class HostUnits(Protocol):
     async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
         """Give unit name and InvocationID of a process; raises IdentityMismatch where there is none."""
 
+    async def slice_of(self, unit: str) -> str:
+        """Give the slice that a loaded unit is in."""
+
 
 class StartGuard(Protocol):
     """What must hold of a stopped container's own files before it is started."""

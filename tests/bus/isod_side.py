@@ -20,7 +20,7 @@ from isod_contract import names
 from isod_contract.errors import NoSuchApplication, NoSuchContainer
 from isod_contract.options import ExplainOptions, HistoryFilter, LogOptions, RunOptions, SessionInfo
 from isod_contract.records import DECISION, Record
-from isod_wire import SYSTEM_BUS_CAPS, Connection, Message, RemoteError, connect
+from isod_wire import SYSTEM_BUS_CAPS, Connection, Message, RemoteError, Variant, connect
 
 ROOT = 0
 # Any two ordinary accounts: dbus-daemon takes no connection of a uid that has none.
@@ -202,7 +202,7 @@ class FakeSystemd:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.unit = "session-1.scope"
+        self.unit, self.slice = "session-1.scope", "user-1000.slice"
         self.answers = True
         connection.on_call(self._on_call)
 
@@ -210,6 +210,8 @@ class FakeSystemd:
         with call:
             if call.member == "GetUnitByPIDFD" and self.answers:
                 self.connection.reply(call, "osay", ["/unit", self.unit, bytes(16)])
+            elif call.member == "Get" and call.body[1] == "Slice":
+                self.connection.reply(call, "v", [Variant("s", self.slice)])
             else:
                 self.connection.reply_error(call, "org.freedesktop.systemd1.NoUnitForPID", "no unit")
 

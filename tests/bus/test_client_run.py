@@ -383,6 +383,7 @@ def test_a_signal_while_isod_is_away_leaves(isoctl: Isoctl, isod: FakeIsod) -> N
     assert isod.only_app.over.wait(5)  # its lifetime pipe closed
 
 
+@pytest.mark.attack("C07")
 def test_signals_from_anybody_else_are_not_believed(bus: Bus, isoctl: Isoctl, isod: FakeIsod) -> None:
     """Any user may send signals on the system bus; the app's path is all he would have to know."""
     process = isoctl.popen("run", "blog", "sh", "-c", "read -r x; exit 9", stdin=subprocess.PIPE)

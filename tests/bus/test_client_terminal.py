@@ -88,6 +88,7 @@ def screen(bus: Bus, isod: FakeIsod) -> Iterator[Screen]:
     opened.end()
 
 
+@pytest.mark.attack("C11")
 def test_the_app_has_a_terminal_of_its_own_and_ours_is_put_back(screen: Screen) -> None:
     """I-72: the settings after are those before."""
     process = screen.start("run", "blog", "sh", "-c", "tty; stty size; read -r line; echo got $line; exit 6")
@@ -167,6 +168,7 @@ def test_in_the_background_nothing_is_touched(screen: Screen, isod: FakeIsod) ->
     assert screen.is_as_before()
 
 
+@pytest.mark.attack("C11")
 def test_a_terminal_that_is_not_ours_is_not_touched_or_read(screen: Screen, isod: FakeIsod) -> None:
     """A compositor started on a console gives its children that console as stdin."""
     process = screen._popen(
@@ -184,6 +186,7 @@ def test_a_terminal_that_is_not_ours_is_not_touched_or_read(screen: Screen, isod
     assert screen.is_as_before()
 
 
+@pytest.mark.attack("C11")
 @pytest.mark.parametrize("flags", [["-T"], []])
 def test_a_lone_terminal_is_relayed(screen: Screen, isod: FakeIsod, flags: list[str]) -> None:
     """Output to a pipe: no terminal for the app, yet what is typed reaches it."""

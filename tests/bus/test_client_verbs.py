@@ -67,6 +67,7 @@ def isoctl(bus: Bus, isod: FakeIsod) -> Isoctl:
     return Isoctl(bus.address)
 
 
+@pytest.mark.attack("C13")
 @pytest.mark.parametrize("verb", ["list", "ls", "ps"])
 def test_nothing_from_a_container_acts_on_the_terminal(isoctl: Isoctl, verb: str) -> None:
     """I-71: control characters, and what reverses or hides text, are shown by number."""
@@ -76,6 +77,7 @@ def test_nothing_from_a_container_acts_on_the_terminal(isoctl: Isoctl, verb: str
     assert done.stdout.replace(b"\n", b"").decode().isprintable()
 
 
+@pytest.mark.attack("C13")
 @pytest.mark.parametrize("verb", ["list", "ps", "status"])
 def test_json_is_json_and_ascii(isoctl: Isoctl, isod: FakeIsod, verb: str) -> None:
     isod.answers["GetAll"] = ("a{sv}", ({"Version": ("s", HOSTILE)},))
@@ -112,6 +114,7 @@ def test_kill_refuses_what_is_no_signal(isoctl: Isoctl, isod: FakeIsod) -> None:
     assert not isod.count("Signal")
 
 
+@pytest.mark.attack("C13")
 def test_logs_of_a_container_are_made_harmless_for_a_terminal(isoctl: Isoctl, isod: FakeIsod) -> None:
     reader, writer = os.pipe()
     os.write(writer, b"line\n\x1b]0;title\x07\xff\n")

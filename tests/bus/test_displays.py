@@ -73,6 +73,7 @@ async def test_the_registered_service_gets_the_sockets_of_its_user(isod: IsodSid
     assert display.files == sorted(f"{uid}/{name}" for uid in (ALICE, BOB) for name in ("X", "wayland-0"))
 
 
+@pytest.mark.attack("C07")
 async def test_nobody_else_gets_them_not_even_the_same_user_or_root(isod: IsodSide) -> None:
     """Else any program of the user's could serve the container, or listen to it."""
     await register(await isod.client(ALICE), CONTEXT)
@@ -91,6 +92,7 @@ async def test_a_container_that_is_not_his_does_not_exist_for_him(isod: IsodSide
     assert there[1].replace("blog", "absent") == absent[1]
 
 
+@pytest.mark.attack("C23")
 async def test_a_newer_session_of_the_user_takes_the_place_of_the_older(isod: IsodSide) -> None:
     first, second = await isod.client(ALICE), await isod.client(ALICE)
     await register(first, CONTEXT)
@@ -116,6 +118,7 @@ async def test_a_container_that_does_not_run_has_none(isod: IsodSide, display: D
     assert (await refused(alice, "OpenDisplay", "s", ["shared"]))[0] == "ContainerGone"
 
 
+@pytest.mark.attack("C23")
 @pytest.mark.parametrize(
     ("session", "key"),
     [
@@ -178,6 +181,7 @@ def _roots(path: Path) -> int:
     return os.open(path, os.O_PATH)
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize("make", [_pipe, _connected, _readable, _directory, _foreign, _roots])
 async def test_only_a_socket_of_the_users_own_is_taken_and_the_rest_closed(
     isod: IsodSide, display: Display, make: Callable[[Path], int], count_fds: Callable[[], int]

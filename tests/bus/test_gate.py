@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -43,6 +43,7 @@ async def bob(isod: IsodSide) -> Connection:
     return await isod.client(BOB)
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize(
     ("path", "interface", "member", "name"),
     [
@@ -64,6 +65,7 @@ async def test_what_is_not_declared_is_not_there(
     assert not isod.containers.calls
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("key", sorted((method.interface, method.name) for method in METHODS))
 async def test_a_method_without_a_row_or_a_row_without_a_method_keeps_isod_from_starting(
     isod: IsodSide, key: tuple[str, str]
@@ -85,6 +87,7 @@ async def test_a_method_without_a_row_or_a_row_without_a_method_keeps_isod_from_
         Gate(handlers={other: value for other, value in gate._handlers.items() if other != key}, **parts)
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method.interface}.{method.name}")
 async def test_another_signature_is_refused_before_the_body_is_looked_at(
     alice: Connection, isod: IsodSide, method: Any
@@ -108,6 +111,7 @@ async def test_an_unknown_option_and_one_of_another_type_are_refused_by_name(ali
     assert not isod.launcher.launches
 
 
+@pytest.mark.attack("C30")
 async def test_what_others_have_does_not_exist(isod: IsodSide, bob: Connection) -> None:
     """S07: "not yours" and "not there" are the same answer."""
     for path, absent, interface, member, arguments in (
@@ -129,6 +133,7 @@ async def test_what_others_have_does_not_exist(isod: IsodSide, bob: Connection) 
     assert not isod.apps.calls
 
 
+@pytest.mark.attack("C30")
 async def test_properties_show_each_caller_his_own(isod: IsodSide, alice: Connection, bob: Connection) -> None:
     root = await isod.client(ROOT)
     seen = {}
@@ -151,6 +156,7 @@ async def test_properties_show_each_caller_his_own(isod: IsodSide, alice: Connec
     assert "blog" not in xml
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("interface", [names.CONTAINER, names.APP, "org.example.Other"])
 async def test_no_property_can_be_set_by_anybody(isod: IsodSide, alice: Connection, interface: str) -> None:
     root = await isod.client(ROOT)
@@ -169,6 +175,7 @@ async def test_a_property_that_is_not_there_is_named_as_such(alice: Connection) 
         assert (await refused(alice, "Get", "ss", body, path=BLOG, **PROPERTIES_GET))[0] == name
 
 
+@pytest.mark.attack("C30")
 async def test_a_fault_of_ours_gives_an_id_and_says_nothing(
     isod: IsodSide, alice: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,13 +192,27 @@ async def test_a_fault_of_ours_gives_an_id_and_says_nothing(
     assert await call(alice, "ListContainers")
 
 
-async def test_a_caller_out_of_a_container_is_nobody(isod: IsodSide, alice: Connection) -> None:
+@pytest.mark.attack("C07")
+@pytest.mark.parametrize(
+    ("unit", "slice_unit"),
+    [
+        ("container@blog.service", "system.slice"),
+        ("machine-fedora.scope", "user-1000.slice"),
+        ("libpod-abc.scope", "system.slice"),
+        ("my-own-container.service", "machine.slice"),
+        ("session-1.scope", "machine-blog.slice"),
+    ],
+)
+async def test_a_caller_out_of_a_container_is_nobody(
+    isod: IsodSide, alice: Connection, unit: str, slice_unit: str
+) -> None:
     """Numbers are the same inside: a container's uid 0 must not count as the host's."""
-    isod.systemd.unit = "container@blog.service"
+    isod.systemd.unit, isod.systemd.slice = unit, slice_unit
     for client in (alice, await isod.client(ROOT)):
         assert await refused(client, "ListContainers") == ("AccessDenied", "Processes of containers can't call isod")
 
 
+@pytest.mark.attack("C06")
 async def test_a_caller_of_whom_nothing_is_known_is_nobody_and_asked_about_again(
     isod: IsodSide, alice: Connection
 ) -> None:
@@ -204,6 +225,7 @@ async def test_a_caller_of_whom_nothing_is_known_is_nobody_and_asked_about_again
 # -- limits
 
 
+@pytest.mark.attack("C15")
 async def test_open_calls_are_bounded_for_a_sender_and_for_a_uid(
     isod: IsodSide, alice: Connection, bob: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +251,7 @@ async def test_open_calls_are_bounded_for_a_sender_and_for_a_uid(
     assert await call(other, "ListContainers")
 
 
+@pytest.mark.attack("C15")
 async def test_calls_in_a_second_are_bounded_over_all_connections_of_a_uid(
     isod: IsodSide, bob: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +266,7 @@ async def test_calls_in_a_second_are_bounded_over_all_connections_of_a_uid(
     assert await call(bob, "ListContainers")
 
 
+@pytest.mark.attack("C15")
 async def test_subscribers_of_a_uid_are_bounded_and_a_place_is_free_again_when_one_leaves(isod: IsodSide) -> None:
     clients = [await isod.client(ALICE) for _ in range(3)]
     for client in clients[:2]:
@@ -252,86 +276,6 @@ async def test_subscribers_of_a_uid_are_bounded_and_a_place_is_free_again_when_o
     await clients[0].close()
     await until(lambda: isod.sessions.gone)
     await call(clients[2], "Subscribe")
-
-
-# -- descriptors
-
-
-def _refusals(fds: int) -> list[tuple[str, str, list[Any], dict[str, Any]]]:
-    first = {name: Variant("h", index) for index, name in enumerate(("stdin", "stdout", "stderr", "lifetime")[:fds])}
-    return [
-        ("Run", "sasa{sv}", ["absent", ["true"], first], {}),
-        ("Run", "sasa{sv}", ["blog", [], first], {}),
-        ("Run", "sasa{sv}", ["blog", ["true"], {**first, "colour": Variant("s", "red")}], {}),
-        ("Run", "sasa{sv}", ["blog", ["true"], {**first, "stdin": Variant("h", 200)}], {}),
-        ("Run", "sas", ["blog", ["true"]], {}),
-        ("Walk", "sasa{sv}", ["blog", ["true"], first], {}),
-        ("ListContainers", "", [], {}),
-        ("GetAll", "s", [names.MANAGER], {"interface": names.PROPERTIES}),
-        ("Run", "sasa{sv}", ["blog", ["true"], first], {"path": "/nowhere"}),
-        ("Run", "sasa{sv}", ["blog", ["true"], first], {}),
-    ]
-
-
-async def test_a_thousand_messages_with_descriptors_leave_none_behind(
-    isod: IsodSide, alice: Connection, count_fds: Callable[[], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """S13, 5.2: dbus-next leaks what it receives; a root daemon without descriptors serves nobody."""
-    isod.launcher.fault = UnsafeFd(argument="stdin", reason="a regular file")
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        await call(alice, "ListContainers")
-        before = count_fds()
-        for _ in range(100):
-            calls = [
-                call(alice, member, signature, body, fds=(null,) * 4, **where)
-                for member, signature, body, where in _refusals(4)
-            ]
-            answers = await asyncio.gather(*calls, return_exceptions=True)
-            assert sum(isinstance(answer, Exception) for answer in answers) == 8
-        await call(alice, "ListContainers")
-        await until(lambda: count_fds() == before)
-    finally:
-        os.close(null)
-
-
-async def test_more_descriptors_than_a_call_may_have_are_refused_and_closed(
-    isod: IsodSide, alice: Connection, count_fds: Callable[[], int]
-) -> None:
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        before = count_fds()
-        name, text = await refused(alice, "Run", *RUN, fds=(null,) * 5)
-        assert (name, text) == ("InvalidArgument", "message: has more than 4 file descriptors")
-        await until(lambda: count_fds() == before)
-    finally:
-        os.close(null)
-
-
-async def test_one_descriptor_named_twice_becomes_two_and_unnamed_ones_are_closed(
-    isod: IsodSide, alice: Connection, count_fds: Callable[[], int]
-) -> None:
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        before = count_fds()
-        options = {"stdout": Variant("h", 0), "stderr": Variant("h", 0)}
-        await call(alice, "Run", "sasa{sv}", ["blog", ["true"], options], fds=(null, null))
-        taken = isod.launcher.launches[0][3]
-        assert taken.stdout != taken.stderr
-        assert taken.stdin is None
-        await until(lambda: count_fds() == before)
-    finally:
-        os.close(null)
-
-
-async def test_a_log_is_handed_over_and_not_kept(
-    isod: IsodSide, alice: Connection, count_fds: Callable[[], int]
-) -> None:
-    before = count_fds()
-    reply = await alice.call(names.BUS_NAME, BLOG, names.CONTAINER, "OpenLog", "a{sv}", [{}], expect="h")
-    with reply, os.fdopen(reply.take_fd(reply.body[0])) as log:
-        assert log.read() == "a line\n"
-    await until(lambda: count_fds() == before)
 
 
 # -- the audit
@@ -377,6 +321,7 @@ async def test_reading_leaves_no_record_and_what_the_core_decides_is_left_to_it(
     assert not isod.audit.decisions()
 
 
+@pytest.mark.attack("C16")
 async def test_a_flood_of_refusals_is_told_once_and_then_counted(
     isod: IsodSide, alice: Connection, bob: Connection
 ) -> None:

@@ -61,6 +61,7 @@ async def test_uid_0_is_not_asked(isod: IsodSide, polkit: FakePolkit) -> None:
     assert not polkit.subjects
 
 
+@pytest.mark.attack("C05")
 async def test_a_yes_is_one_about_the_bus_name_of_the_caller(
     isod: IsodSide, polkit: FakePolkit, alice: Connection
 ) -> None:
@@ -81,6 +82,7 @@ async def test_an_answer_that_polkit_remembers_opens_no_prompt(
     assert len(isod.reloads) == len(polkit.subjects) == 8
 
 
+@pytest.mark.attack("C05")
 @pytest.mark.parametrize(
     ("at_once", "prompted", "name", "words"),
     [
@@ -103,6 +105,7 @@ async def test_anything_but_a_yes_is_a_no_that_says_why(
     assert (record["outcome"], record["error"]) == ("refused", f"org.isoctl1.Error.{name}")
 
 
+@pytest.mark.attack("C05")
 async def test_a_message_that_allows_no_prompt_gets_none(isod: IsodSide, polkit: FakePolkit, alice: Connection) -> None:
     polkit.prompted = YES
     name, text = await refused(alice, *RELOAD)
@@ -111,6 +114,7 @@ async def test_a_message_that_allows_no_prompt_gets_none(isod: IsodSide, polkit:
     assert not isod.reloads
 
 
+@pytest.mark.attack("C05")
 async def test_without_polkit_the_answer_is_no(isod: IsodSide, alice: Connection) -> None:
     name, text = await refused(alice, *RELOAD, allow_interactive=True)
     assert name == "NoAuthentication"
@@ -118,6 +122,7 @@ async def test_without_polkit_the_answer_is_no(isod: IsodSide, alice: Connection
     assert not isod.reloads
 
 
+@pytest.mark.attack("C05")
 @pytest.mark.parametrize("signature", ["b", "(bb)", ""])
 async def test_an_answer_of_another_shape_is_no_yes(
     isod: IsodSide, polkit: FakePolkit, alice: Connection, signature: str, monkeypatch: pytest.MonkeyPatch
@@ -128,6 +133,7 @@ async def test_an_answer_of_another_shape_is_no_yes(
     assert not isod.reloads
 
 
+@pytest.mark.attack("C05")
 async def test_a_polkit_that_is_silent_is_given_up(
     isod: IsodSide, polkit: FakePolkit, alice: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +156,7 @@ async def test_a_prompt_that_nobody_answers_is_taken_away(
     assert not isod.reloads
 
 
+@pytest.mark.attack("C06")
 async def test_who_leaves_takes_the_prompt_along(isod: IsodSide, polkit: FakePolkit, alice: Connection) -> None:
     """CVE-2021-3560: the answer about a caller who is gone must not count, whatever it is."""
     asked = asyncio.create_task(call(alice, *RELOAD, allow_interactive=True))
@@ -165,6 +172,7 @@ async def test_who_leaves_takes_the_prompt_along(isod: IsodSide, polkit: FakePol
     assert not isod.reloads
 
 
+@pytest.mark.attack("C15")
 async def test_prompts_of_a_uid_are_bounded_over_all_its_connections(
     isod: IsodSide, polkit: FakePolkit, alice: Connection
 ) -> None:

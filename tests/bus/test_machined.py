@@ -35,6 +35,7 @@ async def test_the_containers_root_is_the_uid_that_machined_says(connect_bus: Co
     assert await (await answering(connect_bus, uid)).uid_shift("blog") == uid
 
 
+@pytest.mark.attack("C04")
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

@@ -81,6 +81,7 @@ async def test_errors_come_back_word_for_word(desktop: Desktop) -> None:
     assert (caught.value.name, caught.value.text) == (names.BUS_NAME + ".Error.NoSuchContainer", "no container 'x'")
 
 
+@pytest.mark.attack("C23")
 @pytest.mark.parametrize(
     ("member", "interface", "signature", "body"),
     [
@@ -123,6 +124,7 @@ async def test_calls_of_one_caller_keep_their_order(desktop: Desktop) -> None:
     assert [received.body[0] for received in isod.named("GetApp")] == [str(number) for number in range(50)]
 
 
+@pytest.mark.attack("C23")
 async def test_the_session_is_not_for_callers_of_the_session_bus_to_register(desktop: Desktop) -> None:
     isod, client = await started(desktop)
     before = len(isod.sessions)
@@ -175,6 +177,7 @@ async def test_signals_of_others_do_not(desktop: Desktop) -> None:
     assert [signal.body for signal in heard] == [[7, 0]]
 
 
+@pytest.mark.attack("C23")
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes another user")
 async def test_it_works_for_its_own_user_only(desktop: Desktop) -> None:
     isod, _ = await started(desktop)

@@ -40,6 +40,7 @@ from peers import Peer, hostile_peer
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.attack("C21")
 async def test_authentication_that_never_answers() -> None:
     """5.3: auth never answers."""
 
@@ -51,6 +52,7 @@ async def test_authentication_that_never_answers() -> None:
             await connect(address, caps=QUICK)
 
 
+@pytest.mark.attack("C21")
 async def test_endless_auth_line() -> None:
     """5.3: an endless line keeps dbus-next for ever, past every time-out."""
 
@@ -66,6 +68,7 @@ async def test_endless_auth_line() -> None:
         assert time.monotonic() - started_sec < 5
 
 
+@pytest.mark.attack("C21")
 @pytest.mark.parametrize(
     "answer", [b"REJECTED EXTERNAL\r\n", b"\r\n", b"OK a\r\nOK b\r\n", b"\xff\xfe\r\n", b"OK a\r\nERROR\r\n"]
 )
@@ -81,6 +84,7 @@ async def test_authentication_refused_or_garbled(answer: bytes) -> None:
             await connect(address, caps=QUICK)
 
 
+@pytest.mark.attack("C21")
 async def test_passing_descriptors_is_required() -> None:
     """C21: a peer that does not agree on descriptors is refused."""
 
@@ -95,6 +99,7 @@ async def test_passing_descriptors_is_required() -> None:
             await connect(address, caps=QUICK)
 
 
+@pytest.mark.attack("C21")
 async def test_full_accept_backlog_blocks_nothing() -> None:
     """5.3: a full backlog blocks dbus-next's whole process in its constructor."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
@@ -130,6 +135,7 @@ async def test_nobody_listens() -> None:
         await connection.close()
 
 
+@pytest.mark.attack("C21")
 @pytest.mark.parametrize("length", [0xFFFF_FFFF, 127 * 1024 * 1024, 1024 * 1024 + 1])
 async def test_body_length_over_the_cap_disconnects_at_once(length: int) -> None:
     """5.3: a length of 4 GiB makes dbus-next buffer, and call() hangs."""
@@ -143,12 +149,14 @@ async def test_body_length_over_the_cap_disconnects_at_once(length: int) -> None
         assert connection.closed
 
 
+@pytest.mark.attack("C21")
 async def test_header_length_over_the_cap_disconnects_at_once() -> None:
     """5.3: the same with the length of the header fields."""
     async with connected(sends(b"l\2\0\1" + struct.pack("<III", 0, 1, 0xFFFF_FFF0))) as connection:
         await asyncio.wait_for(connection.wait_closed(), 1)
 
 
+@pytest.mark.attack("C21")
 async def test_100000_nested_variants_are_a_bad_message() -> None:
     """5.3: 100,000 nested variants raise RecursionError in dbus-next and disconnect it."""
     nested = b"\1v\0" * 100_000 + b"\1y\0\7"
@@ -165,6 +173,7 @@ async def test_100000_nested_variants_are_a_bad_message() -> None:
         assert not connection.closed
 
 
+@pytest.mark.attack("C21")
 async def test_signal_flood_is_cut_off() -> None:
     """5.3: a flood of signals holds dbus-next's loop for 20 s."""
     signal = raw_message(SIGNAL, {PATH: "/a", INTERFACE: "a.b", MEMBER: "S", SENDER: ":1.7"})
@@ -174,6 +183,7 @@ async def test_signal_flood_is_cut_off() -> None:
         assert connection.stats.max_turn_sec < 1
 
 
+@pytest.mark.attack("C21")
 async def test_flood_of_wanted_signals_is_cut_off() -> None:
     """C21: the same with signals that a match asked for, after more than a busy system would send."""
     signal = raw_message(SIGNAL, {PATH: "/a", INTERFACE: "a.b", MEMBER: "S", SENDER: ":1.7"})
@@ -197,6 +207,7 @@ async def test_flood_of_wanted_signals_is_cut_off() -> None:
         assert burst <= got < 2 * burst
 
 
+@pytest.mark.attack("C21")
 @pytest.mark.parametrize("sender", [":1.666", "org.freedesktop.DBus", "org.example.Evil", None])
 @pytest.mark.parametrize("destination", [":1.7", "org.freedesktop.DBus", "org.freedesktop.systemd1"])
 async def test_reply_from_another_sender_is_ignored(sender: str | None, destination: str) -> None:
@@ -234,6 +245,7 @@ async def test_error_of_the_bus_itself_is_accepted(name: str) -> None:
         assert (caught.value.name, caught.value.text) == (name, "no such name")
 
 
+@pytest.mark.attack("C21")
 @pytest.mark.parametrize("signature", ["u", "ss", ""])
 async def test_reply_with_another_signature_is_a_bad_reply(signature: str) -> None:
     """5.3: dbus-next returns whatever signature comes."""
@@ -247,6 +259,7 @@ async def test_reply_with_another_signature_is_a_bad_reply(signature: str) -> No
             await ask(connection)
 
 
+@pytest.mark.attack("C21")
 async def test_error_with_1_mib_of_text_is_cut() -> None:
     """C21: an error's text is the peer's own and is cut."""
 

@@ -38,6 +38,7 @@ from peers import Peer, hostile_peer
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.attack("C21")
 async def test_calls_that_time_out_or_are_cancelled_leave_nothing() -> None:
     """5.3: dbus-next keeps the entry of each call that timed out for ever."""
     async with connected(Peer.hello) as connection:
@@ -52,6 +53,7 @@ async def test_calls_that_time_out_or_are_cancelled_leave_nothing() -> None:
         assert connection.stats.pending_calls == 0
 
 
+@pytest.mark.attack("C21")
 async def test_late_and_duplicate_replies_are_ignored() -> None:
     """C21: a second reply to the same serial, and one to no call, resolve nothing."""
 
@@ -86,6 +88,7 @@ async def test_calls_at_and_after_the_death_of_the_connection() -> None:
         assert connection.stats.pending_calls == 0
 
 
+@pytest.mark.attack("C12")
 async def test_50_connections_leak_no_descriptor(count_fds: Callable[[], int]) -> None:
     """5.3: 50 times connect and disconnect take dbus-next from 9 to 17 descriptors."""
     async with hostile_peer(Peer.hello) as address:
@@ -98,6 +101,7 @@ async def test_50_connections_leak_no_descriptor(count_fds: Callable[[], int]) -
         assert count_fds() == before
 
 
+@pytest.mark.attack("C12")
 async def test_descriptor_closed_by_the_caller_before_the_write() -> None:
     """5.3: dbus-next sent /etc/shadow, whose number was that of the closed /etc/hostname."""
     with tempfile.TemporaryDirectory() as directory:
@@ -140,6 +144,7 @@ def fill_write_queue(connection: Connection) -> None:
     raise AssertionError("the socket never filled up")
 
 
+@pytest.mark.attack("C21")
 async def test_peer_that_never_reads_fills_a_bounded_queue(count_fds: Callable[[], int]) -> None:
     """R17: what is queued for a peer that does not read is bounded; signals are dropped, calls refused."""
     async with connected(silent_after_hello) as connection:
@@ -163,6 +168,7 @@ async def silent_after_hello(peer: Peer) -> None:
     await asyncio.sleep(60)
 
 
+@pytest.mark.attack("C12")
 async def test_truncated_descriptors_fail_the_message_only(count_fds: Callable[[], int]) -> None:
     """5.4: MSG_CTRUNC is ignored; the message must be dropped with all its descriptors, and its call told."""
 
@@ -191,6 +197,7 @@ async def test_truncated_descriptors_fail_the_message_only(count_fds: Callable[[
         assert count_fds() == before
 
 
+@pytest.mark.attack("C21")
 @pytest.mark.parametrize(("declared", "sent"), [(3, 1), (1, 3), (17, 17), (5, 0), (0, 200)])
 async def test_wrong_number_of_descriptors_leaks_nothing(
     count_fds: Callable[[], int], declared: int, sent: int
@@ -216,6 +223,7 @@ async def test_wrong_number_of_descriptors_leaks_nothing(
         assert count_fds() in {before, before - 1, before - 2}
 
 
+@pytest.mark.attack("C21")
 async def test_message_in_single_bytes() -> None:
     """C21: a peer that sends one byte at a time is slow, not wrong."""
 
@@ -244,6 +252,7 @@ async def test_unknown_message_type_is_skipped() -> None:
             assert message.body == ["known"]
 
 
+@pytest.mark.attack("C21")
 async def test_garbage_after_hello_disconnects() -> None:
     """C21: what is not D-Bus ends the connection."""
     async with connected(sends(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as connection:

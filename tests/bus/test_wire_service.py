@@ -58,6 +58,7 @@ async def assert_alive(connection: Connection, client: RawClient) -> None:
     assert not connection.closed
 
 
+@pytest.mark.attack("C15")
 @pytest.mark.parametrize("code", [10, 42, 255])
 async def test_unknown_header_field_is_skipped(connect_bus: Connect, attack: Attack, code: int) -> None:
     """5.2: header field code 10 or 42 disconnects dbus-next."""
@@ -82,6 +83,7 @@ async def test_unknown_flags_are_ignored(connect_bus: Connect, attack: Attack, f
     await assert_alive(service, client)
 
 
+@pytest.mark.attack("C12")
 async def test_received_fds_are_close_on_exec(connect_bus: Connect, attack: Attack) -> None:
     """5.2: dbus-next receives descriptors without CLOEXEC."""
     service = await connect_bus()
@@ -100,6 +102,7 @@ async def test_received_fds_are_close_on_exec(connect_bus: Connect, attack: Atta
     assert flags == [fcntl.FD_CLOEXEC]
 
 
+@pytest.mark.attack("C12")
 @pytest.mark.parametrize(("member", "signature", "body"), [("Unknown", "h", [0]), ("Echo", "s", ["no h"])])
 async def test_400_fds_leak_nothing(
     connect_bus: Connect,
@@ -120,6 +123,7 @@ async def test_400_fds_leak_nothing(
     assert count_fds() == before
 
 
+@pytest.mark.attack("C12")
 async def test_more_fds_than_the_cap_are_refused_and_closed(
     connect_bus: Connect, attack: Attack, count_fds: Callable[[], int], bus: Bus
 ) -> None:
@@ -136,6 +140,7 @@ async def test_more_fds_than_the_cap_are_refused_and_closed(
     await assert_alive(service, client)
 
 
+@pytest.mark.attack("C12")
 @pytest.mark.parametrize("index", [1, 3, 0xFFFF_FFFF])
 async def test_fd_index_out_of_range_is_an_error(connect_bus: Connect, attack: Attack, index: int) -> None:
     """5.2: the handler gets None for a descriptor that is not there."""
@@ -150,6 +155,7 @@ async def test_fd_index_out_of_range_is_an_error(connect_bus: Connect, attack: A
     assert (kind, found["error_name"]) == (MessageKind.ERROR, "org.freedesktop.DBus.Error.InvalidArgs")
 
 
+@pytest.mark.attack("C30")
 async def test_no_exception_text_reaches_the_caller(
     connect_bus: Connect, attack: Attack, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +172,7 @@ async def test_no_exception_text_reaches_the_caller(
     await assert_alive(service, client)
 
 
+@pytest.mark.attack("C15")
 async def test_8_mib_array_of_variants_is_skipped(connect_bus: Connect, attack: Attack) -> None:
     """5.2: one 8 MiB `av` message blocks the loop for 7.5 s and costs 276 MiB."""
     service = await connect_bus()
@@ -189,6 +196,7 @@ def encode_variants(count: int) -> bytes:
     return struct.pack("<I", 4 * count) + b"\x01y\0\x07" * count
 
 
+@pytest.mark.attack("C15")
 async def test_oversize_reply_fails_its_call_only(connect_bus: Connect) -> None:
     """C15: a reply over the cap ends the call that asked for it, at once, and nothing else."""
     service = await connect_bus(replace(SYSTEM_BUS_CAPS, max_message_bytes=1024 * KIB))
@@ -199,6 +207,7 @@ async def test_oversize_reply_fails_its_call_only(connect_bus: Connect) -> None:
     assert await client.name_owner("org.freedesktop.DBus") == "org.freedesktop.DBus"
 
 
+@pytest.mark.attack("C15")
 async def test_body_with_too_many_values_is_invalid_args(connect_bus: Connect, attack: Attack) -> None:
     """C15: within the size cap, the number of values bounds what decoding costs."""
     service = await connect_bus()
@@ -211,6 +220,7 @@ async def test_body_with_too_many_values_is_invalid_args(connect_bus: Connect, a
     await assert_alive(service, client)
 
 
+@pytest.mark.attack("C15")
 async def test_nested_variants_are_invalid_args(connect_bus: Connect, attack: Attack) -> None:
     """5.2: 60 nested variants pass the brokers and exceed our depth."""
     service = await connect_bus()
@@ -222,6 +232,7 @@ async def test_nested_variants_are_invalid_args(connect_bus: Connect, attack: At
     await assert_alive(service, client)
 
 
+@pytest.mark.attack("C15")
 async def test_client_that_never_reads_hurts_nobody(connect_bus: Connect, attack: Attack) -> None:
     """5.2 and R17: 200 KB replies that are not fetched disconnect dbus-next; others must be served."""
     service = await connect_bus()
@@ -258,6 +269,7 @@ async def test_burst_of_signals_in_one_turn(connect_bus: Connect) -> None:
     assert service.stats.dropped_signals == 0
 
 
+@pytest.mark.attack("C15")
 async def test_4000_signatures_cost_no_memory(connect_bus: Connect, attack: Attack) -> None:
     """5.2: 4,000 distinct signatures add 34 MiB that are never freed."""
     service = await connect_bus()
@@ -282,6 +294,7 @@ def variant_of_zeros(signature: str) -> bytes:
     return encode_body("v", [variant])
 
 
+@pytest.mark.attack("C07")
 async def test_unicast_signal_of_a_stranger_reaches_no_handler(connect_bus: Connect, attack: Attack) -> None:
     """5.5: any client may send us any signal directly; only the owner of the name in the rule is believed."""
     service, listener = await connect_bus(), await connect_bus()
@@ -329,6 +342,7 @@ async def test_call_errors_and_expected_signature(connect_bus: Connect) -> None:
         await client.call("org.example.Nobody", "/", "a.b", "Nothing")
 
 
+@pytest.mark.attack("C15")
 async def test_flood_of_calls_is_served_in_small_turns(connect_bus: Connect, attack: Attack) -> None:
     """R18: 2,000 calls in one go stall the loop for no more than a turn."""
     service = await connect_bus()

@@ -88,6 +88,7 @@ def alices_in_shared(lab: Lab) -> Target:
     return Target("shared", path.rsplit("/", 1)[1])
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("user", ["bob", "carol", "mallory"])
 @pytest.mark.parametrize("method", METHODS, ids=name_of)
 def test_others_reach_nothing_of_alices(
@@ -107,6 +108,7 @@ def test_others_reach_nothing_of_alices(
     assert alices.without_names(answer.text) == alices.absent.without_names(twin.text)
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("user", ["bob", "carol", "mallory"])
 @pytest.mark.parametrize("interface", [names.CONTAINER, names.APP])
 @pytest.mark.parametrize("standard", STANDARD, ids=lambda standard: standard[1])
@@ -119,6 +121,7 @@ def test_others_inspect_nothing_of_alices(
     assert alices.without_names(answer.text) == alices.absent.without_names(twin.text)
 
 
+@pytest.mark.attack("C30")
 @pytest.mark.parametrize("user", ["bob", "mallory"])
 def test_introspection_shows_others_no_object_of_alices(
     callers: dict[str, BusCaller], alices: Target, user: str
@@ -132,6 +135,7 @@ def test_introspection_shows_others_no_object_of_alices(
         assert alices.container in hers.text or alices.app_id in hers.text
 
 
+@pytest.mark.attack("C30")
 @pytest.mark.parametrize("user", ["bob", "carol", "mallory"])
 def test_a_history_tells_of_others_things_what_it_tells_of_nothing(
     lab: Lab, callers: dict[str, BusCaller], alices: Target, user: str
@@ -173,6 +177,7 @@ def asks_until_told(
 REACHED = [method for method in METHODS if method.name != "RegisterSession"]
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("user", ["alice", "root"])
 @pytest.mark.parametrize("method", REACHED, ids=name_of)
 def test_the_owner_and_root_reach_everything(
@@ -194,6 +199,7 @@ def test_the_owner_and_root_reach_everything(
 # -- alice and carol in one container
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("method", [method for method in METHODS if method.access is Access.OWN], ids=name_of)
 def test_in_a_shared_container_anothers_app_is_not_there(
     callers: dict[str, BusCaller], alices_in_shared: Target, method: Method
@@ -204,6 +210,7 @@ def test_in_a_shared_container_anothers_app_is_not_there(
     assert alices_in_shared.without_names(answer.text) == alices_in_shared.absent.without_names(twin.text)
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("standard", STANDARD, ids=lambda standard: standard[1])
 def test_in_a_shared_container_anothers_app_can_not_be_inspected(
     callers: dict[str, BusCaller], alices_in_shared: Target, standard: tuple[str, str, str]
@@ -214,6 +221,7 @@ def test_in_a_shared_container_anothers_app_can_not_be_inspected(
     assert alices_in_shared.without_names(answer.text) == alices_in_shared.absent.without_names(twin.text)
 
 
+@pytest.mark.attack("C07")
 def test_in_a_shared_container_each_sees_signals_and_ends_only_her_own(
     lab: Lab, callers: dict[str, BusCaller], alices_in_shared: Target
 ) -> None:
@@ -256,6 +264,7 @@ def test_unknown_options_are_refused_by_name(callers: dict[str, BusCaller]) -> N
     assert "colour" in answer.text
 
 
+@pytest.mark.attack("C07")
 @pytest.mark.parametrize("container", ["blog", "plain"])
 def test_a_container_that_has_the_hosts_bus_is_nobody_on_it(lab: Lab, container: str) -> None:
     """Its uid 0 is the host's without a user namespace; "plain" is a container by its policy alone, not by its name."""

@@ -86,6 +86,7 @@ def test_what_is_refused_is_one_record_without_a_launch(lab: Lab) -> None:
     assert kinds_of(lab, refused["app"]) == ["decision", "exit"]
 
 
+@pytest.mark.attack("C16")
 @pytest.mark.parametrize(
     "argument", ["\n<0>forged", "\nPRIORITY=0\n", "\x1b]0;forged\x07", "\u202eforged", "x" * 20_000]
 )
@@ -106,6 +107,7 @@ def test_an_argument_forges_nothing(lab: Lab, argument: str) -> None:
     assert not [line for line in shown.splitlines() if line.startswith(("<0>", "PRIORITY"))]
 
 
+@pytest.mark.attack("C16")
 def test_a_large_argument_is_recorded_whole_and_holds_up_no_other_record(lab: Lab) -> None:
     """S16: what is too large for a datagram goes to journald as a file; nobody must be able to silence the audit."""
     large = "\x01" * 100_000  # six characters each in JSON
@@ -114,6 +116,7 @@ def test_a_large_argument_is_recorded_whole_and_holds_up_no_other_record(lab: La
     assert kinds_of(lab, run_to_its_end(lab, "blog", "true")) == ["decision", "launch", "exit"]
 
 
+@pytest.mark.attack("C16")
 def test_a_user_can_not_write_records_into_a_history(lab: Lab) -> None:
     """Any user can send fields ISOCTL_* to journald; only what journald itself says of the sender counts."""
     forged = f"MESSAGE_ID={LAUNCH.message_id}\nMESSAGE=forged\nISOCTL_KIND=launch\nISOCTL_UID=1000\nISOCTL_APP=f0f0\n"
@@ -175,6 +178,7 @@ def test_everybody_reads_the_logs_of_his_own_apps_and_root_all(lab: Lab) -> None
     assert "carol-out" in everything
 
 
+@pytest.mark.attack("C16")
 def test_an_app_writes_nothing_into_the_log_of_another_user(lab: Lab) -> None:
     """In a shared container each app could name another's uid in a field of its own."""
     forged = "MESSAGE=forged-line\\nISOCTL_UID=1003\\n"

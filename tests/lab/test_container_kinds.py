@@ -172,6 +172,7 @@ def broken(lab: Lab) -> Iterator[str]:
     lab.run("isoctl", "reload")
 
 
+@pytest.mark.attack("C30")
 def test_why_a_unit_failed_is_quoted_to_root_alone(lab: Lab, broken: str) -> None:
     """The journal is not alice's to read: a unit's lines can hold anything of the host."""
     done = isoctl(lab, "run", broken, "true")

@@ -60,6 +60,7 @@ def test_not_found_and_not_executable_are_told(lab: Lab) -> None:
     assert "/tmp" in directory.stderr
 
 
+@pytest.mark.attack("C09")
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "fish", "ksh", "nologin"])
 def test_arguments_arrive_byte_for_byte_in_every_login_shell(lab: Lab, shell: str) -> None:
     """I-80 to I-87: quoting, expansion and escapes of every shell in between."""
@@ -128,6 +129,7 @@ def test_a_reader_that_leaves_ends_the_app(lab: Lab) -> None:
     lab.run("timeout", "20", "sh", "-c", "isoctl run blog yes | head -1", user="alice")
 
 
+@pytest.mark.attack("C12")
 @pytest.mark.parametrize(
     ("source", "code"), [("< ~/secret", 0), ("< ~", 125), ("<&-", 0), ("< /dev/zero", 0), ("<> ~/secret", 0)]
 )
@@ -233,6 +235,7 @@ def test_restarting_isod_changes_nothing_for_a_waiting_isoctl(lab: Lab) -> None:
         assert process.wait(30) == 7
 
 
+@pytest.mark.attack("C22")
 def test_a_container_without_a_bus_and_one_that_hangs_are_told(lab: Lab) -> None:
     """I-88, I-89."""
     for container in ("never", "hang"):
@@ -241,6 +244,7 @@ def test_a_container_without_a_bus_and_one_that_hangs_are_told(lab: Lab) -> None
         assert "not ready after 4 s" in done.stderr
 
 
+@pytest.mark.attack("C01")
 def test_a_symlink_in_the_way_ends_in_unsafe_path(lab: Lab) -> None:
     """S01: snapd CVE-2021-44731, flatpak GHSA-8688-9x26-hhxj; the host must not be chowned through a container."""
     isoctl(lab, "run", "evil", "true")
@@ -265,6 +269,7 @@ def test_the_hosts_runtime_directory_survives(lab: Lab) -> None:
     assert lab.run("test", "-S", "/run/user/1000/bus", check=False).returncode == 0
 
 
+@pytest.mark.attack("C11")
 def test_a_terminal_of_the_containers_own(lab: Lab) -> None:
     """CVE-2017-5226: the outer terminal never enters; its settings are the same afterwards."""
     script = (

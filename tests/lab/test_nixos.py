@@ -168,6 +168,7 @@ def test_isods_variables_win_over_stale_ones_of_the_profile(nixos: Lab) -> None:
 
 
 # what masks it lies on what it masks
+@pytest.mark.attack("C28")
 @pytest.mark.breaks("mounts")
 def test_the_masked_daemon_socket_is_out_of_reach(nixos: Lab) -> None:
     assert "socket" in run(nixos, "apart", "ls", "/nix/var/nix/daemon-socket")
@@ -192,6 +193,7 @@ def test_network_private_is_a_link_to_the_host(nixos: Lab) -> None:
     assert [line.split()[2] for line in addresses] == ["127.0.0.1/8", "10.233.7.2/32"]
 
 
+@pytest.mark.attack("C01")
 def test_a_link_planted_in_a_directory_of_the_host_ends_in_unsafe_path(nixos: Lab) -> None:
     """S01; the per-user directories of a NixOS container are the host's own."""
     run(nixos, "masked", "true")
@@ -205,6 +207,7 @@ def test_a_link_planted_in_a_directory_of_the_host_ends_in_unsafe_path(nixos: La
     run(nixos, "masked", "true")
 
 
+@pytest.mark.attack("C29")
 @pytest.mark.parametrize(("planted", "target"), [("root", "/"), ("var/lib/private", "/srv"), ("etc/machine-id", "/x")])
 def test_a_link_where_the_start_script_works_keeps_it_from_starting(nixos: Lab, planted: str, target: str) -> None:
     """S29, C29: the script's `chmod 0700 $root/root` would be one of the host's own root directory."""

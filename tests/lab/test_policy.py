@@ -77,6 +77,7 @@ def test_with_u_in_its_unit_a_container_is_each_users_own(own_instances: Lab) ->
     assert states == {"alice": "inactive", "carol": "active"}
 
 
+@pytest.mark.attack("C03")
 def test_apps_in_a_users_own_instance_are_found_again_after_a_restart_of_isod(own_instances: Lab) -> None:
     app_id = detach(own_instances, "mine", "sleep", "600")
     own_instances.run("systemctl", "restart", "isod.service")
@@ -138,6 +139,7 @@ def test_another_unit_for_a_container_is_used_from_the_reload_on(host: Lab) -> N
 # -- accounts
 
 
+@pytest.mark.attack("C09")
 def test_without_a_user_namespace_no_app_runs_as_another_login_user_of_the_host(host: Lab) -> None:
     for container in ("blog", "priv"):
         host.start(container)
@@ -157,6 +159,7 @@ def test_an_account_of_a_service_is_nobodys_on_the_host(host: Lab) -> None:
     assert (done.returncode, done.stdout) == (0, "daemon\n"), done.stderr
 
 
+@pytest.mark.attack("C09")
 def test_another_account_with_uid_0_is_root(host: Lab) -> None:
     host.start("blog")
     host.in_container("blog", "useradd", "-M", "-o", "-u", "0", "toor")
@@ -193,6 +196,7 @@ def test_the_administrators_limits_hold_for_users_and_not_for_root(host: Lab) ->
     assert run(host, "blog", "true").returncode == 0
 
 
+@pytest.mark.attack("C15")
 def test_launches_beyond_the_queue_are_refused_by_name(host: Lab) -> None:
     host.stop_container("blog")
     with policy(host, "isod.toml", "[limits]\nlaunches_starting = 1\nlaunches_queued = 2\n"):

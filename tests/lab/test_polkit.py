@@ -179,6 +179,7 @@ def test_a_wrong_password_starts_nothing(host: Lab, alice: User) -> None:
     assert f"not permitted: polkit refused {RUN}" in err
 
 
+@pytest.mark.attack("C05")
 def test_without_an_agent_it_is_told_at_once(host: Lab) -> None:
     with session(host, "cat"):
         done = host.run("isoctl", "run", "blog", "true", user="alice", check=False, timeout_sec=SOON_SEC)
@@ -186,12 +187,14 @@ def test_without_an_agent_it_is_told_at_once(host: Lab) -> None:
     assert done.stderr.startswith(f"isoctl: {RUN} needs a password, but nobody can be asked for it: no polkit agent")
 
 
+@pytest.mark.attack("C32")
 def test_without_an_active_session_the_answer_is_no(host: Lab) -> None:
     done = host.run("isoctl", "run", "blog", "true", user="alice", check=False, timeout_sec=SOON_SEC)
     assert done.returncode == 125
     assert "your session is not active" in done.stderr
 
 
+@pytest.mark.attack("C05")
 def test_without_polkit_nobody_is_let_in_and_it_is_told_at_once(host: Lab, alice: User) -> None:
     host.run("systemctl", "mask", "--now", "polkit.service")
     try:
@@ -273,6 +276,7 @@ def _ended_by_another(_isoctl: LabProcess, lab: Lab) -> None:
     lab.run("isoctl", "kill", str(apps(lab)[-1]["id"]), user="alice")
 
 
+@pytest.mark.attack("C06")
 @pytest.mark.parametrize("leave", [_killed, _interrupted, _ended_by_another])
 def test_who_leaves_takes_the_prompt_along_and_nothing_starts(
     host: Lab, alice: User, leave: Callable[[LabProcess, Lab], None]
@@ -291,6 +295,7 @@ def test_who_leaves_takes_the_prompt_along_and_nothing_starts(
     assert host.run("systemctl", "is-active", host.unit("blog"), check=False).stdout == "inactive\n"
 
 
+@pytest.mark.attack("C06")
 def test_a_user_who_is_withdrawn_while_he_is_asked_starts_nothing(host: Lab, alice: User) -> None:
     with asking(host, "run", "blog", "true") as isoctl:
         alice.sees(f"asked {RUN}")

@@ -76,6 +76,7 @@ def starting(lab: Lab) -> Iterator[str]:
     lab.stop_container("slow")
 
 
+@pytest.mark.attack("C15")
 def test_beyond_its_queue_a_user_is_refused_and_others_are_served(lab: Lab, alice: Caller, starting: str) -> None:
     """R05, C30: one user who starts without end must cost nobody else anything."""
     launches_before = len(lab.journal(unit="isod.service", ISOCTL_KIND="launch", ISOCTL_CONTAINER=starting))

@@ -281,6 +281,7 @@ def test_an_app_that_ends_the_keepers_session_harms_no_later_launch(lab: Lab, wa
     assert run.result()[0] == 7
 
 
+@pytest.mark.attack("C12")
 def test_restarts_of_a_container_leave_no_descriptor_in_isod(lab: Lab) -> None:
     """The connection to the container's bus is lost before its unit is known to have stopped."""
 

@@ -113,6 +113,7 @@ def lifecycle(lab: Lab, container: str) -> str:
     return path
 
 
+@pytest.mark.attack("C07")
 def test_on_the_system_bus_subscribers_are_told_and_nobody_else(lab: Lab) -> None:
     """S07: signals are unicast: neither a match rule nor a subscription gives those about somebody else's app."""
     with (

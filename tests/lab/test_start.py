@@ -105,6 +105,7 @@ def owners(lab: Lab, path: str) -> str:
     return lab.run("find", path, "-printf", "%p %u %g %m %y\n").stdout
 
 
+@pytest.mark.attack("C01")
 @pytest.mark.parametrize("last", ["", "/alice"])
 @pytest.mark.parametrize("directory", NIX_DIRECTORIES)
 def test_a_symlink_among_the_nix_directories_ends_in_unsafe_path(
@@ -127,6 +128,7 @@ def test_a_symlink_among_the_nix_directories_ends_in_unsafe_path(
     assert isoctl(lab, "run", "evil", "true").returncode == 0
 
 
+@pytest.mark.attack("C01")
 @pytest.mark.parametrize("target", ["/run/user", "/run/user/1000"])
 @pytest.mark.parametrize("kind", ["symlink", "absolute-loop", "file"])
 def test_a_trap_at_run_user_without_logind_ends_in_unsafe_path(lab: Lab, victim: str, target: str, kind: str) -> None:

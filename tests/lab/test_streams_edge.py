@@ -101,6 +101,7 @@ def block_device(lab: Lab, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         subprocess.run(["losetup", "--detach", device], check=True)
 
 
+@pytest.mark.attack("C12")
 def test_a_block_device_is_read_and_never_written(lab: Lab, block_device: tuple[str, Path]) -> None:
     """S20: what an app is given as stdin it could reopen; a device would be the whole disk."""
     node, image = block_device
@@ -121,6 +122,7 @@ def test_a_block_device_as_stdout_is_written_from_outside(lab: Lab, block_device
     assert image.read_bytes() == b"new" + before[3:]
 
 
+@pytest.mark.attack("C12")
 @pytest.mark.parametrize("mode", ["<", "<>"])
 def test_an_app_cannot_write_to_the_file_it_reads(lab: Lab, mode: str) -> None:
     """CVE-2019-5736, CVE-2024-21626: a descriptor of the host's can be reopened with more rights."""
@@ -132,6 +134,7 @@ def test_an_app_cannot_write_to_the_file_it_reads(lab: Lab, mode: str) -> None:
     assert kind.stdout.startswith("pipe:")
 
 
+@pytest.mark.attack("C12")
 @pytest.mark.parametrize("verb", ["run blog", "run -d blog", "exec blog --"])
 @pytest.mark.parametrize("stream", ["< ~", "1< ~", "< /"])
 def test_a_directory_starts_nothing_and_says_so(lab: Lab, verb: str, stream: str) -> None:
@@ -145,6 +148,7 @@ def test_a_directory_starts_nothing_and_says_so(lab: Lab, verb: str, stream: str
     assert launches(lab) == before
 
 
+@pytest.mark.attack("C09")
 @pytest.mark.parametrize("argument", [b"a\0b", b"caf\xe9", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80"])
 def test_what_is_no_string_of_d_bus_reaches_nothing(lab: Lab, argument: bytes) -> None:
     """Both brokers end the connection of whoever sends it; isod would refuse it by name, and nothing starts."""
@@ -156,6 +160,7 @@ def test_what_is_no_string_of_d_bus_reaches_nothing(lab: Lab, argument: bytes) -
     assert well_formed.stdout.strip() == "app"
 
 
+@pytest.mark.attack("C09")
 @pytest.mark.parametrize(
     ("argv", "named"),
     [

@@ -58,6 +58,7 @@ def test_arguments_arrive_as_they_are_without_a_login_shell(arguments: list[str]
     assert done.stdout.decode().split("\0")[:-1] == arguments
 
 
+@pytest.mark.attack("C27")
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_profile_changes_nothing_that_isod_set_and_no_value_is_in_an_argument(shell: str, tmp_path: Path) -> None:
     for name in (".profile", ".bash_profile", ".zprofile"):

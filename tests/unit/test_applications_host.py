@@ -88,6 +88,7 @@ def test_links_lead_where_they_lead_inside(root: Root) -> None:
     assert root.names() == ["bar", "foo"]
 
 
+@pytest.mark.attack("C02")
 @pytest.mark.parametrize("climb", ["", "/../../../../../../../../.."])
 def test_no_link_leads_to_the_host(root: Root, tmp_path: Path, climb: str) -> None:
     outside = tmp_path / "outside"
@@ -134,6 +135,7 @@ def _loop(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+@pytest.mark.attack("C02")
 @pytest.mark.parametrize("make", [_fifo, _device, _directory, _huge, _binary, _loop])
 def test_what_is_no_small_text_is_left_out_and_nothing_waits_for_it(root: Root, make: Callable[[Path], None]) -> None:
     if make is _device and os.geteuid() != 0:
@@ -157,6 +159,7 @@ def test_a_file_in_the_place_of_a_directory_hides_no_other_place(root: Root, bad
     assert root.names() == ["ok"]
 
 
+@pytest.mark.attack("C14")
 def test_five_thousand_entries_are_bounded(root: Root) -> None:
     directory = root.write(f"{SYSTEM}/app.desktop", entry("app")).parent
     for number in range(5000):
@@ -167,6 +170,7 @@ def test_five_thousand_entries_are_bounded(root: Root) -> None:
     assert "mine" in names
 
 
+@pytest.mark.attack("C14")
 def test_all_of_them_fit_into_one_message(root: Root) -> None:
     """A reply that is larger than a message may be is an error instead of a menu."""
     line = " ".join(["a" * 2000] * 4)

@@ -219,6 +219,7 @@ def test_a_compositors_socket_is_the_users_inside_and_private(run: Run, shift: i
     assert said[5] == "- srwxr-xr-x 1000 1000"
 
 
+@pytest.mark.attack("C20")
 @SHIFTS
 def test_what_root_inside_mounts_over_it_the_host_does_not_see(run: Run, shift: int) -> None:
     """Measured with machined's BindMountMachine on systemd 257: there the host's own socket was replaced."""
@@ -252,6 +253,7 @@ def test_a_socket_is_taken_away_again_and_once(run: Run, shift: int) -> None:
     assert said == ["done", "OSError", "- [] 1", "s"]
 
 
+@pytest.mark.attack("C03")
 def test_a_process_of_the_host_is_no_container(run: Run) -> None:
     said = run(
         "c = Container()",
@@ -271,6 +273,7 @@ def test_a_process_of_the_host_is_no_container(run: Run) -> None:
     assert said == ["ValueError: that process is not in a container"] * 4 + ["[]"]
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
@@ -300,6 +303,7 @@ def test_only_the_users_own_live_socket_is_attached(run: Run, spoil: str, text: 
     assert said[1] == "- []"
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize(
     "more",
     [
@@ -329,6 +333,7 @@ def test_a_request_that_names_anything_else_is_refused(run: Run, more: str) -> N
     assert said[1] == "[]"
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize("machine", ["..", ".", "", "../container/blog", "nosuch", "blog/run", "a\\0b"])
 def test_only_a_containers_own_directory_is_shown(run: Run, machine: str) -> None:
     said = run("c = Container()", f"print(directory(c, machine='{machine}'))", "print(mounts(c))")
@@ -336,6 +341,7 @@ def test_only_a_containers_own_directory_is_shown(run: Run, machine: str) -> Non
     assert said[1] == "[]"
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize(
     ("trap", "act"),
     [
@@ -361,6 +367,7 @@ def test_what_a_containers_root_put_in_the_way_is_not_followed(run: Run, trap: s
     assert said[1] == "0"
 
 
+@pytest.mark.attack("C20")
 def test_a_link_in_the_place_of_a_socket_is_covered_and_not_followed(run: Run) -> None:
     said = run(
         "c = Container()",

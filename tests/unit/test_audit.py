@@ -38,6 +38,7 @@ def parsed(data: bytes) -> dict[str, bytes]:
     return fields
 
 
+@pytest.mark.attack("C16")
 @pytest.mark.parametrize("text", FORGERIES)
 def test_no_text_of_a_caller_makes_a_field_or_a_line_of_its_own(text: str) -> None:
     """S16: sudo CVE-2023-28486."""
@@ -105,6 +106,7 @@ def received(listening: socket.socket) -> list[dict[str, bytes]]:
         records.append(parsed(data))
 
 
+@pytest.mark.attack("C16")
 async def test_records_wait_in_order_for_a_journald_that_is_away(tmp_path: Path) -> None:
     journal = Journal(path=str(tmp_path / "socket"))
     try:

@@ -80,6 +80,7 @@ def test_bash_completes_verbs_flags_and_names(tmp_path: Path) -> None:
     assert "--no-login-shell" in complete("isoctl", "run", "--no")
 
 
+@pytest.mark.attack("C13")
 @pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x200B, *range(0x202A, 0x202F),
                                   *range(0x2066, 0x206A), 0x2028, 0xFEFF, 0xE0041, 0xD800])  # fmt: skip
 def test_what_a_terminal_would_act_on_is_written_by_number(code: int) -> None:

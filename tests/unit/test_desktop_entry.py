@@ -96,6 +96,7 @@ def test_texts_are_in_the_users_language(languages: tuple[str, ...], name: str) 
     assert application.name == name
 
 
+@pytest.mark.attack("C14")
 def test_texts_are_shown_as_one_harmless_line() -> None:
     """I-71: what moves a cursor or reverses text does not reach a launcher."""
     application = parse("foo", entry(Name=r"a\nb\tc\sd\\e\q" + "\x1b[2J\u202e\u200b", Comment="y" * 1000))
@@ -148,12 +149,14 @@ def test_field_codes_are_filled_in_and_files_there_are_none(exec_value: str, exp
     assert command(exec_value) == expected
 
 
+@pytest.mark.attack("C14")
 def test_a_name_is_one_argument_whatever_it_holds() -> None:
     application = parse("foo", entry(Name='a "b" %f; c', Exec="foo %c"))
     assert application is not None
     assert application.command == ("foo", 'a "b" %f; c')
 
 
+@pytest.mark.attack("C14")
 @pytest.mark.parametrize(
     "exec_value",
     ['foo "bar', "foo 'bar", f'foo "bar{BACKSLASH}"', "foo %z", "foo " + "a " * 65, "foo " + "a" * 3000, "a " * 9000],
@@ -170,6 +173,7 @@ LINES = st.lists(
 ).map("\n".join)
 
 
+@pytest.mark.attack("C14")
 @given(st.text(max_size=20) | st.just("foo"), LINES | st.text(), st.lists(st.text(max_size=5), max_size=3))
 def test_no_input_makes_it_raise_and_all_that_is_given_can_be_started(
     untrusted_id: str, text: str, languages: list[str]

@@ -121,6 +121,7 @@ STUCK = {
 }
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS)
 def test_what_stands_in_the_place_of_a_socket_is_replaced_and_not_followed(run: Run, trap: str) -> None:
     said = run(
@@ -135,6 +136,7 @@ def test_what_stands_in_the_place_of_a_socket_is_replaced_and_not_followed(run: 
     assert said == ["None", "srwxr-xr-x 701000 701000 True"]
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS)
 def test_what_stands_in_the_place_of_a_mount_is_replaced_and_not_followed(run: Run, trap: str) -> None:
     said = run(
@@ -168,6 +170,7 @@ def test_what_cannot_be_replaced_is_told_and_withdrawing_goes_on(run: Run, trap:
     assert "/run/isoctl/1000/wayland-0" in said[0]
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize("trap", [trap for name, trap in TRAPS.items() if name != "hard link"])
 def test_what_stands_in_the_place_of_a_users_directory_is_refused(run: Run, trap: str) -> None:
     said = run(
@@ -178,6 +181,7 @@ def test_what_stands_in_the_place_of_a_users_directory_is_refused(run: Run, trap
     assert said[1] == "True"
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize("trap", [trap for name, trap in TRAPS.items() if name != "hard link"])
 def test_what_stands_in_the_place_of_all_directories_is_refused(run: Run, trap: str) -> None:
     said = run("os.rmdir(run)", "place = run", trap, "attempt(here.open_run, 'blog')")

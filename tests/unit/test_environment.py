@@ -55,6 +55,7 @@ def test_a_display_is_reached_by_its_absolute_path() -> None:
     assert display_variables({}, 1000) == {}
 
 
+@pytest.mark.attack("C08")
 @pytest.mark.parametrize("display", [{}, WAYLAND, X11, WAYLAND | X11])
 def test_no_pointer_into_the_host_gets_in(display: dict[str, str]) -> None:
     hints = [f"{name}={value}" for name, value in HOST_ONLY.items()]
@@ -183,6 +184,7 @@ def test_a_variable_of_a_kind_that_is_not_granted_is_refused_and_never_set(varia
     assert variable not in result
 
 
+@pytest.mark.attack("C08")
 @pytest.mark.parametrize("name", ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "_ISOCTL_0"])
 def test_what_isod_alone_sets_is_refused(name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"{name} is set by isod alone"):
@@ -198,6 +200,7 @@ ANY = st.dictionaries(
 )
 
 
+@pytest.mark.attack("C08")
 @given(ANY, ANY, ANY, st.sets(st.sampled_from(["wayland", "x11", "audio"])), st.booleans())
 def test_no_mixture_leads_to_what_is_not_there(
     session: dict[str, str], hints: dict[str, str], policy: dict[str, str], refused: set[str], terminal: bool

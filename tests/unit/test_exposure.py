@@ -44,12 +44,14 @@ def test_compositors_are_judged_as_measured(plain: set[str], contained: set[str]
     assert judge(plain, contained) == expected
 
 
+@pytest.mark.attack("C18")
 @pytest.mark.parametrize("interface", sorted(FORBIDDEN))
 def test_each_forbidden_interface_makes_a_compositor_unsafe_by_itself(interface: str) -> None:
     assert judge(CORE | {interface}, None) == Exposure("unsafe", (interface,))
     assert judge(CORE | {interface}, CORE) == Exposure("context", ())
 
 
+@pytest.mark.attack("C18")
 @pytest.mark.parametrize("interface", sorted(FORBIDDEN))
 def test_a_context_that_offers_it_too_is_no_way_around(interface: str) -> None:
     mode, exposed = judge(CORE | {interface, "wp_security_context_manager_v1"}, CORE | {interface})

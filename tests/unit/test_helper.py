@@ -87,6 +87,7 @@ def test_it_connects_as_the_containers_root(listener: Listener) -> None:
     os.close(fds[0])
 
 
+@pytest.mark.attack("C02")
 @pytest.mark.parametrize("uid", [0, 1, 1000, 65534, 65535, -1, 2**32 - 1, 2**40, True, "524288", 524288.0, None])
 def test_it_never_becomes_one_of_the_hosts_own(listener: Listener, uid: object) -> None:
     answer, fds, code = ask({"verb": "connect-bus", "uid": uid}, listener.path_fd)

@@ -51,6 +51,7 @@ def test_nobody_but_root_can_write_what_runs_as_root(tree: Path) -> None:
     assert writable == []
 
 
+@pytest.mark.attack("C08")
 def test_programs_do_not_look_where_their_caller_is(tree: Path) -> None:
     for program in (tree / "usr/libexec").iterdir():
         assert re.fullmatch(r"#!/usr/bin/python3 -IS?", program.read_text().splitlines()[0])
@@ -91,6 +92,7 @@ def test_everything_is_compiled(tree: Path) -> None:
     assert {path.stem for path in sources} <= compiled
 
 
+@pytest.mark.attack("C26")
 @pytest.mark.parametrize("unit", ["isod.service", "isod-helper@.service"])
 def test_services_are_confined(tree: Path, unit: str) -> None:
     """Peers measure 6.2 to 9.6 by the same tool; 1.5 is the design's aim."""

@@ -47,6 +47,7 @@ async def test_a_launch_is_answered_before_anything_is_asked_or_started(core: Co
     assert core.kinds() == ["launch"]
 
 
+@pytest.mark.attack("C09")
 async def test_systemd_is_told_what_keeps_arguments_and_exit_codes_whole(core: Core) -> None:
     await running(core, "echo", "$$", "${HOME}", "%h", "", login_shell=False)
     [(unit, properties, _)] = core.guest.started
@@ -137,6 +138,7 @@ async def test_a_fault_of_ours_is_told_with_an_id(core: Core, caplog: pytest.Log
     assert record.__dict__["incident"] in text
 
 
+@pytest.mark.attack("C12")
 async def test_a_refused_descriptor_refuses_the_call_and_all_of_its_descriptors_are_closed(
     core: Core, fds_left: Callable[[], int]
 ) -> None:
@@ -202,6 +204,7 @@ async def test_without_a_user_namespace_an_account_must_not_be_another_login_use
         assert "has uid 65533, which on the host is 'bob'" in app.record.problem[1]
 
 
+@pytest.mark.attack("C09")
 async def test_an_account_that_is_uid_0_needs_the_grant_for_root_whatever_its_name(core: Core) -> None:
     core.guest.accounts["alice"] = core.guest.accounts["alice"].__class__("alice", 0, 0, "/root", "/bin/sh")
     await running(core)

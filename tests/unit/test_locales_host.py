@@ -53,6 +53,7 @@ def test_a_broken_archive_names_nothing(tmp_path: Path, archive: Path, data: byt
     assert names(tmp_path) <= {""}
 
 
+@pytest.mark.attack("C02")
 def test_what_is_no_file_is_not_read(tmp_path: Path, archive: Path) -> None:
     os.mkfifo(archive)
     assert names(tmp_path) == frozenset()

@@ -16,6 +16,7 @@ async def test_it_gives_what_the_work_gives_and_raises_what_it_raises() -> None:
         await offload.run(lambda: 1 // 0)
 
 
+@pytest.mark.attack("C01")
 async def test_closing_waits_for_work_that_nobody_waits_for_any_more() -> None:
     """Else a thread goes on from a number that is another container's root by then."""
     offload, goes_on, ended = Offload("blog"), threading.Event(), threading.Event()

@@ -118,6 +118,7 @@ async def test_too_many_open_prompts_are_a_refusal_with_a_record() -> None:
     ]
 
 
+@pytest.mark.attack("C06")
 @pytest.mark.parametrize(
     ("after", "error"),
     [

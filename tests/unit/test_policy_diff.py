@@ -66,6 +66,7 @@ def test_a_lowered_grant_ends_what_used_it(key: str, before: object, after: obje
     assert (change.key, change.ends) == (f"grants.{key}", ends)
 
 
+@pytest.mark.attack("C27")
 def test_values_of_variables_are_not_told() -> None:
     (change,) = changes(policy(environment={"TOKEN": "secret-1"}), policy(environment={"TOKEN": "secret-2"}))
     assert (change.key, change.before, change.after) == ("environment", ("TOKEN",), ("TOKEN",))

@@ -160,6 +160,7 @@ def test_a_mistake_in_a_string_of_several_lines_does_not_shift_the_line(etc: Etc
     assert etc.problems() == ['containers/blog.toml:6: grants.root: must be "none", "ask" or "yes"']
 
 
+@pytest.mark.attack("C13")
 def test_terminals_are_safe_from_what_stands_in_a_file(etc: Etc) -> None:
     etc.write("blog", '"\\u001b[2J" = 1\n')
     (etc.containers / "\x1b]0;x\x07.toml").write_text("")
@@ -239,6 +240,7 @@ def test_a_huge_file_is_refused(etc: Etc) -> None:
     assert etc.problems() == ["containers/blog.toml: longer than 65536 bytes"]
 
 
+@pytest.mark.attack("C10")
 def test_file_names_are_container_names(etc: Etc) -> None:
     for name in ("a_b", "-x", "a..b", "x" * 65, "über"):
         etc.write(name, 'users = ["alice"]\n')
@@ -342,6 +344,7 @@ def test_a_policy_cannot_be_changed() -> None:
         policy.users = ("mallory",)
 
 
+@pytest.mark.attack("C10")
 def test_only_plain_names_become_part_of_a_unit() -> None:
     policy = ContainerPolicy(unit="box@%u.service")
     for name in ("a/b", "alice@example.com", "%i", "", "x" * 300):

@@ -123,6 +123,7 @@ def test_a_full_file_system_is_no_way_to_stop_the_next_start(host: Host) -> None
     assert said == "True ['dri', 'run']"
 
 
+@pytest.mark.attack("C01")
 @pytest.mark.parametrize(
     "trap",
     [
@@ -154,6 +155,7 @@ def test_many_at_once_make_one_mount(host: Host) -> None:
     assert said == "1"
 
 
+@pytest.mark.attack("C10")
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "x" * 256, "a b", "a\nb", "--help"])
 def test_a_name_that_leaves_the_directory_is_refused(name: str) -> None:
     assert main([name]) == 2

@@ -62,6 +62,7 @@ async def test_a_session_that_stays_away_is_gone_with_all_that_was_its(display: 
     assert await display.launch() == ([], "NoSession")
 
 
+@pytest.mark.attack("C23")
 async def test_another_connection_of_the_user_gets_no_sockets(display: Display) -> None:
     display.register()
     await display.launch()

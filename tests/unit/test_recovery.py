@@ -59,6 +59,7 @@ async def test_an_end_that_nobody_saw_is_unknown_and_never_success(tmp_path: Pat
     assert found.record.problem[0] == "org.isoctl1.Error.ContainerGone"
 
 
+@pytest.mark.attack("C03")
 async def test_a_container_that_was_restarted_meanwhile_has_none_of_the_apps(tmp_path: Path, core: Core) -> None:
     app = await running(core)
     after = await restarted(tmp_path, core, guest=FakeGuest("cd" * 16))

@@ -28,6 +28,7 @@ def parse(fds: int = 4, **sent: Variant) -> RunOptions:
     return parse_options(RunOptions, {key.replace("_", "-"): value for key, value in sent.items()}, fds)
 
 
+@pytest.mark.attack("C09")
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
@@ -86,12 +87,14 @@ def test_a_bad_option_is_named_by_its_key(key: str, value: Variant, sentence: st
     assert caught.value.text == sentence
 
 
+@pytest.mark.attack("C12")
 @pytest.mark.parametrize("index", [4, 2**31 - 1, 2**32 - 1])
 def test_no_index_leads_to_a_descriptor_that_is_not_there(index: int) -> None:
     with pytest.raises(InvalidArgument):
         parse(lifetime=Variant("h", index))
 
 
+@pytest.mark.attack("C08")
 def test_hints_that_are_not_allowed_are_dropped_and_the_others_taken() -> None:
     sent = ["LANG=C.UTF-8", "LD_PRELOAD=/x.so", "TZ=\x1b[2J", "LC_ALL=" + "x" * 2000, "TERM=xterm", "DISPLAY"]
     assert parse(hints=Variant("as", sent)).hints == ("LANG=C.UTF-8", "TERM=xterm")

@@ -52,6 +52,7 @@ def test_other_containers_are_not_ours_to_check(check: Check, tmp_path: Path) ->
     check("nothing", os.fspath(tmp_path))
 
 
+@pytest.mark.attack("C29")
 @pytest.mark.parametrize("path", [*start_script.DIRECTORIES, *start_script.FILES])
 @pytest.mark.parametrize("target", ["/", "../../../../../..", "nowhere"])
 def test_a_link_in_it_is_refused(check: Check, tree: Path, tmp_path: Path, path: str, target: str) -> None:
@@ -62,6 +63,7 @@ def test_a_link_in_it_is_refused(check: Check, tree: Path, tmp_path: Path, path:
         check("evil", os.fspath(tmp_path))
 
 
+@pytest.mark.attack("C29")
 def test_a_fifo_does_not_hold_the_start(check: Check, tree: Path, tmp_path: Path) -> None:
     (tree / "etc/machine-id").unlink()
     os.mkfifo(tree / "etc/machine-id")

@@ -49,6 +49,7 @@ def test_dev_null_is_the_containers_own(opened: ExitStack) -> None:
     assert not stdio.check(null, "stdin", reads=True)
 
 
+@pytest.mark.attack("C12")
 def test_everything_else_is_refused_by_what_it_is(opened: ExitStack, tmp_path: Path) -> None:
     """CVE-2017-5226 and the ways out of a container by a file or directory that was given as a stream."""
     reader, writer = keep(opened, *os.pipe())
@@ -81,6 +82,7 @@ def test_everything_else_is_refused_by_what_it_is(opened: ExitStack, tmp_path: P
         stdio.check(reader, "stdout", reads=False)
 
 
+@pytest.mark.attack("C12")
 def test_a_lifetime_is_the_read_end_of_a_pipe_and_nothing_else(opened: ExitStack) -> None:
     reader, writer = keep(opened, *os.pipe())
     stdio.check_lifetime(reader)

@@ -68,6 +68,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.attack("C12")
 @pytest.mark.parametrize("first", REFUSED.values(), ids=REFUSED.keys())
 def test_no_message_gets_the_descriptors_of_another(ends: tuple[FrameReader, socket.socket], first: bytes) -> None:
     """C12: whatever is wrong with one caller's message, its descriptors never arrive with the next caller's."""
@@ -131,6 +132,7 @@ def test_what_is_not_dbus_can_not_be_mended(ends: tuple[FrameReader, socket.sock
         reader.next_message()
 
 
+@pytest.mark.attack("C12")
 def test_descriptors_without_messages_are_bounded(ends: tuple[FrameReader, socket.socket]) -> None:
     reader, sock = ends
     before = len(os.listdir("/proc/self/fd"))

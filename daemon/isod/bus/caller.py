@@ -32,6 +32,11 @@ def looks_like_container_unit(unit: str) -> bool:
     return _CONTAINER_UNIT.fullmatch(unit) is not None
 
 
+def is_machine_slice(slice_unit: str) -> bool:
+    """Tell whether a slice is the one of virtual machines and containers (systemd.special(7)), or lies in it."""
+    return slice_unit == "machine.slice" or slice_unit.startswith("machine-")
+
+
 def is_unique_name(untrusted_sender: str | None) -> bool:
     """Tell whether a sender is a connection; the broker sets it, so anything else means there is no broker."""
     return untrusted_sender is not None and _UNIQUE_NAME.fullmatch(untrusted_sender) is not None
@@ -150,7 +155,7 @@ class Callers:
             if type(uid) is not int or type(pid) is not int or pid <= 0:
                 raise access_denied("Your credentials can't be established")
             unit = await self._unit_of(reply, credentials.get("ProcessFD"), pid)
-        if self._is_container_unit(unit):
+        if self._is_container_unit(unit) or is_machine_slice(await self._units.slice_of(unit)):
             # Numbers are the same inside, so a container's process would count as the host's user of that uid, or as
             # root. It has no business here whatever it says.
             raise access_denied("Processes of containers can't call isod")

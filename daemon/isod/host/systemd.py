@@ -154,3 +154,18 @@ class SystemdUnits:
         except RemoteError as error:
             raise IdentityMismatch(container="?", reason=f"its process is in no unit ({error.text})") from None
         return str(unit), bytes(invocation_id).hex()
+
+    async def slice_of(self, unit: str) -> str:
+        """Read it from the interface of the unit's own type. Raises WireError where systemd does not answer."""
+        unit_type = unit.rpartition(".")[2].capitalize()
+        with await self._connection.call(
+            SYSTEMD,
+            unit_path(unit),
+            PROPERTIES_INTERFACE,
+            "Get",
+            "ss",
+            [f"{SYSTEMD}.{unit_type}", "Slice"],
+            timeout_sec=HOST_CALL_TIMEOUT_SEC,
+            expect="v",
+        ) as reply:
+            return str(reply.body[0].value)

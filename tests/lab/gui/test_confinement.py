@@ -41,6 +41,7 @@ def forbidden(offered: set[str]) -> set[str]:
     return {name for name in offered if any(part in name for part in FORBIDDEN)}
 
 
+@pytest.mark.attack("C18")
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_no_interface_that_reads_the_screen_or_injects_input(clean_desk: Sway, container: str) -> None:
     inside = interfaces(clean_desk, container)
@@ -50,6 +51,7 @@ def test_no_interface_that_reads_the_screen_or_injects_input(clean_desk: Sway, c
     assert len(forbidden(interfaces(clean_desk))) > 8
 
 
+@pytest.mark.attack("C18")
 @pytest.mark.parametrize("container", ["blog", "priv"])
 def test_grim_and_wtype_fail_inside_and_work_outside(lab: Lab, clean_desk: Sway, container: str) -> None:
     app = show(clean_desk, container, FOOT, "victim")
@@ -65,6 +67,7 @@ def test_grim_and_wtype_fail_inside_and_work_outside(lab: Lab, clean_desk: Sway,
     app.end()
 
 
+@pytest.mark.attack("C18")
 @pytest.mark.parametrize("container", ["blog", "evil", "plain"])
 def test_no_socket_inside_leads_to_more(clean_desk: Sway, container: str) -> None:
     """An attacker tries every socket that he finds, as himself and as root, not only the one he was told of."""
@@ -81,6 +84,7 @@ def test_no_socket_inside_leads_to_more(clean_desk: Sway, container: str) -> Non
     assert forbidden(names) == set()
 
 
+@pytest.mark.attack("C17")
 @pytest.mark.parametrize("container", ["net", "priv"])
 def test_the_hosts_x_server_is_out_of_reach(clean_desk: Sway, container: str) -> None:
     """Any X client can read the keyboard and the screen of all others; its abstract socket needs no bind at all."""
@@ -95,6 +99,7 @@ def test_the_hosts_x_server_is_out_of_reach(clean_desk: Sway, container: str) ->
             assert clean_desk.run("isoctl", "run", container, "xdpyinfo", "-display", ":0", check=False).returncode != 0
 
 
+@pytest.mark.attack("C17")
 def test_x11_none_gives_no_server_at_all(clean_desk: Sway) -> None:
     with policy(clean_desk.lab, "blog", "[grants]", 'x11 = "none"'):
         script = 'echo "display=$DISPLAY"; test -S /run/isoctl/1000/X'
@@ -102,6 +107,7 @@ def test_x11_none_gives_no_server_at_all(clean_desk: Sway) -> None:
         assert (shown.stdout, shown.returncode) == ("display=\n", 1)
 
 
+@pytest.mark.attack("C18")
 def test_wayland_none_gives_no_compositor(clean_desk: Sway) -> None:
     with policy(clean_desk.lab, "blog", "[grants]", 'wayland = "none"', 'x11 = "none"'):
         command = ("sh", "-c", 'echo "$WAYLAND_DISPLAY$DISPLAY"')
@@ -114,6 +120,7 @@ def test_wayland_none_gives_no_compositor(clean_desk: Sway) -> None:
         assert by_path.returncode != 0
 
 
+@pytest.mark.attack("C18")
 def test_withdrawing_the_grant_closes_the_windows(clean_desk: Sway) -> None:
     """Closing the context alone would leave connected clients with the screen."""
     app = show(clean_desk, "blog", FOOT, "withdrawn")
@@ -122,6 +129,7 @@ def test_withdrawing_the_grant_closes_the_windows(clean_desk: Sway) -> None:
         assert app.process.wait(20) != 0
 
 
+@pytest.mark.attack("C17")
 def test_isolated_x_servers_are_apart(clean_desk: Sway) -> None:
     """The X server of one container shows nothing of another's clients, nor of the host's."""
     show_tree = ("xwininfo", "-root", "-tree")
@@ -137,6 +145,7 @@ def test_isolated_x_servers_are_apart(clean_desk: Sway) -> None:
     host.end()
 
 
+@pytest.mark.attack("C18")
 def test_two_users_of_one_container_keep_to_their_own_screens(lab: Lab, clean_desk: Sway) -> None:
     with lab.desktop("carol", tells="nothing") as carols:
         alices_app = show(clean_desk, "shared", FOOT, "of alice")
@@ -170,6 +179,7 @@ done
 """
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.breaks("mounts")
 @pytest.mark.parametrize("container", ["evil", "plain", "priv"])
 def test_what_root_inside_mounts_over_attachments_stays_inside(lab: Lab, clean_desk: Sway, container: str) -> None:
@@ -196,6 +206,7 @@ true
 """
 
 
+@pytest.mark.attack("C20")
 @pytest.mark.parametrize("container", ["evil", "plain"])
 def test_root_inside_spoils_only_its_own_display(lab: Lab, clean_desk: Sway, container: str) -> None:
     """What lies there is hostile: nothing of the host is followed, changed or handed over."""

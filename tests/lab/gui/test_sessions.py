@@ -94,6 +94,7 @@ def weston(lab: Lab) -> Iterator[Desktop]:
         yield desktop
 
 
+@pytest.mark.attack("C18")
 def test_a_compositor_that_cannot_isolate_is_refused_by_name(weston: Desktop) -> None:
     done = weston.run("isoctl", "run", "--display", "require", "blog", "true", check=False)
     assert done.returncode == 125

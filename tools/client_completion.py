@@ -1,6 +1,6 @@
 """Completion of isoctl for bash, zsh and fish, from its table of verbs."""
 
-from isoctl.cli import VERBS, Flag, Verb
+from isoctl.verbs import VERBS, Flag, Verb
 
 _CONTAINER_VERBS = [verb for verb in VERBS if "NAME" in verb.operands]
 

@@ -1,6 +1,6 @@
 """The manual page isoctl(1), from its table of verbs."""
 
-from isoctl.cli import VERBS
+from isoctl.verbs import VERBS
 from isod_contract import VERSION
 
 _HEAD = f""".\\" Made by tools/generate_client.py.

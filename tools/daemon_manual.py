@@ -6,12 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from isod.host.floor import FLOOR
 from isod.policy import ContainerPolicy
 from isod.resources import kinds
 from isod.settings import DaemonSettings, Limits
 from isod_contract import VERSION
 from isod_contract.records import RECORDS
+from isod_contract.versions import FLOOR
 
 _ISOD_8 = """\
 .\\" Made by tools/generate_daemon.py.

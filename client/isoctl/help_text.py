@@ -1,6 +1,6 @@
 """What `--help` prints, from the table of verbs."""
 
-from isoctl.cli import VERBS, Verb
+from isoctl.verbs import VERBS, Verb
 
 
 def overview() -> str:

@@ -22,6 +22,7 @@ from isod.core.apps import Apps
 from isod.core.containers import Containers
 from isod.core.environment import menu_languages
 from isod.core.events import Events
+from isod.core.inspect import Inspector
 from isod.core.launch import Launcher
 from isod.core.logout import Logout
 from isod.core.prepare import Prepare
@@ -41,6 +42,7 @@ from isod.host.logind import Logind
 from isod.host.machined import Machined
 from isod.host.polkit import Polkit
 from isod.host.start_guard import StoppedRoots
+from isod.host.survey import Survey
 from isod.host.systemd import SystemdUnits
 from isod.host.unit_journal import UnitJournal
 from isod.journal import Journal
@@ -113,11 +115,12 @@ class Daemon:
         )
         helper = Helper()
         activation = Activation()
+        directories = ContainerDirectories()
         self._sessions = Sessions(self._audit)
         self._reconciler = Reconciler(
             sessions=self._sessions,
             activation=activation,
-            directories=ContainerDirectories(),
+            directories=directories,
             mounter=helper,
             units=self._units,
             store=self._store,
@@ -158,6 +161,15 @@ class Daemon:
             reconciler=self._reconciler,
             audit=self._audit,
         )
+        inspector = Inspector(
+            containers=self._containers,
+            reconciler=self._reconciler,
+            sessions=self._sessions,
+            units=self._units,
+            directories=directories,
+            surveyor=Survey(),
+            look_at_policy=self._policy.look,
+        )
         self._endpoint = Endpoint(
             connection=connection,
             services=Services(
@@ -165,6 +177,7 @@ class Daemon:
                 apps=self._apps,
                 launcher=launcher,
                 sessions=self._sessions,
+                checks=inspector,
                 explain=self._explain,
                 reload=self._policy.reload,
                 read_history=JournalHistory().read,

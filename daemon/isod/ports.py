@@ -83,6 +83,31 @@ class Account:
     shell: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitSettings:
+    """How systemd would run, or runs, a container's unit (org.freedesktop.systemd1(5))."""
+
+    load_state: str
+    active_state: str
+    needs_reload: bool
+    device_policy: str
+    device_allow: tuple[tuple[str, str], ...]
+    command: tuple[str, ...]  # argument vector of its nspawn, as it runs or would run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """What was seen in a running container's files and network; all of it is untrusted."""
+
+    present: frozenset[str]  # of the things that were asked for
+    groups: tuple[str, ...] = ()  # supplementary ones of the account
+    free_bytes: int = 0
+    total_bytes: int = 0
+    free_inodes: int = 0
+    total_inodes: int = 0
+    without_address: tuple[str, ...] = ()  # interfaces of a network of its own in which none has an address
+
+
 class AuditSink(Protocol):
     """Writes audit records; never blocks, never raises."""
 
@@ -114,6 +139,9 @@ class HostUnits(Protocol):
 
     async def status(self, unit: str) -> UnitStatus:
         """Read a unit's state; load_state is `not-found` where there is none."""
+
+    async def settings(self, unit: str) -> UnitSettings:
+        """Read how a unit is set up, and what it runs as."""
 
     async def start(self, unit: str) -> str:
         """Queue a start and wait for its job; gives the job's result (`done`, `failed`, ...)."""
@@ -230,6 +258,13 @@ class Files(Protocol):
 
     def make_runtime_directory(self, guest: Any, account: Account, container: str) -> None:
         """Make /run/user/UID by fd, for a container without logind."""
+
+
+class Surveyor(Protocol):
+    """Looks into running containers for checks; blocking, so called through the guest's offload."""
+
+    def look(self, guest: Any, account: Account | None, wanted: Mapping[str, tuple[str, ...]]) -> Inside:
+        """Read what checks need; a name of `wanted` is present if any of its paths below the root is there."""
 
 
 class Directories(Protocol):

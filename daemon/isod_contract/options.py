@@ -138,6 +138,13 @@ class ReloadOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CheckOptions:
+    """Options of `Manager.Check` and `Container.Check`."""
+
+    hints: tuple[str, ...] | None = option("as", "variables of the caller's session, as in Run")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SessionInfo:
     """What isod-session says of its user's live session in `Manager.RegisterSession`."""
 

@@ -18,7 +18,8 @@ from isod.host.systemd import SystemdUnits
 from isod.ports import Caller
 from isod_contract import names
 from isod_contract.errors import NoSuchApplication, NoSuchContainer
-from isod_contract.options import ExplainOptions, HistoryFilter, LogOptions, RunOptions, SessionInfo
+from isod_contract.findings import Finding
+from isod_contract.options import CheckOptions, ExplainOptions, HistoryFilter, LogOptions, RunOptions, SessionInfo
 from isod_contract.records import DECISION, Record
 from isod_wire import SYSTEM_BUS_CAPS, Connection, Message, RemoteError, Variant, connect
 
@@ -136,6 +137,16 @@ class FakeContainers:
     async def usage(self, container: Any, caller: Caller) -> list[Mapping[str, object]]:
         await self._do("usage", container, caller)
         return []
+
+
+class FakeChecks:
+    """Finds one thing, wherever it looks."""
+
+    async def host(self, caller: Caller, _options: CheckOptions) -> list[Finding]:
+        return [Finding("host-thing", f"seen by {caller.uid}", "it matters", "`mend it`")]
+
+    async def container(self, container: Any, caller: Caller, _options: CheckOptions) -> list[Finding]:
+        return [Finding("thing", f"{container.name} seen by {caller.uid}", "it matters", "`mend it`")]
 
 
 class FakeApps:
@@ -324,6 +335,7 @@ async def running_isod_side(bus: Bus, sessions: Any = None) -> AsyncIterator[Iso
                 apps=apps,
                 launcher=launcher,
                 sessions=sessions,
+                checks=FakeChecks(),
                 explain=explain,
                 reload=reload,
                 read_history=read_history,

@@ -4,7 +4,7 @@ from lab.machine import Lab
 
 
 def test_isod_refuses_an_old_systemd_by_name_and_stays_down(lab: Lab) -> None:
-    installed = lab.host_path("/usr/lib/isoctl/isod/host/floor.py")
+    installed = lab.host_path("/usr/lib/isoctl/isod_contract/versions.py")
     text = installed.read_text()
     try:
         installed.write_text(text.replace('"systemd": (254,)', '"systemd": (999,)'))

@@ -3,6 +3,7 @@
 import pytest
 
 from isoctl import cli, help_text
+from isoctl.verbs import VERBS
 from isod_contract import options
 
 
@@ -85,9 +86,9 @@ def test_accounts() -> None:
 
 
 def test_every_verb_is_complete() -> None:
-    names = [name for verb in cli.VERBS for name in (verb.name, *verb.aliases)]
+    names = [name for verb in VERBS for name in (verb.name, *verb.aliases)]
     assert len(names) == len(set(names))
-    for verb in cli.VERBS:
+    for verb in VERBS:
         module = __import__(f"isoctl.commands.{verb.name}", fromlist=["execute"])
         assert callable(module.execute)
         assert verb.examples, verb.name
@@ -99,7 +100,7 @@ def test_every_verb_is_complete() -> None:
 
 def test_examples_parse() -> None:
     """`--help` teaches nothing that isoctl itself refuses."""
-    for verb in cli.VERBS:
+    for verb in VERBS:
         for line, _ in verb.examples:
             words = line[line.index("isoctl") :].split("|")[0].split()
             assert parse(*words[1:]).verb is verb

@@ -132,8 +132,11 @@ def test_the_entry_point_can_be_read_by_old_pythons() -> None:
     """It must get as far as its own refusal: no syntax of 3.10 and later outside of annotations."""
     import ast
 
-    for path in ("isod/__main__.py", "isod/host/floor.py", "isod/__init__.py", "isod/host/__init__.py"):
+    for path in (
+        *("isod/__main__.py", "isod/host/floor.py", "isod/__init__.py", "isod/host/__init__.py"),
+        *("isod_contract/__init__.py", "isod_contract/versions.py"),
+    ):
         tree = ast.parse((REPOSITORY / "daemon" / path).read_text(), feature_version=(3, 8))
-        if path.endswith(("main__.py", "floor.py")):
+        if path.endswith(("main__.py", "floor.py", "versions.py")):
             imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
             assert imports[0].module == "__future__"

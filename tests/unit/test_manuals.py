@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from isoctl.cli import VERBS
+from isoctl.verbs import VERBS
 from isod.policy import ContainerPolicy
 from isod.resources import kinds
 from isod.settings import DaemonSettings, Limits

@@ -36,7 +36,7 @@ class Endpoint:
     ) -> None:
         """Build all parts; `callers` and `prompts` are those of the core too."""
         self.callers = callers
-        container_object = ContainerObject(containers=services.containers, apps=services.apps)
+        container_object = ContainerObject(containers=services.containers, apps=services.apps, checks=services.checks)
         app_object = AppObject(apps=services.apps)
         self.subscriptions = Subscriptions(
             connection=connection,

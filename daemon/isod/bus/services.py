@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from isod.ports import Caller
-from isod_contract.options import ExplainOptions, HistoryFilter, LogOptions, RunOptions, SessionInfo
+from isod_contract.findings import Finding
+from isod_contract.options import CheckOptions, ExplainOptions, HistoryFilter, LogOptions, RunOptions, SessionInfo
 
 
 class ContainerView(Protocol):
@@ -130,6 +131,16 @@ class ContainerService(Protocol):
         """Give what the caller's apps use."""
 
 
+class CheckService(Protocol):
+    """isod.core.inspect.Inspector."""
+
+    async def host(self, caller: Caller, options: CheckOptions) -> Sequence[Finding]:
+        """Give what is wrong with the host."""
+
+    async def container(self, container: Any, caller: Caller, options: CheckOptions) -> Sequence[Finding]:
+        """Give what is wrong with a container; raises ContainerGone."""
+
+
 class AppService(Protocol):
     """isod.core.apps.Apps."""
 
@@ -187,6 +198,7 @@ class Services:
     apps: AppService
     launcher: LaunchService
     sessions: SessionService
+    checks: CheckService
     explain: Explain
     reload: Reload
     read_history: ReadHistory

@@ -44,6 +44,11 @@ class Container:
         self._problem = error
 
     @property
+    def problem(self) -> IsodError | None:
+        """The last failure, if there was one."""
+        return self._problem
+
+    @property
     def has_problem(self) -> bool:
         """Whether there is a failure to tell."""
         return self._problem is not None

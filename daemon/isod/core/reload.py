@@ -54,6 +54,12 @@ class PolicyInForce:
             _log.error("policy.refused", extra={"problem": problem})
         self._audit.record(POLICY, outcome="refused" if problems else "loaded", error="; ".join(problems) or None)
 
+    async def look(self) -> tuple[list[str], bool]:
+        """Tell what is wrong with the files as they are now, and whether others than those in force would be."""
+        before = self._loaded.policy
+        fresh = await asyncio.to_thread(load_policy, self._directory, before)
+        return [str(problem) for problem in fresh.problems], bool(list(diff_policies(before, fresh.policy)))
+
     async def reload(self, _caller: Caller, dry_run: bool) -> Sequence[Mapping[str, object]]:
         """Give what changes, which apps end with it and what is refused; and do it, unless `dry_run`."""
         # In turn: of two at once the one that read the files first must not have the last word.

@@ -30,6 +30,16 @@ def parse_passwd(untrusted_text: bytes) -> dict[str, Account]:
     return accounts
 
 
+def groups_of(untrusted_text: bytes, name: str) -> tuple[str, ...]:
+    """Read group(5) lines; give those whose list of members has the name, as far as they are well formed."""
+    found = []
+    for line in untrusted_text.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) == 4 and _NAME.fullmatch(fields[0]) and name.encode() in fields[3].split(b","):
+            found.append(fields[0].decode())
+    return tuple(found)
+
+
 class AccountCache:
     """The accounts of one running container, read again when its file changes."""
 
@@ -49,6 +59,6 @@ class AccountCache:
             status = None
         stamp = () if status is None else (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if status is None or stamp != self._stamp or not stat.S_ISREG(status.st_mode):
-            self._accounts = parse_passwd(rootfs.read_passwd(self._root_fd, self._container))
+            self._accounts = parse_passwd(rootfs.read_table(self._root_fd, "etc/passwd", self._container))
             self._stamp = stamp
         return self._accounts.get(name)

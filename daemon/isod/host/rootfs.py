@@ -13,7 +13,7 @@ from isod_contract.errors import NoSpace, UnsafePath
 _SYS_OPENAT2 = 437  # the same number on all architectures (openat2(2))
 _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 _RESOLVE_IN_ROOT = 0x10 | 0x02  # RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_PASSWD_BYTES_MAX = 1024 * 1024
+_TABLE_BYTES_MAX = 1024 * 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -155,14 +155,13 @@ def _ensure_one(
     return fd
 
 
-def read_passwd(root_fd: int, container: str) -> bytes:
-    """Read the container's /etc/passwd: a regular file, at most 1 MiB. Raises UnsafePath."""
-    path = "etc/passwd"
+def read_table(root_fd: int, path: str, container: str) -> bytes:
+    """Read a table of accounts (passwd(5), group(5)): a regular file, at most 1 MiB. Raises UnsafePath."""
     try:
         with opened(root_fd, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as fd:
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _PASSWD_BYTES_MAX:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _TABLE_BYTES_MAX:
                 raise UnsafePath(path="/" + path, container=container, reason="not a regular file of at most 1 MiB")
-            return os.read(fd, _PASSWD_BYTES_MAX)
+            return os.read(fd, _TABLE_BYTES_MAX)
     except OSError as error:
         raise unsafe(container, path, error) from None

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from isod.host.jobs import Jobs
 from isod.host.properties import read_properties
+from isod.host.survey import command_of
 from isod.host.unitpath import (
     MANAGER_INTERFACE,
     PROPERTIES_INTERFACE,
@@ -13,7 +15,7 @@ from isod.host.unitpath import (
     UNIT_INTERFACE,
     unit_path,
 )
-from isod.ports import UnitStatus
+from isod.ports import UnitSettings, UnitStatus
 from isod_contract.errors import IdentityMismatch
 from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
 from isod_wire import Connection, MatchRule, Message, RemoteError, WireError
@@ -97,6 +99,22 @@ class SystemdUnits:
         )
         return str(properties.get("StatusText", "")).startswith(_BOOTED)
 
+    async def settings(self, unit: str) -> UnitSettings:
+        """Read how a unit is set up, with the command of its main process if that runs. Raises WireError."""
+        values: dict[str, Any] = {}
+        for interface in (UNIT_INTERFACE, f"{SYSTEMD}.Service"):
+            values |= await read_properties(
+                self._connection, SYSTEMD, unit_path(unit), interface, timeout_sec=HOST_CALL_TIMEOUT_SEC
+            )
+        return UnitSettings(
+            load_state=str(values["LoadState"]),
+            active_state=str(values["ActiveState"]),
+            needs_reload=bool(values["NeedDaemonReload"]),
+            device_policy=str(values["DevicePolicy"]),
+            device_allow=tuple((str(device), str(access)) for device, access in values["DeviceAllow"]),
+            command=command_of(int(values["MainPID"])) or _configured_command(values),
+        )
+
     async def start(self, unit: str) -> str:
         """Queue a start, wait for its job."""
         return await self._run_job("StartUnit", unit)
@@ -169,3 +187,13 @@ class SystemdUnits:
             expect="v",
         ) as reply:
             return str(reply.body[0].value)
+
+
+def _configured_command(values: dict[str, Any]) -> tuple[str, ...]:
+    """Give the words of ExecStart=, a `$NAME` alone replaced by the words that Environment= has for it."""
+    environment = dict(entry.partition("=")[::2] for entry in values["Environment"])
+    words: list[str] = []
+    for entry in values["ExecStart"]:
+        for word in entry[1]:
+            words += environment.get(word[1:], "").split() if word.startswith("$") else [word]
+    return tuple(words)

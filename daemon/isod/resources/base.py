@@ -44,6 +44,10 @@ class Resource(ABC):
     """What it grants, one paragraph for isod.toml(5)."""
     variables: ClassVar[tuple[str, ...]] = ()
     """Environment variables that isod alone sets in apps, since they lead to the resource."""
+    needs_inside: ClassVar[tuple[str, ...]] = ()
+    """Paths below the container's root of which one must be there for the resource to be of use; empty: none."""
+    needs_fix: ClassVar[str] = ""
+    """What brings it; `{inside}` stands for what runs a command as root inside."""
 
     @classmethod
     def attachment(cls, grants: Mapping[str, str], session: LiveSession) -> Attachment | IsodError | None:

@@ -18,6 +18,19 @@ class Gpu(Resource):
         'such as ["0000:00:02.0"]: those of the named ones. Nodes that set the display mode are never granted.'
     )
 
+    # NixOS, whose driver must fit the host's kernel; then where other distributions have Mesa's.
+    needs_inside = (
+        "run/opengl-driver",
+        "usr/lib/x86_64-linux-gnu/dri",
+        "usr/lib/aarch64-linux-gnu/dri",
+        "usr/lib64/dri",
+        "usr/lib/dri",
+    )
+    needs_fix = (
+        "`{inside} apt-get install -y libgl1-mesa-dri`, or Mesa as it is called there; NixOS: "
+        "hardware.graphics.enable = true; in its configuration"
+    )
+
     @classmethod
     def validate(cls, untrusted_value: object) -> GrantValue:
         """Take a level, or a list of PCI addresses as `lspci -D` prints them (with or without `pci-`)."""

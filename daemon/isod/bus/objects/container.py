@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from isod.bus.request import Handler, Reply, Request
-from isod.bus.services import AppService, ContainerService, ContainerView
+from isod.bus.services import AppService, CheckService, ContainerService, ContainerView
 from isod.bus.values import variants
 from isod.ports import Caller
 from isod_contract import names
@@ -14,10 +14,11 @@ from isod_wire import Variant
 class ContainerObject:
     """Shows containers and passes their methods on."""
 
-    def __init__(self, *, containers: ContainerService, apps: AppService) -> None:
-        """Take the core's containers and apps."""
+    def __init__(self, *, containers: ContainerService, apps: AppService, checks: CheckService) -> None:
+        """Take the core's containers, apps and checks."""
         self._containers = containers
         self._apps = apps
+        self._checks = checks
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """Give the handler of each method."""
@@ -28,6 +29,7 @@ class ContainerObject:
             (names.CONTAINER, "OpenLog"): self._open_log,
             (names.CONTAINER, "GetUsage"): self._get_usage,
             (names.CONTAINER, "ListApplications"): self._list_applications,
+            (names.CONTAINER, "Check"): self._check,
         }
 
     def properties(
@@ -82,6 +84,10 @@ class ContainerObject:
     async def _list_applications(self, request: Request) -> Reply:
         found: Any = await self._containers.applications(request.target, request.caller)
         return Reply([[variants(item) for item in found]])
+
+    async def _check(self, request: Request) -> Reply:
+        found = await self._checks.container(request.target, request.caller, request.options)
+        return Reply([[variants(item._asdict()) for item in found]])
 
 
 _PROPERTIES = ("Name", "State", "Unit", "User", "Menu", "Grants", "Attachments", "Apps", "Problem")

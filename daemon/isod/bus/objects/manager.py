@@ -49,6 +49,7 @@ class ManagerObject:
             (names.MANAGER, "Explain"): self._explain,
             (names.MANAGER, "History"): self._history,
             (names.MANAGER, "Reload"): self._reload,
+            (names.MANAGER, "Check"): self._check,
             (names.MANAGER, "Subscribe"): self._subscribe,
             (names.MANAGER, "Unsubscribe"): self._unsubscribe,
             (names.MANAGER, "RegisterSession"): self._register_session,
@@ -107,6 +108,10 @@ class ManagerObject:
     async def _reload(self, request: Request) -> Reply:
         changes = await self._services.reload(request.caller, bool(request.options.dry_run))
         return Reply([[variants(change) for change in changes]])
+
+    async def _check(self, request: Request) -> Reply:
+        found = await self._services.checks.host(request.caller, request.options)
+        return Reply([[variants(item._asdict()) for item in found]])
 
     async def _subscribe(self, request: Request) -> Reply:
         self._subscriptions.subscribe(request.caller)

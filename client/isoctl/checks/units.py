@@ -1,0 +1,53 @@
+"""Units and drop-ins of isod: installed, running, and as systemd knows them."""
+
+from collections.abc import Iterator
+
+from isoctl.host import Host
+from isod_contract.findings import Problem, check
+
+_SOCKETS = ("isod-helper.socket", "isod-helper-mount.socket")
+_OWN = ("isod.service", *_SOCKETS)
+# Any instance shows what the template and its drop-ins say.
+_TEMPLATE, _INSTANCE = "container@.service", "container@isoctl-doctor.service"
+
+
+@check("helper-stopped", "containers with user namespaces can't be reached, or displays not attached")
+def helper_stopped(host: Host) -> Iterator[Problem]:
+    """Report sockets of isod-helper that do not listen."""
+    stopped = []
+    for name in _SOCKETS:
+        unit = host.unit(name)
+        if unit.get("LoadState", "loaded") != "loaded":
+            yield Problem(f"{name} is {unit['LoadState']}", f"install isod again, or `systemctl unmask {name}`")
+        elif unit.get("ActiveState", "active") != "active":
+            stopped.append(name)
+    if stopped:
+        names = " ".join(stopped)
+        yield Problem(
+            f"{names} {'does' if len(stopped) == 1 else 'do'} not listen", f"`systemctl enable --now {names}`"
+        )
+
+
+@check(
+    "drop-in-missing",
+    "what is granted must be mounted while a container runs, and devices can't be with user namespaces",
+)
+def drop_in_missing(host: Host) -> Iterator[Problem]:
+    """Report container@.service without isod's drop-in."""
+    unit = host.unit(_INSTANCE)
+    if unit.get("LoadState") != "loaded":
+        return
+    if not any("isod-prepare" in entry[0] for entry in unit.get("ExecStartPre", ())):
+        yield Problem(
+            f"{_TEMPLATE} lacks isod's drop-in 50-isod.conf",
+            f"install isod again, which puts it into {_TEMPLATE}.d, then `systemctl daemon-reload`",
+        )
+
+
+@check("units-stale", "systemd acts on what it read before")
+def units_stale(host: Host) -> Iterator[Problem]:
+    """Report units whose files changed since systemd read them."""
+    stale = [name for name in (*_OWN, _INSTANCE) if host.unit(name).get("NeedDaemonReload")]
+    if stale:
+        names = ", ".join(name if name != _INSTANCE else _TEMPLATE for name in stale)
+        yield Problem(f"the files of {names} changed after systemd read them", "`systemctl daemon-reload`")

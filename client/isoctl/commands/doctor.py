@@ -1,0 +1,65 @@
+"""`isoctl doctor`: what is wrong with the host and with a container, and what ends it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from isoctl import cli, isod, render, session, wire
+from isoctl.checks import host_findings
+from isoctl.contract_generated import CONTAINER, HINT_NAMES, MANAGER, ROOT_PATH
+from isoctl.host import Host
+from isoctl.marshal import plain
+from isod_contract.findings import Finding
+
+_TIMEOUT_SEC = 40.0
+
+
+def execute(request: cli.Request) -> int:
+    """Print a line for each finding; gives 1 if there is any, 0 if all is well."""
+    session.ensure_session()
+    host = Host()
+    report: list[tuple[str, Finding]] = [("", finding) for finding in host_findings(host)]
+    notes: list[str] = []
+    if host.isod:
+        report += [("", finding) for finding in _ask(host.bus, ROOT_PATH, MANAGER)]
+        for name in request.operands:
+            path = isod.container_path(host.bus, name)
+            report += [(name, finding) for finding in _ask(host.bus, path, CONTAINER)]
+            state = isod.properties(host.bus, path, CONTAINER)["State"]
+            if state != "running":
+                notes.append(f"{name} is {state}, so nothing inside it was looked at; `isoctl start {name}` first")
+    else:
+        notes += [f"{name} was not looked at: that takes isod" for name in request.operands]
+    if "json" in request.options:
+        render.as_json({"findings": [_listed(name, finding) for name, finding in report], "notes": notes})
+    else:
+        _print(report, notes)
+    return 1 if report else 0
+
+
+def _ask(bus: wire.Bus, path: str, interface: str) -> list[Finding]:
+    """Have isod look: what it finds needs its rights."""
+    hints = [f"{name}={os.environ[name]}" for name in HINT_NAMES if name in os.environ]
+    try:
+        reply = bus.call(path, interface, "Check", "a{sv}", ({"hints": ("as", hints)},), timeout_sec=_TIMEOUT_SEC)
+    except wire.RemoteError as error:
+        if error.name in (wire.DBUS + ".Error.AccessDenied", wire.DBUS + ".Error.UnknownMethod"):
+            return []  # an isod from before an update, which is a finding of its own
+        raise
+    items: list[dict[str, Any]] = plain(reply.body[0])
+    return [Finding(**{key: str(item[key]) for key in Finding._fields}) for item in items]
+
+
+def _listed(name: str, finding: Finding) -> dict[str, str]:
+    return {"container": name, **finding._asdict()}
+
+
+def _print(report: Sequence[tuple[str, Finding]], notes: Sequence[str]) -> None:
+    for name, finding in report:
+        where = f"{name}: " if name else ""
+        print(render.clean(f"{where}{finding.what}; {finding.why}. To fix: {finding.fix} [{finding.code}]"))
+    if not report:
+        print("nothing wrong found")
+    for note in notes:
+        print(f"isoctl: {render.clean(note)}", file=sys.stderr)

@@ -1,0 +1,174 @@
+"""What anybody can read of this host without isod: names on the bus, systemd's view of units, files, versions.
+
+Everything is read when a check first asks for it, and once.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from isoctl import isod, wire
+from isoctl.contract_generated import BUS_NAME, MANAGER, ROOT_PATH, VERSION
+from isoctl.marshal import plain
+from isod_contract.names import escape_label
+
+SYSTEMD = "org.freedesktop.systemd1"
+_SYSTEMD_PATH = "/org/freedesktop/systemd1"
+POLKIT = "org.freedesktop.PolicyKit1"
+_POLKIT_PATH = "/org/freedesktop/PolicyKit1/Authority"
+MACHINED = "org.freedesktop.machine1"
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_PEER = "org.freedesktop.DBus.Peer"
+ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+# Where both brokers look for policy (dbus-daemon(1), "Configuration file").
+_POLICY_DIRECTORIES = (
+    "/usr/share/dbus-1/system.d",
+    "/etc/dbus-1/system.d",
+    "/run/current-system/sw/share/dbus-1/system.d",
+)
+_TIMEOUT_SEC = 25.0
+
+
+class Host:
+    """This host, for one user who looks at it. Every read is lazy; none of them raises."""
+
+    version = VERSION
+
+    @cached_property
+    def bus_problem(self) -> str:
+        """Why the system bus can't be reached; "" if it can."""
+        try:
+            self.bus  # noqa: B018 - connects
+        except wire.WireError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def bus(self) -> wire.Bus:
+        """The system bus. Raises WireError."""
+        return isod.connect()
+
+    @cached_property
+    def environment(self) -> Mapping[str, str]:
+        """The caller's environment."""
+        return dict(os.environ)
+
+    @cached_property
+    def uid(self) -> int:
+        """Who looks."""
+        return os.geteuid()
+
+    @cached_property
+    def kernel(self) -> str:
+        """The running kernel's version."""
+        return os.uname().release
+
+    @cached_property
+    def systemd(self) -> str:
+        """The version of the systemd that runs; "" where none answers."""
+        return str(self._property(SYSTEMD, _SYSTEMD_PATH, f"{SYSTEMD}.Manager", "Version"))
+
+    @cached_property
+    def polkit(self) -> str:
+        """The version of the polkit that runs; "" where none answers."""
+        return str(self._property(POLKIT, _POLKIT_PATH, f"{POLKIT}.Authority", "BackendVersion"))
+
+    @cached_property
+    def isod(self) -> str:
+        """The version of the isod that runs; "" where none answers."""
+        return str(self._property(BUS_NAME, ROOT_PATH, MANAGER, "Version"))
+
+    @cached_property
+    def policy_files(self) -> tuple[str, ...]:
+        """The files of isod's bus policy."""
+        paths = (f"{directory}/{BUS_NAME}.conf" for directory in _POLICY_DIRECTORIES)
+        return tuple(path for path in paths if os.path.exists(path))
+
+    def ping(self, name: str) -> str:
+        """Give the D-Bus error that a service answers with, started if it can be; "" if it answers.
+
+        One that answers, with whatever error of its own, is there.
+        """
+        try:
+            self.bus.call("/", _PEER, "Ping", destination=name, timeout_sec=_TIMEOUT_SEC)
+        except wire.RemoteError as error:
+            return error.name
+        except wire.WireError:
+            return wire.DBUS + ".Error.NoReply"
+        return ""
+
+    def unit(self, name: str) -> Mapping[str, Any]:
+        """Give what systemd says of a service or socket: its properties, {} where it does not answer."""
+        path = f"{_SYSTEMD_PATH}/unit/{escape_label(name)}"
+        kind = name.rpartition(".")[2].capitalize()
+        values: dict[str, Any] = {}
+        for interface in ("Unit", kind):
+            try:
+                reply = self.bus.call(
+                    path, _PROPERTIES, "GetAll", "s", (f"{SYSTEMD}.{interface}",), destination=SYSTEMD
+                )
+            except (wire.RemoteError, wire.WireError):
+                return {}
+            values |= plain(reply.body[0])
+        return values
+
+    @cached_property
+    def containers(self) -> list[dict[str, Any]]:
+        """The containers that the caller may see; none where isod does not answer."""
+        try:
+            return isod.objects(self.bus, "ListContainers") if self.isod else []
+        except (wire.RemoteError, wire.WireError):
+            return []
+
+    def asks_for_password(self, container: str) -> bool:
+        """Tell whether policy has a question for the caller before an app starts there."""
+        try:
+            return bool(isod.manager(self.bus, "Explain", "ssa{sv}", container, "run", {})["outcome"] == "asked")
+        except (wire.RemoteError, wire.WireError):
+            return False
+
+    @cached_property
+    def has_agent(self) -> bool:
+        """Whether an agent that asks for passwords runs in the caller's session; true where that can't be told.
+
+        polkit lists none, but takes only one a session: the attempt to be another is refused, or taken back at once.
+        """
+        subject = ("unix-session", {"session-id": ("s", self.environment.get("XDG_SESSION_ID", ""))})
+        path = "/org/isoctl1/Doctor"
+        try:
+            self._polkit("RegisterAuthenticationAgent", "(sa{sv})ss", subject, "C", path)
+        except wire.RemoteError as error:
+            return "already exists" in error.text
+        except wire.WireError:
+            return True
+        try:
+            self._polkit("UnregisterAuthenticationAgent", "(sa{sv})s", subject, path)
+        except (wire.RemoteError, wire.WireError):
+            self.bus.close()  # polkit drops the agents of who left the bus
+        return False
+
+    def _polkit(self, member: str, signature: str, *body: object) -> None:
+        self.bus.call(_POLKIT_PATH, f"{POLKIT}.Authority", member, signature, body, destination=POLKIT)
+
+    def number(self, path: str) -> int | None:
+        """Read a file that holds a number; None where it can't be read."""
+        try:
+            with open(path) as file:
+                return int(file.read(64))
+        except (OSError, ValueError):
+            return None
+
+    def has_program(self, name: str) -> bool:
+        """Tell whether a program is on PATH."""
+        return shutil.which(name) is not None
+
+    def _property(self, name: str, path: str, interface: str, key: str) -> object:
+        try:
+            reply = self.bus.call(
+                path, _PROPERTIES, "Get", "ss", (interface, key), destination=name, timeout_sec=_TIMEOUT_SEC
+            )
+        except (wire.RemoteError, wire.WireError):
+            return ""
+        return plain(reply.body[0])

@@ -1,0 +1,1 @@
+"""Checks of one container, by what they are about: each looks at ContainerFacts."""

@@ -1,0 +1,102 @@
+"""What a container needs so that it starts, can be reached, and gives its users a session."""
+
+from collections.abc import Iterator
+
+from isod.checks.facts import ContainerFacts
+from isod_contract.errors import Unsupported
+from isod_contract.findings import Problem, check
+
+
+@check("unit-missing", "nothing can be started")
+def unit_missing(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a container whose unit systemd can't load."""
+    state = facts.settings.load_state
+    if state != "loaded":
+        yield Problem(
+            f"its unit {facts.unit} is {state}",
+            f'`systemctl status {facts.unit}` says why; or name another with `unit = "..."` in '
+            f"/etc/isod/containers/{facts.name}.toml",
+        )
+
+
+@check("unit-stale", "systemd starts it as the file was when it was read last")
+def unit_stale(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a unit whose file changed since systemd read it."""
+    if facts.settings.needs_reload:
+        yield Problem(f"the file of {facts.unit} changed after systemd read it", "`systemctl daemon-reload`")
+
+
+@check("dbus-missing", "apps are started over the container's own system bus")
+def dbus_missing(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a container that has booted without a bus."""
+    if facts.running is None and isinstance(facts.problem, Unsupported):
+        yield Problem(
+            "it has booted without a system bus",
+            f"`systemctl -M {facts.machine} unmask --runtime dbus.socket dbus.service`, if dbus is installed in it and "
+            "masked; else install dbus or dbus-broker there",
+        )
+
+
+@check("start-failed", "no app can be started in it")
+def start_failed(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report why it is not there, where no other check says it."""
+    if facts.running is not None or facts.problem is None or isinstance(facts.problem, Unsupported):
+        return
+    if facts.settings.load_state == "loaded":
+        yield Problem(
+            facts.problem.text_for(is_root=facts.caller.is_root),
+            f"`journalctl -b -u {facts.unit}` as root shows why; then `isoctl start {facts.name}`",
+        )
+
+
+@check("logind-missing", "apps get no session bus, and no user services run")
+def logind_missing(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a container without logind."""
+    if facts.running is not None and not facts.running.has_logind:
+        yield Problem(
+            "systemd-logind is not there or masked inside",
+            f"`systemctl -M {facts.machine} unmask systemd-logind.service dbus-org.freedesktop.login1.service`, or "
+            "install libpam-systemd (systemd-pam) in it",
+        )
+
+
+@check("session-bus-missing", "programs that need a session bus fail or start one of their own")
+def session_bus_missing(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a container whose user managers start no bus."""
+    running = facts.running
+    if running is not None and running.has_logind and "session-bus" not in running.inside.present:
+        yield Problem(
+            "its user managers have no dbus.socket", "install dbus-user-session (Debian) or dbus-broker in it"
+        )
+
+
+@check("disk-full", "programs fail in odd ways, and so may its next start")
+def disk_full(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a root file system with less than a hundredth, or 64 MiB, left."""
+    if facts.running is None:
+        return
+    space = facts.running.inside
+    least = min(max(space.total_bytes // 100, 64 << 20), space.total_bytes // 10)
+    if space.total_bytes and space.free_bytes < least:
+        free, total = space.free_bytes >> 20, space.total_bytes >> 20
+        yield Problem(
+            f"its root file system has {free} of {total} MiB free",
+            f"`{facts.inside} du -xhd2 /` shows what is large",
+        )
+    elif space.total_inodes and space.free_inodes * 100 < space.total_inodes:
+        yield Problem(
+            f"its root file system has {space.free_inodes} of {space.total_inodes} inodes free",
+            f"`{facts.inside} du -x --inodes -d2 /` shows where they are",
+        )
+
+
+@check("network-no-address", "nothing in it reaches any network")
+def network_no_address(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a network of its own whose interface got no address, the usual end of --network-veth without DHCP."""
+    if facts.running is not None and facts.running.inside.without_address:
+        names = ", ".join(facts.running.inside.without_address)
+        yield Problem(
+            f"its interface {names} has no address",
+            f"`systemctl enable --now systemd-networkd && systemctl -M {facts.machine} enable --now systemd-networkd` "
+            "has networkd serve and take one; NixOS: hostAddress and localAddress of the container",
+        )

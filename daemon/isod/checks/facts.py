@@ -1,0 +1,56 @@
+"""What checks look at: facts that were read beforehand, so that each check is a pure function."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isod.policy import ContainerPolicy
+from isod.ports import Account, Caller, Inside, LiveSession, UnitSettings
+from isod_contract.errors import IsodError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What isod knows of the host beyond what everybody can read."""
+
+    caller: Caller
+    hints: Mapping[str, str]
+    session: LiveSession | None
+    policy_problems: tuple[str, ...] = ()
+    policy_is_stale: bool = False
+    wayland_levels: frozenset[str] = frozenset()  # of the containers that the caller may see
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningFacts:
+    """What was read in a running container."""
+
+    uid_shift: int
+    account: Account | None
+    other_owner: str = ""  # the host's login user who has the account's uid, if that is not the caller
+    has_logind: bool = True
+    dropped_locales: tuple[str, ...] = ()  # NAME=VALUE that name no locale of the container
+    missing_sockets: tuple[str, ...] = ()  # attached displays that are not there inside
+    inside: Inside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFacts:
+    """One container, for one caller."""
+
+    name: str
+    machine: str
+    unit: str
+    policy: ContainerPolicy
+    caller: Caller
+    account_name: str
+    grants: Mapping[str, str]
+    settings: UnitSettings
+    problem: IsodError | None = None  # of its last start
+    session: LiveSession | None = None
+    display_problems: tuple[IsodError, ...] = ()
+    running: RunningFacts | None = None  # None: it does not run, or can't be reached
+
+    @property
+    def inside(self) -> str:
+        """Give what the administrator puts before a command so that it runs inside as root."""
+        return f"isoctl run root@{self.name}"

@@ -1,0 +1,153 @@
+"""Reads what checks look at, for one caller, and has them look: `Manager.Check` and `Container.Check`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from isod.authorise import sees
+from isod.checks import ContainerFacts, HostFacts, container_findings, host_findings
+from isod.checks.facts import RunningFacts
+from isod.core.container import Container
+from isod.core.containers import Containers
+from isod.core.environment import with_known_locales
+from isod.core.host_users import login_user
+from isod.core.reconcile import Reconciler
+from isod.core.sessions import Sessions
+from isod.ports import Account, Caller, Directories, HostUnits, LiveSession, Surveyor
+from isod.resources import kinds
+from isod.resources.base import Attachment
+from isod_contract.errors import IsodError
+from isod_contract.findings import Finding
+from isod_contract.names import GUEST_DIRECTORY
+from isod_contract.options import CheckOptions
+
+_LOGIND = "systemd-logind.service"
+_WANTED: Mapping[str, tuple[str, ...]] = {
+    # NixOS has its units below /etc, others below /usr or, with an unmerged one, /lib.
+    "session-bus": tuple(
+        f"{directory}/systemd/user/dbus.socket" for directory in ("usr/lib", "etc", "lib", "usr/local/lib", "run")
+    ),
+    "zoneinfo": ("usr/share/zoneinfo", "etc/zoneinfo"),
+    "localtime": ("etc/localtime",),
+}
+
+
+class Inspector:
+    """Answers what is wrong, without changing anything."""
+
+    def __init__(
+        self,
+        *,
+        containers: Containers,
+        reconciler: Reconciler,
+        sessions: Sessions,
+        units: HostUnits,
+        directories: Directories,
+        surveyor: Surveyor,
+        look_at_policy: Callable[[], Awaitable[tuple[list[str], bool]]],
+    ) -> None:
+        """Take the parts that know."""
+        self._containers = containers
+        self._reconciler = reconciler
+        self._sessions = sessions
+        self._units = units
+        self._directories = directories
+        self._surveyor = surveyor
+        self._look_at_policy = look_at_policy
+
+    async def host(self, caller: Caller, options: CheckOptions) -> list[Finding]:
+        """Give what is wrong with the host, as far as isod alone knows it."""
+        problems, is_stale = await self._look_at_policy()
+        levels = (container.grants()["wayland"] for container in self._containers.visible(caller))
+        return host_findings(
+            HostFacts(
+                caller=caller,
+                hints=_hints(options),
+                session=await self._sessions.wait_for(caller.uid),
+                policy_problems=tuple(problems),
+                policy_is_stale=is_stale,
+                wayland_levels=frozenset(levels),
+            )
+        )
+
+    async def container(self, container: Container, caller: Caller, options: CheckOptions) -> list[Finding]:
+        """Give what is wrong with a container for the caller. Raises ContainerGone where it stops meanwhile."""
+        session = self._sessions.find(caller.uid)
+        facts = ContainerFacts(
+            name=container.name,
+            machine=container.machine,
+            unit=container.unit,
+            policy=container.policy,
+            caller=caller,
+            account_name=container.account_for(caller),
+            grants=container.grants(),
+            settings=await self._units.settings(container.unit),
+            problem=container.problem,
+            session=session,
+            display_problems=_display_problems(container, caller, session),
+            running=await self._running(container, caller, options, session),
+        )
+        return container_findings(facts)
+
+    async def _running(
+        self, container: Container, caller: Caller, options: CheckOptions, session: LiveSession | None
+    ) -> RunningFacts | None:
+        guest = container.guest
+        if guest is None or guest.closed:
+            return None
+        name = container.account_for(caller)
+        account: Account | None = await guest.account(name) if name else None
+        wanted = {**_WANTED, **{f"needs-{key}": kind.needs_inside for key, kind in kinds().items()}}
+        return RunningFacts(
+            uid_shift=guest.uid_shift,
+            account=account,
+            other_owner=await _other_owner(guest, account, caller),
+            has_logind=await guest.has_unit(_LOGIND),
+            dropped_locales=_dropped(
+                {**(session.environment if session else {}), **_hints(options)}, await guest.locales()
+            ),
+            missing_sockets=await self._missing_sockets(container, guest, caller, session),
+            inside=await guest.offload.run(lambda: self._surveyor.look(guest, account, wanted)),
+        )
+
+    async def _missing_sockets(
+        self, container: Container, guest: Any, caller: Caller, session: LiveSession | None
+    ) -> tuple[str, ...]:
+        """Name the caller's attached sockets that are not there inside."""
+        if session is None:
+            return ()
+        attached = {item["resource"] for item in self._reconciler.attachments(container, caller)}
+        wanted = (kind.attachment(container.grants(), session) for key, kind in kinds().items() if key in attached)
+        names = [item.name for item in wanted if isinstance(item, Attachment)]
+
+        def missing() -> tuple[str, ...]:
+            seen = {name: self._directories.identity_inside(guest.root_fd, caller.uid, name) for name in names}
+            return tuple(f"/{GUEST_DIRECTORY}/{caller.uid}/{name}" for name in names if seen[name] is None)
+
+        found: tuple[str, ...] = await guest.offload.run(missing)
+        return found
+
+
+async def _other_owner(guest: Any, account: Account | None, caller: Caller) -> str:
+    """Name the host's login user whom a launch would be refused for; "" for nobody."""
+    if account is None or guest.uid_shift or caller.is_root or account.uid in (0, caller.uid):
+        return ""
+    return await asyncio.to_thread(login_user, account.uid)
+
+
+def _display_problems(container: Container, caller: Caller, session: LiveSession | None) -> tuple[IsodError, ...]:
+    if session is None or not sees(container.policy, caller):
+        return ()
+    found = (kind.attachment(container.grants(), session) for kind in kinds().values())
+    # A session without any compositor is one fact about the host, not one about each container.
+    return tuple(item for item in found if isinstance(item, IsodError) and session.wayland)
+
+
+def _dropped(variables: Mapping[str, str], locales: frozenset[str]) -> tuple[str, ...]:
+    """Give what names a locale that the container does not have."""
+    kept = with_known_locales(variables, locales)
+    return tuple(f"{name}={value}" for name, value in sorted(variables.items()) if name not in kept)
+
+
+def _hints(options: CheckOptions) -> dict[str, str]:
+    return dict(entry.split("=", 1) for entry in options.hints or ())

@@ -1,0 +1,63 @@
+"""What `isoctl doctor` and `isoctl exposure` tell, and how a check is declared: once, where it is made."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+
+class Problem(NamedTuple):
+    """What one check found: the fact, and the setting or command that changes it; each on one line."""
+
+    what: str
+    fix: str
+
+
+class Finding(NamedTuple):
+    """One line of a report: a stable code, the fact, why it matters, the exact setting or command that ends it."""
+
+    code: str
+    what: str
+    why: str
+    fix: str
+
+
+class Check(NamedTuple):
+    """One check: its code, why what it finds matters, and the function that looks at facts."""
+
+    code: str
+    why: str
+    look: Callable[[Any], Iterable[Problem]]
+
+    def findings(self, facts: object) -> list[Finding]:
+        """Look, and give what is wrong, without line breaks."""
+        return [
+            Finding(self.code, " ".join(what.split()), self.why, " ".join(fix.split()))
+            for what, fix in self.look(facts)
+        ]
+
+
+def check(code: str, why: str) -> Callable[[Callable[[Any], Iterable[Problem]]], Check]:
+    """Make a check of a function from facts to problems; its module need not list it anywhere."""
+
+    def make(look: Callable[[Any], Iterable[Problem]]) -> Check:
+        return Check(code, why, look)
+
+    return make
+
+
+def checks_of(package: ModuleType) -> tuple[Check, ...]:
+    """Find all checks in a package's modules, in the order of modules, and in each as written.
+
+    Raises TypeError if two have one code.
+    """
+    found: dict[str, Check] = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        for item in vars(module).values():
+            if isinstance(item, Check):
+                if item.code in found:
+                    raise TypeError(f"two checks have the code {item.code!r}")
+                found[item.code] = item
+    return tuple(found.values())

@@ -1,0 +1,121 @@
+"""isoctl's own checks of the host: what anybody can see, also where isod does not answer."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from isoctl.checks import host_checks, host_findings
+from isoctl.host import ACCESS_DENIED, MACHINED, POLKIT
+
+GONE = "org.freedesktop.DBus.Error.ServiceUnknown"
+LOADED = {"LoadState": "loaded", "ActiveState": "active", "NeedDaemonReload": False}
+TEMPLATE = {**LOADED, "ExecStartPre": [("/usr/libexec/isod-prepare", [], False)]}
+BLOG = {"name": "blog", "grants": {"x11": "isolated"}}
+
+
+class FakeHost(SimpleNamespace):
+    """A host that is well but for what a test says."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.pings: Mapping[str, str] = {}
+        self.units: Mapping[str, Mapping[str, Any]] = {}
+        self.asking: tuple[str, ...] = ()
+        self.numbers: Mapping[str, int] = {}
+        self.programs: tuple[str, ...] = ("Xwayland",)
+        well = {
+            "bus_problem": "",
+            "version": "2",
+            "isod": "2",
+            "policy_files": ("/usr/share/x.conf",),
+            "uid": 1000,
+            "environment": {"WAYLAND_DISPLAY": "wayland-1", "XDG_SESSION_ID": "3"},
+            "has_agent": True,
+            "systemd": "257.13-1",
+            "kernel": "6.12.1",
+            "polkit": "126",
+            "containers": [BLOG],
+        }
+        super().__init__(**{**well, **changes})
+
+    def ping(self, name: str) -> str:
+        return self.pings.get(name, "")
+
+    def unit(self, name: str) -> Mapping[str, Any]:
+        default = TEMPLATE if name.startswith("container@") else LOADED
+        return self.units.get(name, default)
+
+    def asks_for_password(self, name: str) -> bool:
+        return name in self.asking
+
+    def number(self, _path: str) -> int | None:
+        return self.numbers.get("inotify", 4096)
+
+    def has_program(self, name: str) -> bool:
+        return name in self.programs
+
+
+def stopped(name: str, **more: Any) -> dict[str, Any]:
+    return {"units": {name: {**LOADED, "ActiveState": "inactive", **more}}}
+
+
+BROKEN: list[tuple[str, dict[str, Any]]] = [
+    ("bus-missing", {"bus_problem": "no such file", "isod": "", "systemd": "", "polkit": "", "containers": []}),
+    ("bus-policy-missing", {"policy_files": (), "isod": "", "pings": {"org.isoctl1": ACCESS_DENIED}}),
+    ("bus-policy-not-loaded", {"isod": "", "pings": {"org.isoctl1": ACCESS_DENIED}}),
+    ("isod-missing", {"isod": "", "units": {"isod.service": {"LoadState": "not-found", "ActiveState": "inactive"}}}),
+    ("isod-missing", {"isod": "", "units": {"isod.service": {"LoadState": "masked", "ActiveState": "inactive"}}}),
+    ("isod-stopped", {"isod": "", "pings": {"org.isoctl1": GONE}, **stopped("isod.service")}),
+    ("isod-silent", {"isod": "", "pings": {"org.isoctl1": "org.freedesktop.DBus.Error.NoReply"}}),
+    ("isod-other-version", {"isod": "1"}),
+    ("machined-missing", {"pings": {MACHINED: GONE}}),
+    ("machined-missing", {"pings": {MACHINED: GONE}, "units": {"systemd-machined.service": {"LoadState": "masked"}}}),
+    (
+        "polkit-missing",
+        {"pings": {POLKIT: GONE}, "polkit": "", "units": {"polkit.service": {"LoadState": "not-found"}}},
+    ),
+    ("agent-missing", {"asking": ("blog",), "has_agent": False}),
+    ("x-server-missing", {"programs": ()}),
+    ("systemd-old", {"systemd": "252.39-1~deb12u1"}),
+    ("kernel-old", {"kernel": "6.1.0-31-amd64"}),
+    ("version-bad", {"systemd": "259.2-1"}),
+    ("version-bad", {"polkit": "0.105"}),
+    ("inotify-instances", {"numbers": {"inotify": 128}, "containers": [BLOG] * 20}),
+    ("helper-stopped", stopped("isod-helper.socket")),
+    ("drop-in-missing", {"units": {"container@isoctl-doctor.service": LOADED}}),
+    ("units-stale", {"units": {"isod.service": {**LOADED, "NeedDaemonReload": True}}}),
+]
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    assert host_findings(FakeHost()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"asking": ("blog",), "has_agent": False, "uid": 0},
+        {"asking": ("blog",), "has_agent": False, "environment": {}},
+        {"has_agent": False},
+        {"programs": (), "environment": {}},
+        {"numbers": {"inotify": 128}},
+        # of a host without containers of ours the stock template is nobody's business
+        {"units": {"container@isoctl-doctor.service": {"LoadState": "not-found"}}},
+        {"systemd": "258.6"}, {"systemd": "261"}, {"systemd": "257.1"}, {"polkit": ""},
+    ],
+)  # fmt: skip
+def test_what_concerns_nobody_here_is_not_found(changes: dict[str, Any]) -> None:
+    assert host_findings(FakeHost(**changes)) == []
+
+
+@pytest.mark.parametrize(("code", "changes"), BROKEN, ids=[code for code, _ in BROKEN])
+def test_each_fault_is_exactly_one_finding(code: str, changes: dict[str, Any]) -> None:
+    (finding,) = host_findings(FakeHost(**changes))
+    assert finding.code == code
+    assert finding.why
+    assert "\n" not in finding.what + finding.fix
+
+
+def test_every_check_has_been_seen_to_find_something() -> None:
+    assert {check.code for check in host_checks()} == {code for code, _ in BROKEN}

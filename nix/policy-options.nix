@@ -37,7 +37,8 @@ rec {
 
   grants = {
     audio = option (types.enum [ "none" ]) "`\"none\"`" "Sound. This version attaches none, and takes no other value, so that no policy grants what is not held.";
-    gpu = option (types.either (types.enum [ "none" "render" ]) (types.listOf types.str)) "`\"none\"`" "Hardware rendering. render: the render nodes (renderD*) of all graphics processors; a list of PCI addresses such as [\"0000:00:02.0\"]: those of the named ones. Nodes that set the display mode are never granted.";
+    devices = option (types.either (types.enum [ "none" ]) (types.listOf types.str)) "`\"none\"`" "Other character devices, by a list of matches. Each is properties as `udevadm info` prints them, with the SUBSYSTEM first, and chooses the devices that have all of them: [\"SUBSYSTEM=hidraw ID_VENDOR_ID=1050\", \"SUBSYSTEM=video4linux ID_SERIAL_SHORT=A1B2\"]. They appear under the same path as on the host.";
+    gpu = option (types.either (types.enum [ "none" "render" ]) (types.listOf types.str)) "`\"none\"`" "Hardware rendering. render: the render nodes (renderD*) of all graphics processors; a list of PCI addresses such as [\"0000:00:02.0\"]: those of the named ones. For NVIDIA's own driver its nodes stand in the list too: /dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia-modeset. Nodes that set the display mode are never granted. Programs inside need the host's userspace drivers: /run/opengl-driver on NixOS, Mesa of about the host's age elsewhere.";
     root = option (types.enum [ "none" "ask" "yes" ]) "`\"none\"`" "Commands as root inside (`isoctl run root@NAME`), or as any account other than the caller's. ask: after an administrator's password, each time. yes: without a question. Root in a container without user namespacing is not confined by it.";
     wayland = option (types.enum [ "none" "secured" "raw" ]) "`\"secured\"`" "Windows on the user's Wayland compositor. secured: the app can neither read the screen or other windows nor inject input, by the compositor's security context or because the compositor offers no such interface; where that can't be had there is no display. raw: the compositor's own socket, whatever it offers.";
     x11 = option (types.enum [ "none" "isolated" "host" ]) "`\"isolated\"`" "X11 clients. isolated: an X server for this container alone, which starts with the first client and shows its windows on the user's compositor; none where wayland is none. host: the user's own X server, on which every client can read the screen and the keyboard of all others.";
@@ -46,6 +47,7 @@ rec {
   # What isod grants where nothing says otherwise.
   grantDefaults = {
     audio = "none";
+    devices = "none";
     gpu = "none";
     root = "none";
     wayland = "secured";
@@ -55,6 +57,7 @@ rec {
   # Levels from the least to the most.
   grantLevels = {
     audio = [ "none" ];
+    devices = [ "none" "listed" ];
     gpu = [ "none" "render" ];
     root = [ "none" "ask" "yes" ];
     wayland = [ "none" "secured" "raw" ];
@@ -73,6 +76,7 @@ rec {
 
   # [never] of isod.toml.
   never = {
+    devices = option (types.listOf (types.enum [ "listed" ])) "none" "Levels of devices that no container gets.";
     gpu = option (types.listOf (types.enum [ "render" ])) "none" "Levels of gpu that no container gets.";
     root = option (types.listOf (types.enum [ "ask" "yes" ])) "none" "Levels of root that no container gets.";
     wayland = option (types.listOf (types.enum [ "secured" "raw" ])) "none" "Levels of wayland that no container gets.";

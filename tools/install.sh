@@ -109,6 +109,8 @@ install_systemd() {
     local from=systemd-units
     put_all 0644 "$unitdir" $from/isod.service $from/isod-helper.socket $from/isod-helper@.service \
         $from/isod-helper-mount.socket $from/isod-helper-mount@.service \
+        $from/isod-helper-node.socket $from/isod-helper-node@.service \
+        $from/isod-helper-devices.socket $from/isod-helper-devices@.service \
         $from/isod-prepare@.service $from/container@.service
     put_all 0644 "$unitdir/container@.service.d" $from/container@.service.d/50-isod.conf
     put_all 0644 "$unitdir/systemd-nspawn@.service.d" $from/systemd-nspawn@.service.d/50-isod.conf

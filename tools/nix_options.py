@@ -107,10 +107,18 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _grant(kind: type[Resource]) -> str:
-    level = f"types.enum {_list(kind.levels)}"
+    level = f"types.enum {_list(level for level in kind.levels if _is_taken(kind, level))}"
     takes_list = "validate" in vars(kind)
     nix_type = f"(types.either ({level}) (types.listOf types.str))" if takes_list else f"({level})"
     return f"option {nix_type} {_text(_default(kind.default))} {_text(kind.doc)}"
+
+
+def _is_taken(kind: type[Resource], level: str) -> bool:
+    try:
+        kind.validate(level)
+    except ValueError:
+        return False
+    return True
 
 
 def _never(kind: type[Resource]) -> str:

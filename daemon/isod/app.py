@@ -20,6 +20,8 @@ from isod.bus.services import Services
 from isod.core.activation import Activation
 from isod.core.apps import Apps
 from isod.core.containers import Containers
+from isod.core.device_records import DeviceRecords
+from isod.core.devices import Devices
 from isod.core.environment import menu_languages
 from isod.core.events import Events
 from isod.core.inspect import Inspector
@@ -30,6 +32,7 @@ from isod.core.reconcile import Reconciler
 from isod.core.recovery import Recovery
 from isod.core.reload import PolicyInForce
 from isod.core.sessions import Sessions
+from isod.core.shown import ShownDirectories
 from isod.core.state_files import StateFiles
 from isod.history import JournalHistory
 from isod.host import floor
@@ -40,10 +43,12 @@ from isod.host.guest import GuestDoor
 from isod.host.helper import Helper
 from isod.host.logind import Logind
 from isod.host.machined import Machined
+from isod.host.nodes import ContainerNodes
 from isod.host.polkit import Polkit
 from isod.host.start_guard import StoppedRoots
 from isod.host.survey import Survey
 from isod.host.systemd import SystemdUnits
+from isod.host.udev import UdevDevices
 from isod.host.unit_journal import UnitJournal
 from isod.journal import Journal
 from isod.policy_loader import DIRECTORY, load_policy
@@ -61,10 +66,13 @@ _EXIT_BUS_LOST = 75  # sysexits.h, EX_TEMPFAIL: systemd starts isod again
 class ContainerFront:
     """Containers as the bus side sees them: with the logs and numbers of the apps in them."""
 
-    def __init__(self, containers: Containers, apps: Apps, reconciler: Reconciler, sessions: Sessions) -> None:
+    def __init__(
+        self, containers: Containers, apps: Apps, reconciler: Reconciler, devices: Devices, sessions: Sessions
+    ) -> None:
         """Take all."""
         self._sessions = sessions
-        self.attachments = reconciler.attachments
+        self._reconciler = reconciler
+        self._devices = devices
         self.open_display = reconciler.open
         self._containers = containers
         self._apps = apps
@@ -73,6 +81,10 @@ class ContainerFront:
         self.start = containers.start
         self.stop = containers.stop
         self.restart = containers.restart
+
+    def attachments(self, container: Any, caller: Caller) -> Sequence[Mapping[str, str]]:
+        """Give what is attached: the caller's sockets, and the container's devices."""
+        return [*self._reconciler.attachments(container, caller), *self._devices.attachments(container)]
 
     async def open_log(self, container: Any, caller: Caller, options: LogOptions) -> int:
         """Give a pipe with the container's journal, as far as it is the caller's."""
@@ -117,12 +129,13 @@ class Daemon:
         activation = Activation()
         directories = ContainerDirectories()
         self._sessions = Sessions(self._audit)
+        shown = ShownDirectories(directories, helper, self._units)
         self._reconciler = Reconciler(
             sessions=self._sessions,
             activation=activation,
             directories=directories,
+            shown=shown,
             mounter=helper,
-            units=self._units,
             store=self._store,
             audit=self._audit,
             events=self._events,
@@ -136,6 +149,17 @@ class Daemon:
             events=self._events,
             unit_log=UnitJournal(),
             guard=StoppedRoots(),
+        )
+        self._devices = Devices(
+            containers=self._containers.all,
+            host=UdevDevices(helper),
+            nodes=ContainerNodes(),
+            maker=helper,
+            units=self._units,
+            shown=shown,
+            records=DeviceRecords(),
+            audit=self._audit,
+            events=self._events,
         )
         files = StateFiles()
         self._apps = Apps(
@@ -159,6 +183,7 @@ class Daemon:
             containers=self._containers,
             apps=self._apps,
             reconciler=self._reconciler,
+            devices=self._devices,
             audit=self._audit,
         )
         inspector = Inspector(
@@ -173,7 +198,9 @@ class Daemon:
         self._endpoint = Endpoint(
             connection=connection,
             services=Services(
-                containers=ContainerFront(self._containers, self._apps, self._reconciler, self._sessions),
+                containers=ContainerFront(
+                    self._containers, self._apps, self._reconciler, self._devices, self._sessions
+                ),
                 apps=self._apps,
                 launcher=launcher,
                 sessions=self._sessions,
@@ -198,6 +225,7 @@ class Daemon:
         self._recovery.finish()
         self._reconciler.recover()
         self._store.drop_rest()
+        await self._devices.open()
         # Callers come only when everything is in place.
         await self._endpoint.open()
         await self._connection.request_name(BUS_NAME)
@@ -205,6 +233,7 @@ class Daemon:
     async def close(self) -> None:
         """Stop answering; apps and containers live on."""
         await self._endpoint.close()
+        await self._devices.close()
         await self._containers.close()
 
     def _limits(self, uid: int) -> Limits:

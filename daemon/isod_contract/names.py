@@ -18,10 +18,15 @@ STATE_DIRECTORY = "/run/isod/state"
 CONTAINER_DIRECTORY = "/run/isod/container"
 HELPER_SOCKET = "/run/isod/helper"
 MOUNT_HELPER_SOCKET = "/run/isod/helper-mount"
+NODE_HELPER_SOCKET = "/run/isod/helper-node"
+DEVICES_HELPER_SOCKET = "/run/isod/helper-devices"
 
 # Where a container sees what isod gives its users: a directory for each user of the host, named by his uid.
 GUEST_DIRECTORY = "run/isoctl"
-# What stands in such a directory.
+# Directories of a container's tmpfs, and where it sees them. What stands in the last one is mounted one by one.
+SHOWN_DIRECTORIES = {"run": GUEST_DIRECTORY, "dri": "dev/dri"}
+NODE_DIRECTORY = "node"
+# What stands in a user's directory.
 WAYLAND_SOCKET = "wayland-0"
 X11_SOCKET = "X"
 

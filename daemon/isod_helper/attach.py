@@ -8,36 +8,38 @@ import stat
 from collections.abc import Callable
 
 from isod_contract import names
-from isod_helper import mountapi
+from isod_helper import fields, mountapi
 from isod_helper.prepare import UnsafeDirectory, base_directory, open_own
 
 _SOCKET_ATTRIBUTES = mountapi.NO_SUID | mountapi.NO_DEV | mountapi.NO_EXEC
 _DIRECTORY_ATTRIBUTES = mountapi.NO_SUID | mountapi.NO_EXEC | mountapi.READ_ONLY
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_UID_MAX = 0xFFFF_FFFE
 
 
 def attach_directory(request: dict[str, object], fds: list[int]) -> None:
-    """Show /run/isod/container/MACHINE/run read-only at /run/isoctl inside; one descriptor: a pidfd of the container.
+    """Show a directory of /run/isod/container/MACHINE read-only inside: `run` at /run/isoctl, `dri` at /dev/dri.
 
-    `uid_shift` is the host's uid of the container's root. Raises ValueError, OSError.
+    One descriptor: a pidfd of the container. `uid_shift` is the host's uid of the container's root. Raises ValueError,
+    OSError.
     """
-    machine, shift = _text(request, "machine"), _number(request, "uid_shift")
-    _check(request, fds, count=1)
-    if "/" in machine or machine in {"", ".", ".."}:
-        raise ValueError("machine is not the name of a directory")
+    machine, directory = fields.name(request, "machine"), fields.name(request, "directory")
+    shift = fields.number(request, "uid_shift")
+    fields.check_rest(request, fds, count=1)
+    target = names.SHOWN_DIRECTORIES.get(directory)
+    if target is None:
+        raise ValueError("no such directory")
     try:
         with base_directory() as base_fd:
             machine_fd = open_own(machine, base_fd)
-            source_fd = open_own("run", machine_fd)
+            source_fd = open_own(directory, machine_fd)
     except UnsafeDirectory as error:
         raise ValueError(str(error)) from None
     tree_fd = mountapi.clone(source_fd)
     mountapi.restrict(tree_fd, _DIRECTORY_ATTRIBUTES)
-    root_fd = _enter(fds[0])
-    parent, _, name = names.GUEST_DIRECTORY.rpartition("/")
-    _as_root_of(shift, lambda: _make_directory(root_fd, parent, name))
-    mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, names.GUEST_DIRECTORY, _PATH | os.O_DIRECTORY))
+    root_fd = enter(fds[0])
+    parent, _, name = target.rpartition("/")
+    as_root_of(shift, lambda: _make_directory(root_fd, parent, name))
+    mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, target, _PATH | os.O_DIRECTORY))
 
 
 def attach_socket(request: dict[str, object], fds: list[int]) -> None:
@@ -46,9 +48,9 @@ def attach_socket(request: dict[str, object], fds: list[int]) -> None:
     Descriptors: a pidfd of the container, and the socket (O_PATH), which must be what stands in /run/user/UID under
     `socket`. Raises ValueError, OSError.
     """
-    uid, name, socket_name = _number(request, "uid"), _text(request, "name"), _text(request, "socket")
-    shift = _number(request, "uid_shift")
-    _check(request, fds, count=2)
+    uid, name, socket_name = fields.number(request, "uid"), fields.text(request, "name"), fields.text(request, "socket")
+    shift = fields.number(request, "uid_shift")
+    fields.check_rest(request, fds, count=2)
     if name not in {names.WAYLAND_SOCKET, names.X11_SOCKET} or "/" in socket_name:
         raise ValueError("no such socket")
     wanted = os.fstat(fds[1])
@@ -66,22 +68,22 @@ def attach_socket(request: dict[str, object], fds: list[int]) -> None:
         mountapi.restrict(tree_fd, _SOCKET_ATTRIBUTES | mountapi.ID_MAPPED, user_namespace_fd)
     else:
         mountapi.restrict(tree_fd, _SOCKET_ATTRIBUTES)
-    root_fd = _enter(fds[0])
+    root_fd = enter(fds[0])
     mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, f"{names.GUEST_DIRECTORY}/{uid}/{name}", _PATH))
 
 
 def detach_socket(request: dict[str, object], fds: list[int]) -> None:
     """Unmount what `attach_socket` put there; one descriptor: a pidfd of the container. Raises ValueError, OSError."""
-    uid, name = _number(request, "uid"), _text(request, "name")
-    _check(request, fds, count=1)
+    uid, name = fields.number(request, "uid"), fields.text(request, "name")
+    fields.check_rest(request, fds, count=1)
     if name not in {names.WAYLAND_SOCKET, names.X11_SOCKET}:
         raise ValueError("no such socket")
     own_fds_fd = os.open("/proc/self/fd", _PATH & ~os.O_NOFOLLOW | os.O_DIRECTORY)
-    root_fd = _enter(fds[0])
+    root_fd = enter(fds[0])
     mountapi.detach(mountapi.open_beneath(root_fd, f"{names.GUEST_DIRECTORY}/{uid}/{name}", _PATH), own_fds_fd)
 
 
-def _enter(pidfd: int) -> int:
+def enter(pidfd: int) -> int:
     """Go into the container's mount namespace, for good; gives a descriptor of its root."""
     own = os.stat("/")
     mountapi.enter_mount_namespace(pidfd)
@@ -102,7 +104,7 @@ def _make_directory(root_fd: int, parent: str, name: str) -> None:
         os.close(parent_fd)
 
 
-def _as_root_of(shift: int, act: Callable[[], None]) -> None:
+def as_root_of(shift: int, act: Callable[[], None]) -> None:
     """Act as the container's root: in a file system of its user namespace nobody else can make anything."""
     os.setresgid(-1, shift, -1)
     os.setresuid(-1, shift, -1)
@@ -120,22 +122,3 @@ def _pid_of(pidfd: int) -> int:
             if key == "Pid" and int(value) > 0:
                 return int(value)
     raise ValueError("that process has ended")
-
-
-def _text(request: dict[str, object], key: str) -> str:
-    value = request.pop(key, None)
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"{key} must be a text")
-    return value
-
-
-def _number(request: dict[str, object], key: str) -> int:
-    value = request.pop(key, None)
-    if type(value) is not int or not 0 <= value <= _UID_MAX:
-        raise ValueError(f"{key} must be a uid")
-    return value
-
-
-def _check(request: dict[str, object], fds: list[int], count: int) -> None:
-    if request or len(fds) != count:
-        raise ValueError(f"takes {count} descriptors, and no other keys")

@@ -16,7 +16,9 @@ from isod_contract import names
 from isod_helper import mounts
 from isod_helper.rootcheck import UnsafeRoot, check_roots
 
-_TMPFS_OPTIONS = "size=1M,nr_inodes=256,mode=0755"
+# The host's users get no way in: sockets in there are guarded by their directories, but device nodes are open to all.
+_ROOT_MODE = 0o700
+_TMPFS_OPTIONS = f"size=1M,nr_inodes=256,mode={_ROOT_MODE:o}"
 _SUBDIRECTORIES = ("run", "dri")
 # Enough for what isod puts there; less than this is left by a container that filled it.
 _FREE_INODES_MIN = 64
@@ -41,8 +43,8 @@ def base_directory(root: str = "/") -> Iterator[int]:
     try:
         for part in parts[1:]:
             if part == os.path.basename(names.CONTAINER_DIRECTORY):
-                _make(os.path.basename(names.STATE_DIRECTORY), fd, 0o700)
-            _make(part, fd, 0o755)
+                make_directory(os.path.basename(names.STATE_DIRECTORY), fd, 0o700)
+            make_directory(part, fd, 0o755)
             inner = open_own(part, fd)
             os.close(fd)
             fd = inner
@@ -59,7 +61,7 @@ def prepare(machine: str, root: str = "/") -> None:
     with base_directory(root) as base_fd:
         # isod may do the same at this moment.
         fcntl.flock(base_fd, fcntl.LOCK_EX)
-        _make(machine, base_fd, 0o755)
+        make_directory(machine, base_fd, 0o755)
         fd = open_own(machine, base_fd)
         try:
             if _is_mounted(fd, base_fd) and not _is_intact(fd):
@@ -70,9 +72,10 @@ def prepare(machine: str, root: str = "/") -> None:
                 mounts.mount_tmpfs(fd, _TMPFS_OPTIONS)
                 # The old descriptor is the directory below the mount.
                 fd = _reopen(machine, base_fd, fd)
+            os.fchmod(fd, _ROOT_MODE)
             mounts.make_private(fd)
             for name in _SUBDIRECTORIES:
-                _make(name, fd, 0o755)
+                make_directory(name, fd, 0o755)
                 os.close(open_own(name, fd))
         finally:
             os.close(fd)
@@ -84,7 +87,8 @@ def _reopen(name: str, parent_fd: int, old_fd: int) -> int:
     return fd
 
 
-def _make(name: str, parent_fd: int, mode: int) -> None:
+def make_directory(name: str, parent_fd: int, mode: int) -> None:
+    """Make a directory with exactly this mode, unless one is there. Raises UnsafeDirectory, OSError."""
     try:
         os.mkdir(name, mode, dir_fd=parent_fd)
     except FileExistsError:

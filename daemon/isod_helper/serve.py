@@ -11,7 +11,10 @@ import struct
 from collections.abc import Callable, Mapping
 
 from isod_helper.attach import attach_directory, attach_socket, detach_socket
+from isod_helper.attach_node import attach_node, detach_node
 from isod_helper.connect_bus import connect_bus
+from isod_helper.devices import watch_devices
+from isod_helper.nodes import make_node
 
 DEADLINE_SEC = 5
 REQUEST_BYTES_MAX = 4096
@@ -28,7 +31,11 @@ VERBS: dict[str, dict[str, Verb]] = {
         "attach-directory": attach_directory,
         "attach-socket": attach_socket,
         "detach-socket": detach_socket,
+        "attach-node": attach_node,
+        "detach-node": detach_node,
     },
+    "node": {"make-node": make_node},
+    "devices": {"watch-devices": watch_devices},
 }
 
 

@@ -18,6 +18,7 @@ from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
+from isod.core.shown import ShownDirectories
 from isod.policy import ContainerPolicy
 from isod.ports import Account, Directory
 from isod_contract.errors import IsodError
@@ -53,10 +54,10 @@ class FakeDirectories:
         self.fault: IsodError | None = None
         self.seen_fault: IsodError | None = None
 
-    def open_run(self, _machine: str) -> int | None:
+    def open_shown(self, _machine: str, _directory: str) -> int | None:
         return os.open(self.path, os.O_RDONLY) if self.made else None
 
-    def is_seen(self, _run_fd: int, _root_fd: int, _machine: str) -> bool:
+    def is_seen(self, _directory_fd: int, _root_fd: int, _machine: str, _directory: str) -> bool:
         if self.seen_fault:
             raise self.seen_fault
         return self.bound
@@ -124,8 +125,9 @@ class FakeMounter:
         if self.fault:
             raise self.fault
 
-    async def attach_directory(self, _machine: str, _pidfd: int, _uid_shift: int) -> None:
+    async def attach_directory(self, _machine: str, _pidfd: int, _uid_shift: int, directory: str) -> None:
         self._call("directory")
+        assert directory == "run"
         self.directories.bound = True
 
     async def attach_socket(self, _pidfd: int, _shift: int, uid: int, name: str, source: tuple[str, int]) -> None:
@@ -203,8 +205,8 @@ class Display:
             sessions=self.sessions,
             activation=self.activation,
             directories=self.directories,
+            shown=ShownDirectories(self.directories, self.mounter, self.units),  # type: ignore[arg-type]
             mounter=self.mounter,
-            units=self.units,  # type: ignore[arg-type]
             store=self.store,
             audit=self,
             events=events,

@@ -130,7 +130,8 @@ compositor = listen('/run/user/1000/wayland-1', 1000)
 open('/run/secret', 'w').write('secret')
 
 def directory(container, machine='blog', **more):
-    return act('attach_directory', {'machine': machine, 'uid_shift': container.shift, **more}, [container.pidfd])
+    request = {'machine': machine, 'directory': 'run', 'uid_shift': container.shift, **more}
+    return act('attach_directory', request, [container.pidfd])
 
 def place(container, uid=1000):
     os.mkdir(f'/run/isod/container/blog/run/{uid}')
@@ -260,7 +261,7 @@ def test_a_process_of_the_host_is_no_container(run: Run) -> None:
         "host = os.pidfd_open(os.getpid())",
         "place(c)",
         "os.makedirs('/run/isoctl/1000'); open('/run/isoctl/1000/wayland-0', 'w')",
-        "print(act('attach_directory', {'machine': 'blog', 'uid_shift': 0}, [host]))",
+        "print(act('attach_directory', {'machine': 'blog', 'directory': 'run', 'uid_shift': 0}, [host]))",
         "print(sock(c, pidfd=host))",
         "print(act('detach_socket', {'uid': 1000, 'name': 'wayland-0'}, [host]))",
         # One in a mount namespace of its own, as a service with PrivateMounts.

@@ -54,7 +54,7 @@ for name in ('run_fd', 'fd', 'listener'):
         os.close(globals()[name])
 assert len(os.listdir('/proc/self/fd')) == begun, os.listdir('/proc/self/fd')
 """
-OPEN = "run_fd = here.open_run('blog')"
+OPEN = "run_fd = here.open_shown('blog', 'run')"
 
 
 @pytest.fixture
@@ -184,19 +184,22 @@ def test_what_stands_in_the_place_of_a_users_directory_is_refused(run: Run, trap
 @pytest.mark.attack("C20")
 @pytest.mark.parametrize("trap", [trap for name, trap in TRAPS.items() if name != "hard link"])
 def test_what_stands_in_the_place_of_all_directories_is_refused(run: Run, trap: str) -> None:
-    said = run("os.rmdir(run)", "place = run", trap, "attempt(here.open_run, 'blog')")
+    said = run("os.rmdir(run)", "place = run", trap, "attempt(here.open_shown, 'blog', 'run')")
     assert len(said) == 1
     assert said[0].startswith("UnsafePath")
 
 
 def test_a_container_without_a_file_system_of_its_own_is_not_written_to(run: Run) -> None:
     """What is bound only by the host's /run could be filled by the container's root."""
-    assert run("os.makedirs(base + '/db/run')", "print(here.open_run('db'), here.open_run('nosuch'))") == ["None None"]
+    assert run(
+        "os.makedirs(base + '/db/run')", "print(*(here.open_shown(name, 'run') for name in ('db', 'nosuch')))"
+    ) == ["None None"]
 
 
 def test_before_anything_was_made_there_is_nothing(run: Run) -> None:
     said = run(
-        "there = ContainerDirectories(__import__('pathlib').Path(base + '/nosuch'))", "print(there.open_run('blog'))"
+        "there = ContainerDirectories(__import__('pathlib').Path(base + '/nosuch'))",
+        "print(there.open_shown('blog', 'run'))",
     )
     assert said == ["None"]
 
@@ -244,15 +247,15 @@ def test_what_the_container_sees_is_told_by_its_own_root(run: Run) -> None:
         "root = ROOT + '/root'",
         "os.makedirs(root + '/run/isoctl')",
         "root_fd = os.open(root, os.O_PATH)",
-        "print(here.is_seen(run_fd, root_fd, 'blog'), here.identity_inside(root_fd, 1000, NAME))",
+        "print(here.is_seen(run_fd, root_fd, 'blog', 'run'), here.identity_inside(root_fd, 1000, NAME))",
         "subprocess.run(['mount', '--bind', run, root + '/run/isoctl'], check=True)",
-        "print(here.is_seen(run_fd, root_fd, 'blog'), here.identity_inside(root_fd, 1000, NAME) == identity)",
+        "print(here.is_seen(run_fd, root_fd, 'blog', 'run'), here.identity_inside(root_fd, 1000, NAME) == identity)",
         "subprocess.run(['umount', root + '/run/isoctl'], check=True)",
         "os.rmdir(root + '/run/isoctl')",
-        "print(here.is_seen(run_fd, root_fd, 'blog'))",
+        "print(here.is_seen(run_fd, root_fd, 'blog', 'run'))",
         "os.symlink(run, root + '/run/isoctl')",
         "print(here.identity_inside(root_fd, 1000, NAME))",
-        "attempt(here.is_seen, run_fd, root_fd, 'blog')",
+        "attempt(here.is_seen, run_fd, root_fd, 'blog', 'run')",
         "os.close(root_fd)",
     )
     assert said[:-1] == ["False None", "True True", "False", "None"]

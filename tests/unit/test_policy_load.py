@@ -46,6 +46,7 @@ def test_one_line_is_a_whole_policy(etc: Etc) -> None:
     assert policy.users == ("alice",)
     assert policy.grants.texts() == {
         "audio": "none",
+        "devices": "none",
         "gpu": "none",
         "root": "none",
         "wayland": "secured",
@@ -281,6 +282,7 @@ def test_the_ceiling_lowers_grants_and_says_so_where_they_were_asked_for(etc: Et
     policy = result.policy.containers["blog"]
     assert policy.grants.texts() == {
         "audio": "none",
+        "devices": "none",
         "gpu": "none",
         "root": "ask",
         "wayland": "none",

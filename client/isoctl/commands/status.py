@@ -30,6 +30,9 @@ def execute(request: cli.Request) -> int:
 
 
 def _attachment(item: "dict[str, str]") -> str:
-    """Give one line: what is reachable, whose, by what, and what else an app reaches by it."""
-    text = f"{item['resource']} of uid {item['uid']}: {item['what']}"
+    """Give one line: what is reachable, whose, by what, and what else an app reaches by it; or why it is not."""
+    if item.get("problem"):
+        return f"{item['resource']}: not attached: {item['problem']}"
+    owner = f" of uid {item['uid']}" if "uid" in item else ""
+    text = f"{item['resource']}{owner}: {item['what']}"
     return f"{text}; also reachable: {item['exposed']}" if item.get("exposed") else text

@@ -6,6 +6,7 @@ from typing import Any
 from isod.authorise import account_for
 from isod.policy import ContainerPolicy
 from isod.ports import Caller
+from isod.resources import GrantValue, kinds
 from isod_contract.errors import IsodError
 from isod_contract.states import ContainerState
 
@@ -26,6 +27,7 @@ class Container:
         self.starting: asyncio.Task[Any] | None = None
         self.refreshing: asyncio.Task[None] | None = None
         self.refresh_again = False
+        self.granted: dict[str, GrantValue] = {}  # until it stops, over what policy says
 
     def account_for(self, caller: Caller) -> str:
         """Give the account inside that the caller's apps run as."""
@@ -37,7 +39,11 @@ class Container:
 
     def grants(self) -> dict[str, str]:
         """Give the granted level by kind of resource."""
-        return self.policy.grants.texts()
+        return self.policy.grants.texts() | {key: kinds()[key].text_of(value) for key, value in self.granted.items()}
+
+    def grant(self, key: str) -> GrantValue:
+        """Give the grant of one kind, as it is now."""
+        return self.granted.get(key, self.policy.grants.value(key))
 
     def note_problem(self, error: IsodError | None) -> None:
         """Remember a failure, or that there is none."""

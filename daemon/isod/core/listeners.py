@@ -65,7 +65,7 @@ class Listeners:
     def remove_files(self, machine: str, uid: int, names: Iterable[str]) -> None:
         """Remove closed ones from where the container's next start would show them: a compositor may still listen."""
         with suppress(IsodError):
-            run_fd = self._directories.open_run(machine)
+            run_fd = self._directories.open_shown(machine, "run")
             if run_fd is None:
                 return
             try:

@@ -18,7 +18,8 @@ from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.listeners import Listener, Listeners
 from isod.core.sessions import Sessions
-from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, HostUnits, LiveSession, Mounter
+from isod.core.shown import ShownDirectories
+from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, LiveSession, Mounter
 from isod.resources import kinds
 from isod.resources.base import Attachment, How
 from isod_contract.errors import ContainerGone, IsodError, NoSession, Unsupported
@@ -48,8 +49,8 @@ class Reconciler:
         sessions: Sessions,
         activation: Activation,
         directories: Directories,
+        shown: ShownDirectories,
         mounter: Mounter,
-        units: HostUnits,
         store: FdStore,
         audit: AuditSink,
         events: Events,
@@ -58,8 +59,8 @@ class Reconciler:
         self._sessions = sessions
         self._activation = activation
         self._directories = directories
+        self._shown = shown
         self._mounter = mounter
-        self._units = units
         self._listeners = Listeners(directories, store)
         self._audit = audit
         self._events = events
@@ -218,7 +219,7 @@ class Reconciler:
         uid = user.caller.uid
         away = self._sessions.is_away(uid)
         place = Directory(container.machine, uid, (guest.uid_shift + account.uid, guest.uid_shift + account.gid))
-        run_fd = await self._show_directory(container, guest)
+        run_fd = await self._shown.open(container, guest, "run", "a display")
         try:
             directory_fd = self._directories.ensure_directory(run_fd, place)
             try:
@@ -244,40 +245,6 @@ class Reconciler:
             user.attached.pop(item.name, None)
             raise
         user.attached[item.name] = item
-
-    async def _show_directory(self, container: Container, guest: Any) -> int:
-        """Have the container's directory at /run/isoctl inside, and open it: by the unit's static bind, or mounted now.
-
-        In the second case the unit has no drop-in that made it right before the container started, so that is done
-        now: root in an earlier run may have spoiled it. isod itself may not mount, so systemd does it.
-        """
-        machine = container.machine
-        run_fd = self._directories.open_run(machine)
-        if run_fd is not None:
-            seen = False
-            try:
-                seen = await guest.offload.run(lambda: self._directories.is_seen(run_fd, guest.root_fd, machine))
-            finally:
-                if not seen:
-                    os.close(run_fd)
-            if seen:
-                return run_fd
-        unit = f"isod-prepare@{machine}.service"
-        await self._units.start(unit)
-        run_fd = self._directories.open_run(machine)
-        if run_fd is None:
-            raise Unsupported(
-                what="a display", reason=f"{unit} did not make its directory; see `systemctl status {unit}`"
-            )
-        try:
-            await self._mounter.attach_directory(machine, guest.pidfd, guest.uid_shift)
-        except BaseException as error:
-            os.close(run_fd)
-            if not isinstance(error, OSError):
-                raise
-            reason = f"its directory can't be mounted in container {container.name} ({error})"
-            raise Unsupported(what="a display", reason=reason) from None
-        return run_fd
 
     async def _listen(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
         await self._unmount(guest, user, directory_fd, place, name)

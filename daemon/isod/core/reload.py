@@ -10,6 +10,7 @@ from isod.authorise import is_withdrawn
 from isod.core.app import App
 from isod.core.apps import Apps
 from isod.core.containers import Containers
+from isod.core.devices import Devices
 from isod.core.host_users import caller_of
 from isod.core.reconcile import Reconciler
 from isod.core.shorten import shortened
@@ -36,6 +37,7 @@ class PolicyInForce:
         containers: Containers,
         apps: Apps,
         reconciler: Reconciler,
+        devices: Devices,
         audit: AuditSink,
     ) -> None:
         """Take where it lies, what was loaded at the start, and whom a change concerns."""
@@ -44,6 +46,7 @@ class PolicyInForce:
         self._containers = containers
         self._apps = apps
         self._reconciler = reconciler
+        self._devices = devices
         self._audit = audit
         self._turn = asyncio.Lock()
 
@@ -81,6 +84,7 @@ class PolicyInForce:
                 self._loaded = fresh
                 await self._containers.apply_policy(fresh.policy)
                 self._reconciler.policy_changed(self._containers.all())
+                self._devices.look_at_all()
             for app, owner, reason in await self._ending(before, fresh.policy):
                 changes.append(_told(app, owner))
                 if not dry_run:

@@ -13,7 +13,7 @@ from pathlib import Path
 from isod.host import rootfs
 from isod.ports import Directory
 from isod_contract.errors import NoSpace, UnsafePath
-from isod_contract.names import CONTAINER_DIRECTORY, GUEST_DIRECTORY
+from isod_contract.names import CONTAINER_DIRECTORY, GUEST_DIRECTORY, SHOWN_DIRECTORIES
 
 _BACKLOG = 128
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -26,8 +26,11 @@ class ContainerDirectories:
         """Take the directory of all containers, which is root's own."""
         self._base = base
 
-    def open_run(self, machine: str) -> int | None:
-        """Open what a container sees as /run/isoctl; None while it has not been made. Raises UnsafePath."""
+    def open_shown(self, machine: str, directory: str) -> int | None:
+        """Open what a container sees as /run/isoctl (`run`) or /dev/dri (`dri`); None while it has not been made.
+
+        Raises UnsafePath.
+        """
         try:
             base_fd = os.open(self._base, _DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -40,21 +43,33 @@ class ContainerDirectories:
                 # A tmpfs of its own, else there is nothing that bounds what lies there.
                 if os.fstat(machine_fd).st_dev == os.fstat(base_fd).st_dev:
                     return None
-                return rootfs.open_directory(machine_fd, "run", machine)
+                return rootfs.open_directory(machine_fd, directory, machine)
             finally:
                 os.close(machine_fd)
         finally:
             os.close(base_fd)
 
-    def is_seen(self, run_fd: int, root_fd: int, machine: str) -> bool:
-        """Tell whether the container shows this directory at /run/isoctl. Raises UnsafePath."""
-        fd = rootfs.open_directory(root_fd, GUEST_DIRECTORY, machine)
+    def is_seen(self, directory_fd: int, root_fd: int, machine: str, directory: str) -> bool:
+        """Tell whether the container shows this directory at its place. Raises UnsafePath."""
+        fd = rootfs.open_directory(root_fd, SHOWN_DIRECTORIES[directory], machine)
         if fd is None:
             return False
         try:
-            return _identity(os.fstat(fd)) == _identity(os.fstat(run_fd))
+            return _identity(os.fstat(fd)) == _identity(os.fstat(directory_fd))
         finally:
             os.close(fd)
+
+    def is_free(self, root_fd: int, directory: str) -> bool:
+        """Tell whether a container's directory can be shown: nothing is at its place inside that it would hide."""
+        path = SHOWN_DIRECTORIES[directory]
+        try:
+            with rootfs.opened(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW) as fd:
+                parent = os.stat("..", dir_fd=fd)
+                return os.fstat(fd).st_dev == parent.st_dev and not os.listdir(fd)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def ensure_directory(self, run_fd: int, directory: Directory) -> int:
         """Make a user's directory, 0700 and his own, and open it. Raises UnsafePath, NoSpace."""

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 
-from isod_contract.names import HELPER_SOCKET, MOUNT_HELPER_SOCKET
+from isod_contract.names import DEVICES_HELPER_SOCKET, HELPER_SOCKET, MOUNT_HELPER_SOCKET, NODE_HELPER_SOCKET
 
 _TIMEOUT_SEC = 7.0  # the helper gives itself 5, and systemd has to start it
 _REPLY_BYTES_MAX = 4096
@@ -33,9 +33,33 @@ class Helper:
         sock.setblocking(False)
         return sock
 
-    async def attach_directory(self, machine: str, pidfd: int, uid_shift: int) -> None:
-        """Show a container its directory at /run/isoctl. Raises OSError."""
-        request = {"verb": "attach-directory", "machine": machine, "uid_shift": uid_shift}
+    async def watch_devices(self) -> socket.socket:
+        """Give a socket on which the host's udevd tells of devices; the helper is in its network namespace.
+
+        Raises OSError.
+        """
+        fds = await self._call(DEVICES_HELPER_SOCKET, {"verb": "watch-devices"}, [])
+        if not fds:
+            raise ConnectionError("isod-helper sent no descriptor")
+        return socket.socket(fileno=fds[0])
+
+    async def make_node(self, machine: str, directory: str, name: str, node_fd: int) -> None:
+        """Make a copy of the host's node (O_PATH) in a directory of the container's tmpfs. Raises OSError."""
+        request: dict[str, object] = {"verb": "make-node", "machine": machine, "directory": directory, "name": name}
+        await self._call(NODE_HELPER_SOCKET, request, [node_fd])
+
+    async def attach_node(self, machine: str, pidfd: int, uid_shift: int, name: str, place: str) -> None:
+        """Show node/NAME of the container's tmpfs at a place below dev inside. Raises OSError."""
+        request = {"verb": "attach-node", "machine": machine, "uid_shift": uid_shift, "name": name, "place": place}
+        await self._call(self._mount_path, request, [pidfd])
+
+    async def detach_node(self, pidfd: int, uid_shift: int, place: str) -> None:
+        """Take that away again. Raises OSError."""
+        await self._call(self._mount_path, {"verb": "detach-node", "uid_shift": uid_shift, "place": place}, [pidfd])
+
+    async def attach_directory(self, machine: str, pidfd: int, uid_shift: int, directory: str = "run") -> None:
+        """Show a directory of the container's tmpfs inside: `run` at /run/isoctl, `dri` at /dev/dri. Raises OSError."""
+        request = {"verb": "attach-directory", "machine": machine, "directory": directory, "uid_shift": uid_shift}
         await self._call(self._mount_path, request, [pidfd])
 
     async def attach_socket(self, pidfd: int, uid_shift: int, uid: int, name: str, source: tuple[str, int]) -> None:

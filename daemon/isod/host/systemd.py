@@ -1,7 +1,7 @@
 """The host's systemd: state, start and stop of container units (org.freedesktop.systemd1(5))."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isod.host.jobs import Jobs
@@ -16,9 +16,9 @@ from isod.host.unitpath import (
     unit_path,
 )
 from isod.ports import UnitSettings, UnitStatus
-from isod_contract.errors import IdentityMismatch
+from isod_contract.errors import IdentityMismatch, Unsupported
 from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
-from isod_wire import Connection, MatchRule, Message, RemoteError, WireError
+from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
 
 _ENDED = frozenset({"inactive", "failed"})
 # nspawn's words (src/nspawn/nspawn.c) and, after them, the two that PID 1 has had for the end of the boot.
@@ -153,6 +153,28 @@ class SystemdUnits:
             match.remove()
 
         return end
+
+    async def allow_devices(self, unit: str, entries: Sequence[tuple[str, str]], *, only: bool) -> None:
+        """Add entries to DeviceAllow, or make them all that it holds, at once and until the next boot.
+
+        Raises Unsupported where systemd refuses.
+        """
+        # An empty list empties the property; the entries of the next one are added to what is there then.
+        lists: list[list[list[str]]] = [[]] if only else []
+        lists += [[list(entry) for entry in entries]] if entries else []
+        values = [["DeviceAllow", Variant("a(ss)", item)] for item in lists]
+        try:
+            await self._connection.call(
+                SYSTEMD,
+                SYSTEMD_PATH,
+                MANAGER_INTERFACE,
+                "SetUnitProperties",
+                "sba(sv)",
+                [unit, True, values],
+                timeout_sec=HOST_CALL_TIMEOUT_SEC,
+            )
+        except RemoteError as error:
+            raise Unsupported(what="a device", reason=f"{unit} takes no DeviceAllow ({error.text})") from None
 
     async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
         """Give (unit, InvocationID) of the process behind a pidfd (GetUnitByPIDFD, systemd 253)."""

@@ -4,9 +4,9 @@ import importlib
 import pkgutil
 from functools import cache
 
-from isod.resources.base import GrantValue, Resource
+from isod.resources.base import DeviceKind, GrantValue, Resource
 
-__all__ = ["GrantValue", "Resource", "kinds", "owned_variables"]
+__all__ = ["DeviceKind", "GrantValue", "Resource", "device_kinds", "kinds", "owned_variables"]
 
 
 @cache
@@ -19,7 +19,7 @@ def kinds() -> dict[str, type[Resource]]:
             # A kind that is only imported into another's module belongs to its own.
             if not (isinstance(item, type) and issubclass(item, Resource) and item.__module__ == module.__name__):
                 continue
-            if item is Resource:
+            if item in (Resource, DeviceKind):
                 continue
             if item.key in found:
                 raise TypeError(f"resource kind {item.key!r} is declared twice")
@@ -31,3 +31,9 @@ def kinds() -> dict[str, type[Resource]]:
 def owned_variables() -> dict[str, str]:
     """Give the environment variables that belong to a kind, each with the kind's key."""
     return {variable: key for key, kind in kinds().items() for variable in kind.variables}
+
+
+@cache
+def device_kinds() -> dict[str, type[DeviceKind]]:
+    """Give the kinds that are device nodes, by key."""
+    return {key: kind for key, kind in kinds().items() if issubclass(kind, DeviceKind)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from isod.ports import LiveSession
+from isod.ports import Device, HostDevices, LiveSession
 from isod_contract.errors import IsodError
 
 GrantValue = str | tuple[str, ...]
@@ -89,6 +89,29 @@ class Resource(ABC):
             return value
         below = cls.levels[: cls.levels.index(level)]
         return next((candidate for candidate in reversed(below) if candidate not in never), cls.levels[0])
+
+
+class DeviceKind(Resource):
+    """A kind that is device nodes: the same ones for all users of a container, which come and go with the devices."""
+
+    @classmethod
+    def subsystems(cls, value: GrantValue) -> frozenset[str]:
+        """Name the subsystems of the kernel whose devices a grant can choose from."""
+        del value
+        return frozenset()
+
+    @classmethod
+    def choose(cls, value: GrantValue, host: HostDevices) -> tuple[list[Device], list[str]]:
+        """Give the devices that a grant means now, and for each that it names and that must not be given, why."""
+        del value, host
+        return [], []
+
+    @classmethod
+    def parse(cls, untrusted_text: str) -> GrantValue:
+        """Give the grant that a word of the command line means, as `text_of` writes it; raises ValueError."""
+        if untrusted_text in cls.levels:
+            return cls.validate(untrusted_text)
+        return cls.validate([part for part in untrusted_text.split(",") if part])
 
 
 def quoted_choices(choices: Iterable[str]) -> str:

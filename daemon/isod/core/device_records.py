@@ -1,0 +1,101 @@
+"""What nobody else knows of a container's devices: which DeviceAllow entries are isod's, and what was granted to it.
+
+The first tells them from the administrator's own; the second lasts until the container stops, whatever isod does.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isod.resources import GrantValue
+from isod_contract.errors import NoSpace
+from isod_contract.names import STATE_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimeGrant:
+    """A grant to a running container."""
+
+    value: GrantValue
+    uid: int  # of who asked for it
+
+
+@dataclass(slots=True)
+class DeviceRecord:
+    """One container's, by its unit."""
+
+    unit: str
+    allowed: set[str] = field(default_factory=set)  # Device.key of each
+    invocation_id: str = ""  # of the container that `granted` holds for
+    granted: dict[str, RunTimeGrant] = field(default_factory=dict)  # by key of the kind
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not self.allowed and not self.granted
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON can hold it."""
+        granted = {key: {"value": grant.value, "uid": grant.uid} for key, grant in self.granted.items()}
+        return {
+            "unit": self.unit,
+            "allowed": sorted(self.allowed),
+            "invocation_id": self.invocation_id,
+            "granted": granted,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> "DeviceRecord":
+        """Read what `to_json` gave. Raises KeyError, TypeError, ValueError."""
+        granted = {
+            str(key): RunTimeGrant(
+                item["value"] if isinstance(item["value"], str) else tuple(map(str, item["value"])), int(item["uid"])
+            )
+            for key, item in value["granted"].items()
+        }
+        return cls(str(value["unit"]), set(map(str, value["allowed"])), str(value["invocation_id"]), granted)
+
+
+class DeviceRecords:
+    """One JSON file for each container that has something to remember, below /run/isod/state."""
+
+    def __init__(self, directory: Path = Path(STATE_DIRECTORY)) -> None:
+        """Take the directory, which must be root's alone."""
+        self._directory = directory
+        self._known: dict[str, DeviceRecord] = {}
+
+    def _path(self, unit: str) -> Path:
+        return self._directory / f"devices-{unit}.json"
+
+    def load(self) -> None:
+        """Read all; one that can't be read is removed."""
+        for path in sorted(self._directory.glob("devices-*.json")):
+            try:
+                record = DeviceRecord.from_json(json.loads(path.read_text()))
+                if path != self._path(record.unit):
+                    raise ValueError(record.unit)
+                self._known[record.unit] = record
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                path.unlink(missing_ok=True)
+
+    def of(self, unit: str) -> DeviceRecord:
+        """Give the record of a unit, a new one where there is none."""
+        return self._known.setdefault(unit, DeviceRecord(unit))
+
+    def save(self, record: DeviceRecord) -> None:
+        """Write a record by rename, or remove an empty one. Raises NoSpace."""
+        path = self._path(record.unit)
+        if record.is_empty:
+            path.unlink(missing_ok=True)
+            return
+        fresh = path.with_suffix(".new")
+        try:
+            fresh.write_text(json.dumps(record.to_json()))
+            fresh.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            raise NoSpace(what=str(self._directory), reason=os.strerror(error.errno or 0)) from None

@@ -1,0 +1,182 @@
+"""Devices that the lab's machine does not have: entries in a copy of sysfs, real nodes, real uevents to the real udevd.
+
+Behind a node stands a misc device that any machine has and that no container may open by default.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.hostfiles import write
+from lab.machine import Lab
+
+HWRNG = (10, 183)
+FUSE = (10, 229)
+PCI = "0000:00:02.0"
+_OVERLAY = """
+set -e
+base=/run/lab-sysfs
+mkdir -p $base; mount -t tmpfs lab-sysfs $base
+for part in class devices dev; do
+    mkdir $base/$part.upper $base/$part.work
+    mount -t overlay -o lowerdir=/sys/$part,upperdir=$base/$part.upper,workdir=$base/$part.work lab-sysfs /sys/$part
+done
+"""
+# Sends a uevent into the lab's network namespace, by the kernel: udevd takes it for one of a driver's.
+_INJECT = """
+import socket, struct, sys
+for text in sys.stdin.read().split("\\n\\n"):
+    body = text.strip().replace("\\n", "\\0").encode() + b"\\0"
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15) as uevents:
+        uevents.bind((0, 0))
+        uevents.send(struct.pack("=IHHII", 16 + len(body), 16, 1 | 4, 1, 0) + body)
+        assert not struct.unpack_from("=i", uevents.recv(4096), 16)[0]
+"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One entry of /sys/class/drm."""
+
+    name: str = "renderD128"
+    pci: str = PCI
+    number: tuple[int, int] = HWRNG
+
+    @property
+    def node(self) -> str:
+        """Its path on the host."""
+        return f"/dev/dri/{self.name}"
+
+    @property
+    def device(self) -> str:
+        """Its path in sysfs, as uevents name it."""
+        return f"/devices/pci0000:00/{self.pci}/drm/{self.name}"
+
+    @property
+    def uevent(self) -> str:
+        """What its uevents hold, beside the action."""
+        major, minor = self.number
+        return f"SUBSYSTEM=drm\nDEVNAME=dri/{self.name}\nDEVTYPE=drm_minor\nMAJOR={major}\nMINOR={minor}"
+
+
+class Graphics:
+    """The graphics devices of a lab host, of which it has none by itself."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.cards: dict[str, Card] = {}
+        self._sequence = 1_000_000
+
+    def open(self) -> None:
+        """Put the copy over sysfs; the programs that ask libudev must be told that this one is right too."""
+        self.lab.run("sh", "-c", _OVERLAY)
+        for unit in ("systemd-udevd", "systemd-logind", "isod"):
+            dropin = self.lab.host_path(f"/run/systemd/system/{unit}.service.d/lab-sysfs.conf")
+            write(dropin, "[Service]\nEnvironment=SYSTEMD_DEVICE_VERIFY_SYSFS=0\n")
+        self.lab.run("systemctl", "daemon-reload")
+        self.lab.run("systemctl", "restart", "systemd-udevd", "systemd-logind", "isod")
+        write(self.lab.host_path("/sys/class/drm/version"), "drm 1.1.0 20060810\n")
+
+    def close(self) -> None:
+        """Remove all of it."""
+        for name in list(self.cards):
+            self.remove(name)
+        self.lab.run("umount", "/sys/class", "/sys/devices", "/sys/dev", "/run/lab-sysfs", check=False)
+        for unit in ("systemd-udevd", "systemd-logind", "isod"):
+            self.lab.host_path(f"/run/systemd/system/{unit}.service.d/lab-sysfs.conf").unlink()
+        self.lab.run("systemctl", "daemon-reload")
+        self.lab.run("systemctl", "restart", "systemd-udevd", "systemd-logind", "isod")
+
+    def add(self, card: Card) -> Card:
+        """Plug it in, and wait until udevd is done with it."""
+        self.place(card)
+        self.tell("add", card)
+        return card
+
+    def place(self, card: Card) -> None:
+        """Have the kernel know it, without a word."""
+        self.cards[card.name] = card
+        major, minor = card.number
+        sysfs = self.lab.host_path("/sys")
+        path = sysfs / card.device.lstrip("/")
+        path.mkdir(parents=True, exist_ok=True)
+        write(path / "uevent", "\n".join(card.uevent.splitlines()[1:]) + "\n")
+        write(path / "dev", f"{major}:{minor}\n")
+        _link(path / "subsystem", "/sys/class/drm")
+        parent = path.parents[1]
+        write(parent / "uevent", f"DRIVER=i915\nPCI_SLOT_NAME={card.pci}\n")
+        _link(parent / "subsystem", "/sys/bus/pci")
+        _link(path / "device", f"/sys/devices/pci0000:00/{card.pci}")
+        _link(sysfs / "class/drm" / card.name, f"/sys{card.device}")
+        _link(sysfs / f"dev/char/{major}:{minor}", f"/sys{card.device}")
+        self._make_node(card)
+
+    def _make_node(self, card: Card) -> None:
+        node = self.lab.host_path(card.node)
+        node.parent.mkdir(exist_ok=True)
+        if not node.exists():
+            old = os.umask(0o117)
+            os.mknod(node, stat.S_IFCHR | 0o660, os.makedev(*card.number))
+            os.umask(old)
+
+    def remove(self, name: str) -> None:
+        """Unplug it, and wait until udevd is done with that."""
+        card = self.take(name)
+        self.tell("remove", card)
+
+    def take(self, name: str) -> Card:
+        """Have the kernel forget it, without a word."""
+        card = self.cards.pop(name)
+        sysfs = self.lab.host_path("/sys")
+        for link in (f"class/drm/{name}", f"dev/char/{card.number[0]}:{card.number[1]}"):
+            (sysfs / link).unlink(missing_ok=True)
+        shutil.rmtree(sysfs / card.device.lstrip("/"))
+        self.lab.host_path(card.node).unlink(missing_ok=True)
+        return card
+
+    def tell(self, action: str, *cards: Card, settle: bool = True) -> None:
+        """Send uevents for cards."""
+        texts = []
+        for card in cards:
+            self._sequence += 1
+            head = f"{action}@{card.device}\nACTION={action}\nDEVPATH={card.device}\nSEQNUM={self._sequence}"
+            texts.append(f"{head}\n{card.uevent}")
+        self.lab.run("python3", "-c", _INJECT, stdin="\n\n".join(texts).encode())
+        if settle:
+            self.lab.run("udevadm", "settle", "--timeout=20")
+
+
+@contextmanager
+def graphics(lab: Lab) -> Iterator[Graphics]:
+    """Give the lab host places for graphics devices, for a while."""
+    made = Graphics(lab)
+    made.open()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def allowed(lab: Lab, container: str) -> list[str]:
+    """The DeviceAllow of a container's unit, an entry each."""
+    shown = lab.run("systemctl", "show", "-p", "DeviceAllow", lab.unit(container)).stdout
+    return [line.removeprefix("DeviceAllow=") for line in shown.splitlines()]
+
+
+def can_open(lab: Lab, container: str, node: str, user: str = "alice") -> str:
+    """Open a device inside: "" or why that fails."""
+    script = f"import os; os.open({node!r}, os.O_RDONLY)"
+    done = lab.in_container(container, "python3", "-c", script, user=user, check=False)
+    return done.stderr.strip().splitlines()[-1].partition("] ")[2].partition(":")[0] if done.returncode else ""
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(os.path.relpath(target, "/sys/" + str(path.parent).partition("/sys/")[2]))

@@ -185,7 +185,6 @@ class HostUnits(Protocol):
         """Add entries to DeviceAllow until the next boot, or make them all that it holds; raises Unsupported."""
 
 
-
 class StartGuard(Protocol):
     """What must hold of a stopped container's own files before it is started."""
 

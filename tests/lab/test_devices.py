@@ -40,6 +40,7 @@ def mknod(lab: Lab, container: str, *number: str) -> str:
     return lab.in_container(container, "sh", "-c", script, check=False).stderr.strip().rpartition(": ")[2]
 
 
+@pytest.mark.attack("C19")
 @pytest.mark.parametrize("container", KINDS)
 def test_a_render_node_opens_while_it_is_granted_and_plugged_in(lab: Lab, gpus: Graphics, container: str) -> None:
     """R8, in every kind of container, units untouched by isod among them."""

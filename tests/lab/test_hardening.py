@@ -12,6 +12,9 @@ SYSTEM_UNITS = {
     "isod.service": 1.5,
     "isod-helper@.service": 1.1,
     "isod-helper-mount@.service": 2.6,
+    "isod-helper-node@.service": 1.0,
+    # It hears what udevd says in the host's network namespace, and has no right at all there.
+    "isod-helper-devices@.service": 1.2,
     # It makes a mount of the host's, so it can have no namespace of its own.
     "isod-prepare@.service": 3.6,
 }
@@ -22,6 +25,8 @@ CAPABILITIES = {
     "isod-helper-mount@.service": {
         *("cap_sys_admin", "cap_sys_chroot", "cap_setuid", "cap_setgid", "cap_dac_override", "cap_sys_ptrace"),
     },
+    "isod-helper-node@.service": {"cap_mknod"},
+    "isod-helper-devices@.service": set(),
     "isod-prepare@.service": {"cap_sys_admin"},
 }
 

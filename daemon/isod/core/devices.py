@@ -16,7 +16,8 @@ from isod.core.device_allow import DeviceAllow
 from isod.core.device_records import DeviceRecord, DeviceRecords
 from isod.core.events import Events
 from isod.core.shown import ShownDirectories
-from isod.ports import AuditSink, Device, HostDevices, HostUnits, NodeMaker, Nodes
+from isod.device_ports import Device, HostDevices, NodeMaker, Nodes
+from isod.ports import AuditSink, HostUnits
 from isod.resources import device_kinds
 from isod_contract.errors import IsodError, Unsupported
 from isod_contract.names import NODE_DIRECTORY

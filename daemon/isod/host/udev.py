@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pyudev
 
+from isod.device_ports import Device
 from isod.host.helper import Helper
-from isod.ports import Device
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from isod.ports import Device, HostDevices, LiveSession
+from isod.device_ports import Device, HostDevices
+from isod.ports import LiveSession
 from isod_contract.errors import IsodError
 
 GrantValue = str | tuple[str, ...]

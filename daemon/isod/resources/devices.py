@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from isod.ports import Device, HostDevices
+from isod.device_ports import Device, HostDevices
 from isod.resources.base import DeviceKind, GrantValue
 
 _PROPERTY = re.compile(r"([A-Z][A-Z0-9_]{0,63})=([^\s=,]{1,128})")

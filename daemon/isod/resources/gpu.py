@@ -2,7 +2,7 @@
 
 import re
 
-from isod.ports import Device, HostDevices
+from isod.device_ports import Device, HostDevices
 from isod.resources.base import DeviceKind, GrantValue, quoted_choices
 
 _PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")

@@ -2,7 +2,7 @@
 _isoctl() {
     local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} flags= names=
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "run exec shell enter menu list ls status start stop restart ps top kill logs history why doctor reload" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run exec shell enter menu list ls status start stop restart ps top kill logs history why doctor exposure reload" -- "$word")
         return
     fi
     case $verb in
@@ -21,10 +21,11 @@ _isoctl() {
         history) flags="--since -n --lines --json -h --help" ;;
         why) flags="-u --user --json -h --help" ;;
         doctor) flags="--json -h --help" ;;
+        exposure) flags="--json -h --help" ;;
         reload) flags="--dry-run --json -h --help" ;;
     esac
     case $verb in
-        run|exec|shell|enter|menu|status|start|stop|restart|ps|top|logs|history|why|doctor) names=$(isoctl __complete containers 2>/dev/null) ;;
+        run|exec|shell|enter|menu|status|start|stop|restart|ps|top|logs|history|why|doctor|exposure) names=$(isoctl __complete containers 2>/dev/null) ;;
         kill) names=$(isoctl __complete apps 2>/dev/null) ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$flags $names" -- "$word")

@@ -28,7 +28,8 @@ _POLICY_DIRECTORIES = (
     "/etc/dbus-1/system.d",
     "/run/current-system/sw/share/dbus-1/system.d",
 )
-_TIMEOUT_SEC = 25.0
+# A service that must be started first has this long; one that hangs shall not hold up all other checks.
+_TIMEOUT_SEC = 10.0
 
 
 class Host:
@@ -91,13 +92,22 @@ class Host:
 
         One that answers, with whatever error of its own, is there.
         """
+        if name not in self._answers:
+            self._answers[name] = self._ping(name)
+        return self._answers[name]
+
+    def _ping(self, name: str) -> str:
         try:
             self.bus.call("/", _PEER, "Ping", destination=name, timeout_sec=_TIMEOUT_SEC)
         except wire.RemoteError as error:
-            return error.name
+            return "" if error.name.endswith((".UnknownObject", ".UnknownMethod")) else error.name
         except wire.WireError:
             return wire.DBUS + ".Error.NoReply"
         return ""
+
+    @cached_property
+    def _answers(self) -> dict[str, str]:
+        return {}
 
     def unit(self, name: str) -> Mapping[str, Any]:
         """Give what systemd says of a service or socket: its properties, {} where it does not answer."""
@@ -165,6 +175,8 @@ class Host:
         return shutil.which(name) is not None
 
     def _property(self, name: str, path: str, interface: str, key: str) -> object:
+        if self.bus_problem or self.ping(name):
+            return ""
         try:
             reply = self.bus.call(
                 path, _PROPERTIES, "Get", "ss", (interface, key), destination=name, timeout_sec=_TIMEOUT_SEC

@@ -242,6 +242,17 @@ VERBS = (
         counts=(0, 1),
     ),
     Verb(
+        "exposure",
+        "NAME",
+        "Measure what an app in a container can reach of the host, the worst first, with the setting that closes it",
+        (
+            ("isoctl exposure blog", "runs a probe in it, as an app of yours; starts it if need be"),
+            ("isoctl exposure --json blog | jq -r '.exposures[].code'", "for programs"),
+        ),
+        own_flags=(JSON,),
+        counts=(1, 1),
+    ),
+    Verb(
         "reload",
         "",
         "Have isod read its policy again",

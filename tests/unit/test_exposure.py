@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from isod_contract.limits import EXPOSED_ENTRIES_MAX
 from isod_contract.options import WAYLAND_MODES
-from isod_session.exposure import FORBIDDEN, NOTABLE, Exposure, judge
+from isod_contract.registry import FORBIDDEN, NOTABLE
+from isod_session.exposure import Exposure, judge
 
 # As measured: sway 1.10, weston 14, mutter 48, KWin 6.3 (shortened to what matters).
 CORE = {"wl_compositor", "wl_shm", "wl_seat", "wl_output", "xdg_wm_base", "wp_viewporter", "zwp_linux_dmabuf_v1"}

@@ -39,7 +39,7 @@ def isod_missing(host: Host) -> Iterator[Problem]:
     """Report that isod's unit is not there, or masked."""
     state = host.unit(_ISOD).get("LoadState", "loaded")
     if state == "masked":
-        yield Problem(f"{_ISOD} is masked", f"`systemctl unmask {_ISOD}`, then `systemctl enable --now {_ISOD}`")
+        yield Problem(f"{_ISOD} is masked", f"`systemctl unmask {_ISOD} && systemctl enable --now {_ISOD}`")
     elif state != "loaded":
         yield Problem(f"{_ISOD} is {state}", "install isod again; NixOS: services.isod.enable = true;")
 

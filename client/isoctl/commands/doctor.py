@@ -1,13 +1,13 @@
 """`isoctl doctor`: what is wrong with the host and with a container, and what ends it."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from isoctl import cli, isod, render, session, wire
 from isoctl.checks import host_findings
-from isoctl.contract_generated import CONTAINER, HINT_NAMES, MANAGER, ROOT_PATH
+from isoctl.commands import run
+from isoctl.contract_generated import CONTAINER, MANAGER, ROOT_PATH
 from isoctl.host import Host
 from isoctl.marshal import plain
 from isod_contract.findings import Finding
@@ -40,9 +40,9 @@ def execute(request: cli.Request) -> int:
 
 def _ask(bus: wire.Bus, path: str, interface: str) -> list[Finding]:
     """Have isod look: what it finds needs its rights."""
-    hints = [f"{name}={os.environ[name]}" for name in HINT_NAMES if name in os.environ]
+    options = {"hints": ("as", run.hints())}
     try:
-        reply = bus.call(path, interface, "Check", "a{sv}", ({"hints": ("as", hints)},), timeout_sec=_TIMEOUT_SEC)
+        reply = bus.call(path, interface, "Check", "a{sv}", (options,), timeout_sec=_TIMEOUT_SEC)
     except wire.RemoteError as error:
         if error.name in (wire.DBUS + ".Error.AccessDenied", wire.DBUS + ".Error.UnknownMethod"):
             return []  # an isod from before an update, which is a finding of its own

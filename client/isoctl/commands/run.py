@@ -157,9 +157,14 @@ def _options(request: cli.Request, account: str | None) -> "Options":
     assert isinstance(variables, list)
     if variables:
         options["environment"] = ("as", [_variable(entry) for entry in variables])
-    if hints := [f"{name}={os.environ[name]}" for name in HINT_NAMES if _is_hint(os.environ.get(name))]:
-        options["hints"] = ("as", hints)
+    if told := hints():
+        options["hints"] = ("as", told)
     return options
+
+
+def hints() -> list[str]:
+    """Give the variables of the caller's session that isod takes, NAME=VALUE."""
+    return [f"{name}={os.environ[name]}" for name in HINT_NAMES if _is_hint(os.environ.get(name))]
 
 
 def _is_hint(value: str | None) -> bool:

@@ -54,3 +54,14 @@ class ContainerFacts:
     def inside(self) -> str:
         """Give what the administrator puts before a command so that it runs inside as root."""
         return f"isoctl run root@{self.name}"
+
+    @property
+    def root(self) -> str:
+        """Give where its files are on the host, as its nspawn was told, or as systemd-nspawn(1) finds them."""
+        command = self.settings.command
+        for word, following in zip(command, (*command[1:], ""), strict=True):
+            if word in ("-D", "--directory"):
+                return following
+            if word.startswith("--directory="):
+                return word.removeprefix("--directory=")
+        return f"/var/lib/machines/{self.machine}"

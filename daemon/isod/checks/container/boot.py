@@ -32,8 +32,8 @@ def dbus_missing(facts: ContainerFacts) -> Iterator[Problem]:
     if facts.running is None and isinstance(facts.problem, Unsupported):
         yield Problem(
             "it has booted without a system bus",
-            f"`systemctl -M {facts.machine} unmask --runtime dbus.socket dbus.service`, if dbus is installed in it and "
-            "masked; else install dbus or dbus-broker there",
+            f"`systemctl --root={facts.root} unmask dbus.socket dbus.service && isoctl restart {facts.name}`, if dbus "
+            "is installed in it and masked; else install dbus or dbus-broker there",
         )
 
 

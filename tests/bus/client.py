@@ -18,7 +18,7 @@ class Isoctl:
     def __init__(self, address: str) -> None:
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(REPOSITORY / "client"),
+            "PYTHONPATH": f"{REPOSITORY}/client:{REPOSITORY}/daemon",
             "DBUS_SYSTEM_BUS_ADDRESS": address,
             "TERM": "xterm",
             "LANG": "C.UTF-8",

@@ -111,12 +111,23 @@ async def test_an_unknown_option_and_one_of_another_type_are_refused_by_name(ali
     assert not isod.launcher.launches
 
 
+async def test_findings_are_those_of_the_caller(alice: Connection, bob: Connection) -> None:
+    for client, uid in ((alice, ALICE), (bob, BOB)):
+        ((finding,),) = await call(client, "Check", "a{sv}", [{}])
+        told = {key: value.value for key, value in finding.items()}
+        assert told == {"code": "host-thing", "what": f"seen by {uid}", "why": "it matters", "fix": "`mend it`"}
+    arguments = ("a{sv}", [{"hints": Variant("as", ["LANG=C"])}])
+    ((finding,),) = await call(bob, "Check", *arguments, path=SHARED, interface=names.CONTAINER)
+    assert finding["what"].value == f"shared seen by {BOB}"
+
+
 @pytest.mark.attack("C30")
 async def test_what_others_have_does_not_exist(isod: IsodSide, bob: Connection) -> None:
     """S07: "not yours" and "not there" are the same answer."""
     for path, absent, interface, member, arguments in (
         (BLOG, names.container_path("absent"), names.CONTAINER, "Start", ("a{sv}", [{}])),
         (BLOG, names.container_path("absent"), names.CONTAINER, "OpenLog", ("a{sv}", [{}])),
+        (BLOG, names.container_path("absent"), names.CONTAINER, "Check", ("a{sv}", [{}])),
         (names.app_path(ALICES_APP), names.app_path("0" * 32), names.APP, "Stop", ()),
         (names.app_path(ALICES_APP), names.app_path("0" * 32), names.APP, "Signal", ("i", [9])),
         (BLOG, names.container_path("absent"), names.PROPERTIES, "GetAll", ("s", [names.CONTAINER])),

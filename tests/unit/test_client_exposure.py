@@ -135,6 +135,7 @@ def test_what_is_the_containers_own_is_none(lines: tuple[str, ...]) -> None:
     assert exposures(*lines) == []
 
 
+@pytest.mark.attack("C25")
 def test_with_the_hosts_network_its_sockets_are_exposed() -> None:
     lines = (
         *(f"try\ta\t7\t{X0}", "hit\ta\t7\tok\t0\t00"),

@@ -37,7 +37,11 @@ HISTORY_RECORDS_DEFAULT = 50
 HISTORY_RECORDS_MAX = 1000
 LOG_LINES_MAX = 10000
 
+# A container may be hostile, so no launch waits longer for it than ten seconds: for its bus, from handshake to
+# subscription and once it says that it has booted; for one call; and for all of the start of an app.
+GUEST_CONNECT_TIMEOUT_SEC = 4.0
 GUEST_CALL_TIMEOUT_SEC = 5.0
+GUEST_START_TIMEOUT_SEC = 8.0
 HOST_CALL_TIMEOUT_SEC = 25.0
 # All of polkit's part of a call: whether a question is needed at all, which it knows at once, and the question.
 POLKIT_TIMEOUT_SEC = 120.0

@@ -1,6 +1,7 @@
 """A launch, step by step: decide, start the container, prepare it, start the app, hand over its terminal."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -27,6 +28,7 @@ from isod.ports import Account, Caller, FdStore, Machines
 from isod.settings import Limits
 from isod_contract import limits
 from isod_contract.errors import (
+    ContainerGone,
     Internal,
     InvalidArgument,
     IsodError,
@@ -174,7 +176,13 @@ class Launcher:
         await self._prepare.run(guest, account, container.name)
         display = await self._display(app, request, guest, account)
         self._stop_if_wanted(app)
-        await self._start(app, request, guest, account, rule, display)
+        try:
+            async with asyncio.timeout(limits.GUEST_START_TIMEOUT_SEC):
+                await self._start(app, request, guest, account, rule, display)
+        except (TimeoutError, ContainerGone):
+            # It may start yet, after its end was told.
+            self._apps.spawn(_stop_late(guest, app.unit))
+            raise
 
     async def _display(self, app: App, request: _Request, guest: Any, account: Account) -> dict[str, str]:
         """Give the variables of the displays that the app gets.
@@ -287,7 +295,7 @@ class Launcher:
 
     async def _await_start(self, app: App, guest: Any, job: asyncio.Future[str] | None, directory: str) -> None:
         """Type=exec: the job is done when the program runs, failed when it could not be executed."""
-        result = "lost" if job is None else await asyncio.wait_for(job, limits.HOST_CALL_TIMEOUT_SEC)
+        result = "lost" if job is None else await job
         if result != "done" and not app.record.main_ended:
             service = await guest.unit_properties(app.unit, "Service")
             status = service.get("ExecMainStatus", 0)
@@ -351,6 +359,11 @@ class Launcher:
             else:
                 properties.append((key, "s", "journal"))
         return properties, fds
+
+
+async def _stop_late(guest: Any, unit: str) -> None:
+    with contextlib.suppress(IsodError):
+        await guest.stop_unit(unit)
 
 
 def _has_display(options: RunOptions) -> bool:

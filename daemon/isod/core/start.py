@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.ports import AuditSink, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
 from isod_contract.errors import ContainerGone, IsodError, StartFailed, StartTimeout
+from isod_contract.limits import GUEST_CONNECT_TIMEOUT_SEC
 from isod_contract.records import CONTAINER_START
 
 _RETRY_FIRST_SEC = 0.02
@@ -55,14 +56,23 @@ class Starts:
     def adopt(self, container: Container) -> None:
         """Begin to connect to a container that somebody else started, unless that is under way."""
         if container.starting is None:
-            container.starting = self._spawn(self._adopt(container))
+            self._begin(container, self._adopt(container))
+
+    def _begin(self, container: Container, work: Coroutine[Any, Any, Guest | None]) -> asyncio.Task[Guest | None]:
+        container.starting = task = self._spawn(work)
+        # Noted as the container's problem; those who waited may all have left, and nobody else asks for it.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def _adopt(self, container: Container) -> Guest | None:
         try:
             return await self._connect(container, time.monotonic() + container.policy.start_timeout_sec)
         except IsodError as error:
             self._note_problem(container, error)
-            return None
+            if isinstance(error, ContainerGone):
+                return None
+            # It is up: whoever waits could only start to connect once more.
+            raise
         finally:
             container.starting = None
 
@@ -72,13 +82,10 @@ class Starts:
         Raises StartFailed, StartTimeout, Unsupported, IdentityMismatch, UnsafePath, ContainerGone.
         """
         while container.guest is None or container.guest.closed:
-            if container.starting is None:
-                container.starting = self._spawn(self._start(container, caller))
-                # Noted as the container's problem; those who waited may all have left, and nobody else asks for it.
-                container.starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+            starting = container.starting or self._begin(container, self._start(container, caller))
             # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
             # be an adoption that failed; then the first to wake starts, and the others wait for him.
-            guest = await asyncio.shield(container.starting)
+            guest = await asyncio.shield(starting)
             if guest is not None:
                 return guest
         return container.guest
@@ -125,7 +132,7 @@ class Starts:
 
     async def _connect(self, container: Container, deadline: float) -> Guest:
         """Connect until the container's own bus answers: that is what ready means."""
-        pause_sec = _RETRY_FIRST_SEC
+        began_sec, pause_sec = time.monotonic(), _RETRY_FIRST_SEC
         while True:
             status = await self._units.status(container.unit)
             if status.active_state not in ("active", "reloading", "activating"):
@@ -133,8 +140,12 @@ class Starts:
             try:
                 guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
             except (StartFailed, ContainerGone) as error:
-                if time.monotonic() + pause_sec > deadline:
+                next_sec = time.monotonic() + pause_sec
+                if next_sec > deadline:
                     raise _timeout(container, error.fields["reason"]) from None
+                if next_sec > began_sec + GUEST_CONNECT_TIMEOUT_SEC and await self._units.has_booted(container.unit):
+                    # What says that it is up has no boot left to wait for: its bus is stuck, or hostile.
+                    raise
                 await asyncio.sleep(pause_sec)
                 pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
             else:

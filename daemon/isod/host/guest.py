@@ -25,7 +25,7 @@ from isod.host.unitpath import (
 )
 from isod.ports import Account, HostUnits, Machines
 from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed, Unsupported
-from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
+from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC, GUEST_CONNECT_TIMEOUT_SEC
 from isod_wire import CONTAINER_CAPS, Connection, MatchRule, Message, RemoteError, Variant, WireError, connect
 
 _SO_PEERPIDFD = 77  # socket(7), Linux 6.5; Python has no name for it
@@ -231,27 +231,32 @@ class GuestDoor:
         try:
             shift = await self._machines.uid_shift(machine)
             sock = await self._connect_socket(machine, unit, root_fd, shift)
-            connection, pidfd = await self._authenticate(machine, sock, unit, invocation_id)
+            pidfd = await self._identify(machine, sock, unit, invocation_id)
         except BaseException:
             os.close(root_fd)
             raise
-        guest = GuestManager(
-            connection=connection,
-            root_fd=root_fd,
-            pidfd=pidfd,
-            uid_shift=shift,
-            unit=unit,
-            invocation_id=invocation_id,
-            machine=machine,
-        )
         try:
-            await guest.open()
-        except WireError as error:
-            await guest.close()
-            raise StartFailed(container=machine, reason=f"its systemd does not answer ({error})") from None
-        except BaseException:
-            await guest.close()
-            raise
+            # One deadline for all that its bus has to say: each answer alone might come just in time.
+            async with asyncio.timeout(GUEST_CONNECT_TIMEOUT_SEC):
+                try:
+                    connection = await _authenticate(machine, sock)
+                except BaseException:
+                    os.close(root_fd)
+                    os.close(pidfd)
+                    raise
+                guest = GuestManager(
+                    connection=connection,
+                    root_fd=root_fd,
+                    pidfd=pidfd,
+                    uid_shift=shift,
+                    unit=unit,
+                    invocation_id=invocation_id,
+                    machine=machine,
+                )
+                await _open(guest)
+        except TimeoutError:
+            reason = f"its bus does not answer within {GUEST_CONNECT_TIMEOUT_SEC:.0f} s"
+            raise StartFailed(container=machine, reason=reason) from None
         return guest
 
     async def _connect_socket(self, machine: str, unit: str, root_fd: int, shift: int) -> socket.socket:
@@ -287,13 +292,11 @@ class GuestDoor:
         finally:
             os.close(path_fd)
 
-    async def _authenticate(
-        self, machine: str, sock: socket.socket, unit: str, invocation_id: str
-    ) -> tuple[Connection, int]:
+    async def _identify(self, machine: str, sock: socket.socket, unit: str, invocation_id: str) -> int:
         """Prove, before a byte is sent, that the listener is a process of the container's own unit; gives its pidfd."""
         pidfd = -1
         try:
-            pidfd = struct.unpack("i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4))[0]
+            pidfd = int(struct.unpack("i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4))[0])
             found = await self._units.unit_of_pidfd(pidfd)
             if found != (unit, invocation_id):
                 raise IdentityMismatch(container=machine, reason=f"its bus belongs to {found[0]}")
@@ -303,14 +306,28 @@ class GuestDoor:
             if isinstance(error, OSError):
                 raise IdentityMismatch(container=machine, reason=f"its bus has no living peer ({error})") from None
             raise
-        try:
-            connection = await connect(sock, caps=CONTAINER_CAPS, external_uid=0, name=f"container {machine}")
-        except BaseException as error:
-            _close(pidfd)
-            if isinstance(error, WireError) and not isinstance(error, IsodError):
-                raise StartFailed(container=machine, reason=f"its bus does not answer ({error})") from None
+        return pidfd
+
+
+async def _authenticate(machine: str, sock: socket.socket) -> Connection:
+    """Do the handshake over a socket, which is owned from here on. Raises StartFailed."""
+    try:
+        return await connect(sock, caps=CONTAINER_CAPS, external_uid=0, name=f"container {machine}")
+    except WireError as error:
+        if isinstance(error, IsodError):
             raise
-        return connection, pidfd
+        raise StartFailed(container=machine, reason=f"its bus does not answer ({error})") from None
+
+
+async def _open(guest: GuestManager) -> None:
+    """Subscribe to its systemd; else everything that belongs to it is closed. Raises StartFailed."""
+    try:
+        await guest.open()
+    except BaseException as error:
+        await guest.close()
+        if isinstance(error, WireError):
+            raise StartFailed(container=guest.machine, reason=f"its systemd does not answer ({error})") from None
+        raise
 
 
 def _close(fd: int) -> None:

@@ -22,7 +22,7 @@ TASKS = {"containers": 1, "apps": 1}
 FDS_IDLE, TASKS_IDLE = 8, 4
 SLACK = 8
 # A turn of isod's loop takes up to 10 ms. What it waited for a processor is the machine's fault, and not counted.
-TURN_MAX_MS, TURN_BUSY_MAX_MS = 500, 150
+TURN_MAX_MS, TURN_BUSY_MAX_MS = 250, 150
 SETTLE_SEC = 5.0
 ANSWER_SEC = 20.0
 PROGRAMS = ("isod", "isod-helper", "isod-prepare", "isod-session")

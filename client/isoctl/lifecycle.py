@@ -39,6 +39,10 @@ def wait(bus: wire.Bus, path: str, wanted: str, *, left_first: bool) -> str:
             left_first = False
         if values["State"] == wanted and not left_first:
             return ""
+        if wanted == "stopped" and values["State"] != "stopping":
+            # "failed" is stopped too: by systemd, whose patience was at an end.
+            again = values["State"] in ("starting", "running")
+            return f"container {values['Name']!r} was started again meanwhile" if again else ""
         if values["Problem"][1] and not left_first:
             return str(values["Problem"][1])
         if not bus.wait_readable(min(1.0, deadline - time.monotonic())) and time.monotonic() >= deadline:

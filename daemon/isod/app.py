@@ -19,13 +19,17 @@ from isod.bus.prompts import Prompts
 from isod.bus.services import Services
 from isod.core.activation import Activation
 from isod.core.apps import Apps
+from isod.core.autostart import Autostart
 from isod.core.containers import Containers
 from isod.core.device_records import DeviceRecords
 from isod.core.devices import Devices
 from isod.core.environment import menu_languages
 from isod.core.events import Events
+from isod.core.idle import Idle
 from isod.core.inspect import Inspector
 from isod.core.launch import Launcher
+from isod.core.leftovers import Leftovers
+from isod.core.logins import LoginWatch
 from isod.core.logout import Logout
 from isod.core.prepare import Prepare
 from isod.core.reconcile import Reconciler
@@ -149,6 +153,7 @@ class Daemon:
             events=self._events,
             unit_log=UnitJournal(),
             guard=StoppedRoots(),
+            leftovers=Leftovers(machines),
         )
         self._devices = Devices(
             containers=self._containers.all,
@@ -166,7 +171,12 @@ class Daemon:
             containers=self._containers, files=files, store=self._store, audit=self._audit, events=self._events
         )
         self._recovery = Recovery(containers=self._containers, apps=self._apps, files=files, store=self._store)
-        self._logout = Logout(sessions=self._sessions, containers=self._containers, logins=Logind(connection))
+        logins = Logind(connection)
+        self._logins = LoginWatch(logins)
+        self._logout = Logout(sessions=self._sessions, containers=self._containers, logins=logins, watch=self._logins)
+        self._autostart = Autostart(containers=self._containers, logins=self._logins)
+        self._idle = Idle(containers=self._containers, apps=self._apps)
+        self._events.listen(self._idle)
         launcher = Launcher(
             containers=self._containers,
             apps=self._apps,
@@ -184,6 +194,7 @@ class Daemon:
             apps=self._apps,
             reconciler=self._reconciler,
             devices=self._devices,
+            idle=self._idle,
             audit=self._audit,
         )
         inspector = Inspector(
@@ -226,6 +237,7 @@ class Daemon:
         self._reconciler.recover()
         self._store.drop_rest()
         await self._devices.open()
+        await self._logins.open()
         # Callers come only when everything is in place.
         await self._endpoint.open()
         await self._connection.request_name(BUS_NAME)

@@ -175,7 +175,11 @@ class ContainerPolicy(StrictModel):
         10, ge=1, le=3600, description="Seconds that an app has, after it was asked to end, before it is killed."
     )
     idle_stop_sec: int = Field(
-        0, ge=0, le=31_536_000, description="Seconds without an app after which the container is stopped; 0: never."
+        0,
+        ge=0,
+        le=31_536_000,
+        description="Seconds without an app of ours and without a login session inside, after which the container is "
+        "stopped; 0: never.",
     )
     autostart: bool = Field(False, description="Start the container when one of its users logs in.")
     on_logout: Literal["keep", "stop"] = Field(

@@ -188,6 +188,9 @@ class Machines(Protocol):
     async def status(self, machine: str) -> MachineStatus | None:
         """Read a machine's registration, None where there is none."""
 
+    async def terminate(self, machine: str) -> None:
+        """End what is left of a machine."""
+
     async def open_root(self, machine: str) -> int:
         """Give an fd of the machine's root directory (OpenMachineRootDirectory)."""
 
@@ -212,6 +215,17 @@ class Guest(Protocol):
     @property
     def closed(self) -> bool:
         """Whether the connection is lost."""
+
+    @property
+    def logins(self) -> "Logins":
+        """Its logind."""
+
+    @property
+    def system(self) -> str:
+        """The system that it says to run, if it is NixOS."""
+
+    async def look_at_system(self) -> None:
+        """Note which that is."""
 
     async def locales(self) -> frozenset[str]:
         """Give the names of the locales inside, as `locale -a` writes them; none where that can't be told."""
@@ -304,11 +318,25 @@ class Directories(Protocol):
         """Remove a user's empty directory."""
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One login session of a person, as logind has it."""
+
+    id: str
+    uid: int
+
+
 class Logins(Protocol):
-    """The host's logind."""
+    """A logind: the host's, or a container's, which may say anything."""
 
     async def uids(self) -> set[int] | None:
         """Give who has a session now; None where that can't be told."""
+
+    async def logins(self) -> Sequence[Login] | None:
+        """Give the sessions of people; None where that can't be told."""
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Call back when a session has come or gone."""
 
 
 class Mounter(Protocol):

@@ -301,6 +301,13 @@ PROPERTIES = (
     Property(names.CONTAINER, "Grants", "a{sv}", "Resource and level, by policy."),
     Property(names.CONTAINER, "Attachments", "aa{sv}", "What of the host is reachable in it right now."),
     Property(names.CONTAINER, "Apps", "ao", "The caller's apps in it (root: all)."),
+    Property(
+        names.CONTAINER,
+        "Outdated",
+        "b",
+        "Whether a restart would bring it the system that NixOS declares.",
+        emits=False,
+    ),
     Property(names.CONTAINER, "Problem", "(ss)", "Error name and text of the last failure; empty: none."),
     Property(names.APP, "Id", "s", "128 bits, hexadecimal.", emits=False),
     Property(names.APP, "Container", "s", "The container's name.", emits=False),

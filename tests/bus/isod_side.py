@@ -51,6 +51,7 @@ class FakeContainer:
     uids: frozenset[int]
     state: str = "running"
     problem: tuple[str, str] = ("", "")
+    is_outdated: bool = False
 
     @property
     def unit(self) -> str:

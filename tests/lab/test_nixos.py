@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +132,38 @@ def test_what_it_needs_of_isod_was_bound_at_its_start(nixos: Lab) -> None:
     nixos.run("mkdir", "-p", "/run/isod/container/apart/run/probe")
     assert "probe" in run(nixos, "apart", "ls", "/run/isoctl")
     nixos.run("rmdir", "/run/isod/container/apart/run/probe")
+
+
+@pytest.fixture
+def conf_of_masked(nixos: Lab) -> Iterator[Path]:
+    """What NixOS declares of the container, which a test may change."""
+    path = nixos.host_path("/etc/nixos-containers/masked.conf")
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+
+
+def test_a_new_system_waits_for_a_restart_and_status_says_so(nixos: Lab, conf_of_masked: Path) -> None:
+    """I-96: a `nixos-rebuild switch` ends nothing that runs in it, and the user learns that there is something new."""
+
+    def status() -> str:
+        return nixos.run("isoctl", "status", "masked", user="alice").stdout
+
+    run(nixos, "masked", "true")
+    assert "Outdated" not in status()
+    before = conf_of_masked.read_text()
+    system = next(line for line in before.splitlines() if line.startswith("SYSTEM_PATH="))
+    conf_of_masked.write_text(before.replace(system, "SYSTEM_PATH=/nix/store/0000-next-system"))
+    assert "isoctl restart masked" in status()
+    run(nixos, "masked", "true")  # goes on as it is
+    # As `nixos-container run NAME -- switch-to-configuration` does on a reload of the unit.
+    inside(nixos, "masked", "ln", "-sfn", "/nix/store/0000-next-system", "/run/current-system")
+    nixos.run("systemctl", "reload", "container@masked", check=False)
+    nixos.run("busctl", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+              "org.freedesktop.systemd1.Manager", "SetUnitProperties", "sba(sv)", "container@masked.service", "true",
+              "1", "Description", "s", "something changed")  # fmt: skip
+    nixos.wait_for(lambda: "Outdated" not in status())
+    inside(nixos, "masked", "/lab/usr/bin/ln", "-sfn", system.partition("=")[2].strip('"'), "/run/current-system")
 
 
 @pytest.mark.parametrize("container", ["apart", "shifted"])

@@ -16,11 +16,22 @@ from isod_contract.states import ContainerState
 NAMES = {0: "root", 1000: "alice", 1003: "carol", 1004: "dave"}
 
 
+class Watch:
+    """The host's logins, which a test ends by hand."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def listen(self, *, departed: Any) -> None:
+        self._world.departed = departed
+
+
 class World:
     """Sessions, logind and containers."""
 
     def __init__(self, *policies: ContainerPolicy) -> None:
         self.listeners: list[Any] = []
+        self.departed: Any = None
         self.live: set[int] = set()
         self.logged_in: set[int] | None = set()
         self.stopped: list[tuple[str, bool]] = []
@@ -28,7 +39,7 @@ class World:
         self.known = [Container(f"c{n}", f"c{n}.service", f"c{n}", policy) for n, policy in enumerate(policies)]
         for container in self.known:
             container.state = ContainerState.RUNNING
-        parts: Any = {"sessions": self, "containers": self, "logins": self}
+        parts: Any = {"sessions": self, "containers": self, "logins": self, "watch": Watch(self)}
         self.logout = Logout(**parts)
 
     def listen(self, changed: Any) -> None:
@@ -51,6 +62,13 @@ class World:
     async def session_gone(self, uid: int) -> list[str]:
         for changed in self.listeners:
             changed(uid)
+        return await self.looked()
+
+    async def logged_out(self, uid: int) -> list[str]:
+        self.departed(uid)
+        return await self.looked()
+
+    async def looked(self) -> list[str]:
         while self.logout._tasks:
             await asyncio.gather(*self.logout._tasks)
         return [name for name, _ in self.stopped]
@@ -115,3 +133,9 @@ async def test_one_that_does_not_stop_hurts_no_other_and_is_logged(caplog: pytes
     world.on_stop = refuse
     assert await world.session_gone(1000) == ["c0", "c1"]
     assert "container.not_stopped" in [record.message for record in caplog.records]
+
+
+async def test_a_logout_without_a_desktop_counts_too() -> None:
+    """A console or ssh has no isod-session, or one that ended long before."""
+    world = World(policy("alice"))
+    assert await world.logged_out(1000) == ["c0"]

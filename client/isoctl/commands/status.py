@@ -16,7 +16,11 @@ def execute(request: cli.Request) -> int:
         render.as_json({key.lower(): value for key, value in values.items()})
         return 0
     for key, value in values.items():
-        if key == "Attachments":
+        if key == "Outdated":
+            lines = [f"since its start; `isoctl restart {request.operands[0]}` brings what NixOS declares now"]
+            if not value:
+                continue
+        elif key == "Attachments":
             lines = [_attachment(item) for item in value]
         elif isinstance(value, dict):
             lines = [", ".join(f"{name}={level}" for name, level in value.items())]

@@ -28,6 +28,10 @@ class ContainerView(Protocol):
     def state(self) -> str:
         """One of isod_contract.states.ContainerState."""
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it runs another system than NixOS declares."""
+
     def problem_for(self, caller: Caller) -> tuple[str, str]:
         """Give error name and text of the last failure, both empty if there was none."""
 

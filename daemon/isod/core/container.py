@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from isod.authorise import account_for
+from isod.nixos import declared_system
 from isod.policy import ContainerPolicy
 from isod.ports import Caller
 from isod.resources import GrantValue, kinds
@@ -28,6 +29,7 @@ class Container:
         self.refreshing: asyncio.Task[None] | None = None
         self.refresh_again = False
         self.granted: dict[str, GrantValue] = {}  # until it stops, over what policy says
+        self.stops = 0  # under way, by us
 
     def account_for(self, caller: Caller) -> str:
         """Give the account inside that the caller's apps run as."""
@@ -44,6 +46,12 @@ class Container:
     def grant(self, key: str) -> GrantValue:
         """Give the grant of one kind, as it is now."""
         return self.granted.get(key, self.policy.grants.value(key))
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether NixOS declares another system for it than it says to run: that comes with a restart."""
+        declared = declared_system(self.machine)
+        return bool(self.guest and declared and self.guest.system and self.guest.system != declared)
 
     def note_problem(self, error: IsodError | None) -> None:
         """Remember a failure, or that there is none."""

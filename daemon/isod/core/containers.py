@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from isod.authorise import Verb, sees
 from isod.core.container import Container
 from isod.core.events import Events
+from isod.core.leftovers import Leftovers
 from isod.core.permission import Permission
 from isod.core.start import Starts
+from isod.nixos import is_declared
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
 from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
@@ -32,11 +33,6 @@ _STATES = {
 }
 
 
-def _is_nixos_container(name: str) -> bool:
-    """Tell whether NixOS declares it; a stat of a local file."""
-    return Path(f"/etc/nixos-containers/{name}.conf").exists()
-
-
 class Containers:
     """Finds, starts and stops containers. One instance for each name and unit (`%u`: one for each user)."""
 
@@ -51,6 +47,7 @@ class Containers:
         events: Events,
         unit_log: UnitLog,
         guard: StartGuard,
+        leftovers: Leftovers,
     ) -> None:
         """Take the ports."""
         self.policy = policy
@@ -64,6 +61,7 @@ class Containers:
             events=events,
             unit_log=unit_log,
             guard=guard,
+            leftovers=leftovers,
             connected=self._connected,
         )
         self.ensure_running = self._starts.ensure_running
@@ -119,7 +117,7 @@ class Containers:
         for unit, status in statuses.items():
             if status.active_state not in ("inactive", "failed"):
                 return unit
-        if _is_nixos_container(name) or statuses[nixos].load_state == "loaded":
+        if is_declared(name) or statuses[nixos].load_state == "loaded":
             return nixos
         return stock if statuses[stock].load_state == "loaded" else nixos
 
@@ -163,8 +161,12 @@ class Containers:
         if state is ContainerState.RUNNING and container.guest is None:
             state = ContainerState.STARTING  # active is the container's word; its bus must answer
             self._starts.adopt(container)
+        elif state is ContainerState.RUNNING and container.stops:
+            state = ContainerState.STOPPING  # its job is queued
         elif state in (ContainerState.STOPPED, ContainerState.FAILED):
             await self._lose_guest(container)
+        elif state is ContainerState.RUNNING:
+            await container.guest.look_at_system()  # a reload of the unit switches to another
         self._set_state(container, state)
 
     def _set_state(self, container: Container, state: ContainerState) -> None:
@@ -256,7 +258,7 @@ class Containers:
         await self.authorise(container, caller, Verb.STOP, force=force)
         self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
         self._forget_problem(container)
-        self._spawn(self._units.stop(container.unit))
+        self._spawn(self._stop(container))
 
     async def restart(self, container: Container, caller: Caller, *, force: bool) -> None:
         """Stop and start. Raises Busy, NotPermitted."""
@@ -272,14 +274,31 @@ class Containers:
             self._events.container_changed(container, "Problem")
 
     async def _stop_and_start(self, container: Container, caller: Caller) -> None:
-        await self._units.stop(container.unit)
+        await self._stop(container)
         with contextlib.suppress(IsodError):
             await self.ensure_running(container, caller)
 
+    async def _stop(self, container: Container) -> None:
+        # At once, not when systemd tells: a launch that comes now must not go into what is about to stop.
+        if container.state in (ContainerState.RUNNING, ContainerState.STARTING):
+            self._set_state(container, ContainerState.STOPPING)
+        container.stops += 1
+        try:
+            await self._units.stop(container.unit)
+        finally:
+            container.stops -= 1
+            self._unit_changed(container)
+
     def _connected(self, container: Container, guest: Guest) -> None:
-        container.guest = guest
-        container.invocation_id = guest.invocation_id
-        guest.on_closed(lambda: self._guest_closed(container, guest))
+        if container.guest is not guest:
+            if container.guest is not None:
+                # The run before this one ended unheard.
+                self._spawn(container.guest.close())
+                container.guest = None
+                self.guest_lost(container)
+            container.guest = guest
+            container.invocation_id = guest.invocation_id
+            guest.on_closed(lambda: self._guest_closed(container, guest))
         container.note_problem(None)
         self._set_state(container, ContainerState.RUNNING)
         self.guest_ready(container)

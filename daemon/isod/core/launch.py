@@ -168,13 +168,15 @@ class Launcher:
         self._stop_if_wanted(app)
         rule = await self._authorise(app, request, app.record.user)
         self._stop_if_wanted(app)
-        if container.guest is None:
-            self._apps.set_state(app, AppState.STARTING_CONTAINER)
-        guest = await self._containers.ensure_running(container, caller)
-        self._apps.set_state(app, AppState.PREPARING)
-        account = await self._account(guest, app, request)
-        await self._prepare.run(guest, account, container.name)
-        display = await self._display(app, request, guest, account)
+        guest = await self._running(app, container, caller)
+        try:
+            account, display = await self._made_ready(app, request, guest)
+        except ContainerGone:
+            if not guest.closed:
+                raise
+            # It was going down, by whatever was done inside: what was asked for is an app in one that runs.
+            guest = await self._running(app, container, caller)
+            account, display = await self._made_ready(app, request, guest)
         self._stop_if_wanted(app)
         try:
             async with asyncio.timeout(limits.GUEST_START_TIMEOUT_SEC):
@@ -183,6 +185,18 @@ class Launcher:
             # It may start yet, after its end was told.
             self._apps.spawn(_stop_late(guest, app.unit))
             raise
+
+    async def _running(self, app: App, container: Container, caller: Caller) -> Any:
+        if container.guest is None:
+            self._apps.set_state(app, AppState.STARTING_CONTAINER)
+        guest = await self._containers.ensure_running(container, caller)
+        self._apps.set_state(app, AppState.PREPARING)
+        return guest
+
+    async def _made_ready(self, app: App, request: _Request, guest: Any) -> tuple[Account, dict[str, str]]:
+        account = await self._account(guest, app, request)
+        await self._prepare.run(guest, account, request.container.name)
+        return account, await self._display(app, request, guest, account)
 
     async def _display(self, app: App, request: _Request, guest: Any, account: Account) -> dict[str, str]:
         """Give the variables of the displays that the app gets.

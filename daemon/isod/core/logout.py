@@ -6,6 +6,7 @@ import logging
 from isod.authorise import sees
 from isod.core.containers import Containers
 from isod.core.host_users import caller_of
+from isod.core.logins import LoginWatch
 from isod.core.sessions import Sessions
 from isod.ports import Caller, Logins
 from isod_contract.errors import IsodError
@@ -15,21 +16,28 @@ _log = logging.getLogger(__name__)
 
 
 class Logout:
-    """Looks at it when a session is gone, and asks logind, since the session's service alone may have ended."""
+    """Looks at it when somebody's last session is gone, and when isod-session is, which may be before that.
 
-    def __init__(self, *, sessions: Sessions, containers: Containers, logins: Logins) -> None:
+    It is logind that decides, since isod-session alone may have ended.
+    """
+
+    def __init__(self, *, sessions: Sessions, containers: Containers, logins: Logins, watch: LoginWatch) -> None:
         """Take the ports, and follow the sessions."""
         self._sessions = sessions
         self._containers = containers
         self._logins = logins
         self._tasks: set[asyncio.Task[None]] = set()
         sessions.listen(self._session_changed)
+        watch.listen(departed=self._begin)
 
     def _session_changed(self, uid: int) -> None:
         if self._sessions.find(uid) is None:
-            task = asyncio.get_running_loop().create_task(self._look(uid))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(uid)
+
+    def _begin(self, uid: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._look(uid))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _look(self, uid: int) -> None:
         gone = await asyncio.to_thread(caller_of, uid)

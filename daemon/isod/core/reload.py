@@ -12,6 +12,7 @@ from isod.core.apps import Apps
 from isod.core.containers import Containers
 from isod.core.devices import Devices
 from isod.core.host_users import caller_of
+from isod.core.idle import Idle
 from isod.core.reconcile import Reconciler
 from isod.core.shorten import shortened
 from isod.policy import ContainerPolicy
@@ -38,6 +39,7 @@ class PolicyInForce:
         apps: Apps,
         reconciler: Reconciler,
         devices: Devices,
+        idle: Idle,
         audit: AuditSink,
     ) -> None:
         """Take where it lies, what was loaded at the start, and whom a change concerns."""
@@ -47,6 +49,7 @@ class PolicyInForce:
         self._apps = apps
         self._reconciler = reconciler
         self._devices = devices
+        self._idle = idle
         self._audit = audit
         self._turn = asyncio.Lock()
 
@@ -85,6 +88,7 @@ class PolicyInForce:
                 await self._containers.apply_policy(fresh.policy)
                 self._reconciler.policy_changed(self._containers.all())
                 self._devices.look_at_all()
+                self._idle.policy_changed()
             for app, owner, reason in await self._ending(before, fresh.policy):
                 changes.append(_told(app, owner))
                 if not dry_run:

@@ -7,10 +7,12 @@ from typing import Any
 
 from isod.core.container import Container
 from isod.core.events import Events
+from isod.core.leftovers import Leftovers
 from isod.ports import AuditSink, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
 from isod_contract.errors import ContainerGone, IsodError, StartFailed, StartTimeout
 from isod_contract.limits import GUEST_CONNECT_TIMEOUT_SEC
 from isod_contract.records import CONTAINER_START
+from isod_contract.states import ContainerState
 
 _RETRY_FIRST_SEC = 0.02
 _RETRY_MOST_SEC = 0.25
@@ -28,6 +30,7 @@ class Starts:
         events: Events,
         unit_log: UnitLog,
         guard: StartGuard,
+        leftovers: Leftovers,
         connected: Callable[[Container, Guest], None],
     ) -> None:
         """Take the ports, and who is told of a container that answers."""
@@ -37,6 +40,7 @@ class Starts:
         self._events = events
         self._unit_log = unit_log
         self._guard = guard
+        self._leftovers = leftovers
         self._connected = connected
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -81,7 +85,7 @@ class Starts:
 
         Raises StartFailed, StartTimeout, Unsupported, IdentityMismatch, UnsafePath, ContainerGone.
         """
-        while container.guest is None or container.guest.closed:
+        while not _usable(container):
             starting = container.starting or self._begin(container, self._start(container, caller))
             # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
             # be an adoption that failed; then the first to wake starts, and the others wait for him.
@@ -95,16 +99,26 @@ class Starts:
         began_usec = time.time_ns() // 1000
         try:
             container.note_problem(None)
-            await self._run_job(container, caller, deadline)
+            await self._run_job_twice(container, caller, deadline, began_usec)
             return await self._connect(container, deadline)
         except IsodError as error:
-            if isinstance(error, (StartFailed, StartTimeout)):
+            if isinstance(error, (StartFailed, StartTimeout)) and not error.root_detail:
                 lines = await self._unit_log.last_lines(container.unit, began_usec)
                 error.root_detail = f"its journal ends with: {' | '.join(lines)}" if lines else ""
             self._note_problem(container, error)
             raise
         finally:
             container.starting = None
+
+    async def _run_job_twice(self, container: Container, caller: Caller, deadline: float, began_usec: int) -> None:
+        """Once more only if what the run before left behind was in the way."""
+        try:
+            await self._run_job(container, caller, deadline)
+        except StartFailed:
+            lines = await self._unit_log.last_lines(container.unit, began_usec)
+            if not await self._leftovers.clear(container, lines):
+                raise
+            await self._run_job(container, caller, deadline)
 
     def _note_problem(self, container: Container, error: IsodError) -> None:
         container.note_problem(error)
@@ -114,21 +128,27 @@ class Starts:
         status = await self._units.status(container.unit)
         if status.load_state != "loaded":
             raise StartFailed(container=container.name, reason=f"unit {container.unit} is {status.load_state}")
-        if status.active_state == "active":
+        if status.active_state == "active" and container.state is not ContainerState.STOPPING:
             return
-        if status.active_state in ("inactive", "failed"):
+        if status.active_state == "deactivating":
+            # Waits for the end that is under way. A start queued now would fail with it if that end is a failure.
+            await self._until(self._units.stop(container.unit), container, deadline, "its unit is still stopping")
+        if status.active_state in ("inactive", "failed", "deactivating"):
             await self._guard.check(container.machine, container.name)
-        job = self._spawn(self._units.start(container.unit))
         self._audit.record(CONTAINER_START, uid=caller.uid, container=container.name, unit=container.unit)
-        try:
-            # The job is left to systemd when we stop waiting.
-            result = await asyncio.wait_for(asyncio.shield(job), deadline - time.monotonic())
-        except TimeoutError:
-            raise _timeout(container, "its unit is still starting") from None
+        start = self._units.start(container.unit)
+        result = await self._until(start, container, deadline, "its unit is still starting")
         if result != "done":
             raise StartFailed(
                 container=container.name, reason=f"{container.unit}: {result}; see `systemctl status {container.unit}`"
             )
+
+    async def _until(self, job: Coroutine[Any, Any, str], container: Container, deadline: float, late: str) -> str:
+        """Wait for a job; it is left to systemd when we stop waiting. Raises StartTimeout."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._spawn(job)), deadline - time.monotonic())
+        except TimeoutError:
+            raise _timeout(container, late) from None
 
     async def _connect(self, container: Container, deadline: float) -> Guest:
         """Connect until the container's own bus answers: that is what ready means."""
@@ -138,7 +158,9 @@ class Starts:
             if status.active_state not in ("active", "reloading", "activating"):
                 raise ContainerGone(container=container.name, reason=f"{container.unit} is {status.active_state}")
             try:
-                guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
+                guest: Guest | None = container.guest  # of a stop that was taken back
+                if guest is None or guest.closed or guest.invocation_id != status.invocation_id:
+                    guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
             except (StartFailed, ContainerGone) as error:
                 next_sec = time.monotonic() + pause_sec
                 if next_sec > deadline:
@@ -151,6 +173,10 @@ class Starts:
             else:
                 self._connected(container, guest)
                 return guest
+
+
+def _usable(container: Container) -> bool:
+    return container.guest is not None and not container.guest.closed and container.state is not ContainerState.STOPPING
 
 
 def _timeout(container: Container, reason: str) -> StartTimeout:

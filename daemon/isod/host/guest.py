@@ -13,6 +13,7 @@ from isod.host.accounts import AccountCache
 from isod.host.applications import read_applications
 from isod.host.jobs import Jobs
 from isod.host.locales import locale_names
+from isod.host.logind import Logind
 from isod.host.offload import Offload
 from isod.host.properties import read_properties
 from isod.host.unitpath import (
@@ -29,6 +30,7 @@ from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC, GUEST_CONNECT_TIMEOUT_S
 from isod_wire import CONTAINER_CAPS, Connection, MatchRule, Message, RemoteError, Variant, WireError, connect
 
 _SO_PEERPIDFD = 77  # socket(7), Linux 6.5; Python has no name for it
+_CURRENT_SYSTEM = "run/current-system"
 _BUS_SOCKET = "run/dbus/system_bus_socket"
 
 
@@ -61,6 +63,8 @@ class GuestManager:
         self.pidfd = pidfd
         self.uid_shift = uid_shift
         self.offload = Offload(machine)
+        self.logins = Logind(connection)
+        self.system = ""
         self._accounts = AccountCache(root_fd, machine)
         self._connection = connection
         self._jobs = Jobs(connection)
@@ -69,6 +73,14 @@ class GuestManager:
     async def open(self) -> None:
         """Subscribe to its systemd; that this answers is what "the container is ready" means."""
         await self._jobs.open()
+        await self.look_at_system()
+
+    async def look_at_system(self) -> None:
+        """Note which system it runs, if it is NixOS: a path of the store, as it says itself."""
+        try:
+            self.system = await self.offload.run(lambda: rootfs.read_link(self.root_fd, _CURRENT_SYSTEM))
+        except IsodError:
+            self.system = ""
 
     async def account(self, name: str) -> Account | None:
         """Look up an account inside. Raises UnsafePath."""

@@ -1,21 +1,26 @@
-"""Who is logged in on the host, by logind (org.freedesktop.login1(5))."""
+"""Who is logged in, on the host or in a container, by its logind (org.freedesktop.login1(5))."""
 
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
 
 from isod.host.properties import read_properties
-from isod_wire import Connection, WireError
+from isod.ports import Login
+from isod_wire import Connection, MatchRule, Message, WireError
+
+_log = logging.getLogger(__name__)
 
 _LOGIND = "org.freedesktop.login1"
 _PATH = "/org/freedesktop/login1"
 _LOGGED_IN = ("active", "online")
 _TIMEOUT_SEC = 5.0
+_SESSIONS_MAX = 64  # that are looked at: a container may claim any number
 
 
 class Logind:
     """Adapter of `Logins`."""
 
     def __init__(self, connection: Connection) -> None:
-        """Take the system bus."""
+        """Take the bus that it is on."""
         self._connection = connection
 
     async def uids(self) -> set[int] | None:
@@ -27,7 +32,7 @@ class Logind:
                 users = [(int(uid), str(path)) for uid, _, path in reply.body[0]]
             found: set[int] = set()
             for uid, path in users:
-                properties: dict[str, Any] = await read_properties(
+                properties = await read_properties(
                     self._connection, _LOGIND, path, f"{_LOGIND}.User", timeout_sec=_TIMEOUT_SEC
                 )
                 if properties.get("State") in _LOGGED_IN:
@@ -35,3 +40,38 @@ class Logind:
         except WireError:
             return None
         return found
+
+    async def logins(self) -> Sequence[Login] | None:
+        """Give the sessions of people; None without logind. None of a greeter, or without terminal and display.
+
+        The latter are of class background (pam_systemd(8)): jobs of cron, and what keeps our apps' directories.
+        """
+        try:
+            with await self._connection.call(
+                _LOGIND, _PATH, f"{_LOGIND}.Manager", "ListSessions", timeout_sec=_TIMEOUT_SEC, expect="a(susso)"
+            ) as reply:
+                sessions = [(str(name), int(uid), str(path)) for name, uid, _, _, path in reply.body[0]]
+            found = []
+            for name, uid, path in sessions[:_SESSIONS_MAX]:
+                properties = await read_properties(
+                    self._connection, _LOGIND, path, f"{_LOGIND}.Session", timeout_sec=_TIMEOUT_SEC
+                )
+                if properties.get("Class") == "user" and properties.get("State") in _LOGGED_IN:
+                    found.append(Login(name, uid))
+        except WireError:
+            return None
+        return found
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Call back when a session has come or gone, for as long as the bus lives; never where there is no logind."""
+
+        def on_signal(_: Message) -> None:
+            changed()
+
+        for member in ("SessionNew", "SessionRemoved"):
+            rule = MatchRule(sender=_LOGIND, path=_PATH, interface=f"{_LOGIND}.Manager", member=member)
+            try:
+                await self._connection.add_match(rule, on_signal)
+            except WireError as error:
+                _log.warning("logins.not_watched", extra={"reason": str(error)})
+                return

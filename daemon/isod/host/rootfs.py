@@ -84,6 +84,20 @@ def open_socket(root_fd: int, path: str, container: str) -> int | None:
     return fd
 
 
+def read_link(root_fd: int, path: str) -> str:
+    """Give what a symbolic link below the root says, without following it; "" for anything else."""
+    try:
+        fd = openat2(root_fd, path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        return os.readlink("", dir_fd=fd)
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+
+
 def is_directory_of(root_fd: int, path: str, container: str, *, owner_uid: int, mode: int) -> bool:
     """Tell whether a directory is there with this owner and mode. Raises UnsafePath for anything but a directory."""
     fd = open_directory(root_fd, path, container)

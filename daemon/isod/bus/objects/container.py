@@ -57,6 +57,8 @@ class ContainerObject:
             case "Apps":
                 apps = (app for app in self._apps.visible(caller) if app.container == container.name)
                 return Variant("ao", [names.app_path(app.id) for app in apps])
+            case "Outdated":
+                return Variant("b", container.is_outdated)
             case "Problem":
                 return Variant("(ss)", list(container.problem_for(caller)))
         raise KeyError(key)
@@ -90,4 +92,4 @@ class ContainerObject:
         return Reply([[variants(item._asdict()) for item in found]])
 
 
-_PROPERTIES = ("Name", "State", "Unit", "User", "Menu", "Grants", "Attachments", "Apps", "Problem")
+_PROPERTIES = ("Name", "State", "Unit", "User", "Menu", "Grants", "Attachments", "Apps", "Outdated", "Problem")

@@ -1,6 +1,9 @@
 """The manual page isoctl(1), from its table of verbs."""
 
+from isoctl.checks import host_checks
+from isoctl.exposure.judge import CODES
 from isoctl.verbs import VERBS
+from isod import checks
 from isod_contract import VERSION
 
 _HEAD = f""".\\" Made by tools/generate_client.py.
@@ -18,6 +21,21 @@ container that does not run is started first. What a user may do in which contai
 .B isoctl list
 shows where there is something to do.
 .SH VERBS
+"""
+_FINDINGS = """.SH FINDINGS
+What
+.B doctor
+may find on the host, by its code, and why that matters:
+"""
+_FINDINGS_INSIDE = """.PP
+In a container; most of it only while it runs:
+"""
+_EXPOSURES = """.SH EXPOSURES
+What
+.B exposure
+may list. Critical: the user's whole session, or root of the host. High: another user, another container, files of the
+host. Medium: a service or a driver to attack. Low: granted, and harmless as far as is known. A probe runs in the
+container as an app of the caller's; a hostile container can hide what it has.
 """
 _TAIL = """.SH STANDARD STREAMS
 Pipes and stream sockets enter the container as they are. Files, devices and terminals stay outside and are relayed
@@ -56,4 +74,14 @@ def isoctl_1() -> str:
             parts.append(f".TP\n.B {_escape(spelling)}\n{_escape(flag.doc)}\n")
         for line, doc in verb.examples:
             parts.append(f".PP\n.EX\n{_escape(line)}{'   # ' + _escape(doc) if doc else ''}\n.EE\n")
+    parts.append(_FINDINGS)
+    parts += [_described(check.code, check.why) for check in (*host_checks(), *checks.host_checks())]
+    parts.append(_FINDINGS_INSIDE)
+    parts += [_described(check.code, check.why) for check in checks.container_checks()]
+    parts.append(_EXPOSURES)
+    parts += [_described(code, text) for code, text in CODES.items()]
     return "".join([*parts, _TAIL])
+
+
+def _described(code: str, text: str) -> str:
+    return f".TP\n.B {_escape(code)}\n{_escape(text)}\n"

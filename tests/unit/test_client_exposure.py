@@ -13,7 +13,7 @@ import pytest
 
 from isoctl.exposure import probe, protocols
 from isoctl.exposure.host import Owner, Owners
-from isoctl.exposure.judge import Container, Exposure, Severity, codes, judge
+from isoctl.exposure.judge import CODES, Container, Exposure, Severity, judge
 from isoctl.exposure.report import Report, parse
 
 HERE, ELSEWHERE = "net:[1]", "net:[2]"
@@ -176,7 +176,7 @@ def test_the_worst_comes_first_and_nothing_twice() -> None:
         ("root-is-root", Severity.HIGH),
         ("device", Severity.MEDIUM),
     ]
-    assert {item.code for item in found} <= set(codes())
+    assert {item.code for item in found} <= set(CODES)
 
 
 @pytest.mark.parametrize(

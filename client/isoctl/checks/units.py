@@ -30,7 +30,7 @@ def helper_stopped(host: Host) -> Iterator[Problem]:
 
 @check(
     "drop-in-missing",
-    "what is granted must be mounted while a container runs, and devices can't be with user namespaces",
+    "what is granted must be mounted while a container runs",
 )
 def drop_in_missing(host: Host) -> Iterator[Problem]:
     """Report container@.service without isod's drop-in."""

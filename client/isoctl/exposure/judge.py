@@ -1,7 +1,7 @@
 """What a report means: exposures, the worst first, each with the setting that closes it."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -36,6 +36,23 @@ class Container(NamedTuple):
     unit: str
     grants: Mapping[str, str]
 
+
+CODES: Mapping[str, str] = {
+    "abstract-socket": "an abstract socket on which a process outside listens",
+    "capability-app": "the app has capabilities, though it is not root",
+    "capability-extra": "root inside has rights beyond those of systemd-nspawn, and is the kernel's root",
+    "device": "a device node that opens, beyond those that everybody may open",
+    "host-socket": "a socket in its file system on which a process outside listens",
+    "loopback": "a server on the host's 127.0.0.1 or ::1",
+    "mount-writable": "a directory of the host that the app can write",
+    "network-shared": "the network is the host's",
+    "nix-daemon": "the host's Nix daemon, and whether it trusts the app's user",
+    "other-container": "an abstract socket of another container",
+    "root-is-root": "no user namespace: root inside is the kernel's root",
+    "wayland": "the compositor, and what it offers on the socket that the app gets",
+    "x-server": "an X server that is not the container's own",
+}
+"""What `judge` may find, by code."""
 
 _PRIVATE_NETWORK = (
     '`--private-network` or `--network-veth` of systemd-nspawn in {unit}; NixOS: network = "private"; in '
@@ -307,24 +324,3 @@ def _nix(target: Target, container: Container) -> Iterator[Exposure]:
     else:
         known = "does not trust it" if trusts is False else "does not say whether it trusts it"
         yield Exposure(Severity.MEDIUM, "nix-daemon", f"the host's Nix daemon answers, and {known}", fix)
-
-
-def codes() -> Iterable[str]:
-    """Give all codes of exposures, for the manual."""
-    return sorted(
-        [
-            "abstract-socket",
-            "capability-app",
-            "capability-extra",
-            "device",
-            "host-socket",
-            "loopback",
-            "mount-writable",
-            "network-shared",
-            "nix-daemon",
-            "other-container",
-            "root-is-root",
-            "wayland",
-            "x-server",
-        ]
-    )

@@ -52,7 +52,12 @@ fi
 printf 'tool\t%s\n' $tool
 
 bounded() { while [ $((n = n + 1)) -le @targets@ ] && IFS= read -r line; do printf '%s\n' "$line"; done; }
-each() { for path; do [ "-$kind" "$path" ] && printf '%s\t%s\t%s\t%s\n' $op 0 "$path" "$send"; done; }
+each() {
+    for path; do
+        [ "-$kind" "$path" ] && [ $op$([ -h "$path" ] && echo h) != oh ] &&
+            printf '%s\t%s\t%s\t%s\n' $op 0 "$path" "$send"
+    done
+}
 
 targets() {
     # what leads to the host's own display, to the nix daemon, and to those who can do all: first, if it gets too much

@@ -56,7 +56,8 @@ class Logind:
                 properties = await read_properties(
                     self._connection, _LOGIND, path, f"{_LOGIND}.Session", timeout_sec=_TIMEOUT_SEC
                 )
-                if properties.get("Class") == "user" and properties.get("State") in _LOGGED_IN:
+                # One that is new is still opening when it is told of.
+                if properties.get("Class") == "user" and properties.get("State") != "closing":
                     found.append(Login(name, uid))
         except WireError:
             return None

@@ -13,6 +13,8 @@ _STANDARD = (
     (names.INTROSPECTABLE, "Introspect"),
     (names.PEER, "Ping"),
 )
+# systemd-units/sysusers.d makes it.
+_GROUP = "isoctl"
 _CONF = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -25,6 +27,20 @@ _CONF = """\
   </policy>
   <policy context="default">
     <deny send_destination="{name}"/>
+{rules}  </policy>
+</busconfig>
+"""
+_GROUP_CONF = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<!-- Made by tools/generate_daemon.py. In /etc/dbus-1/system.d, which the bus reads after the packages' own files, this
+     keeps the calls of everybody but root and the members of one group from ever reaching isod. Whom policy admits to
+     a container must then be in that group. -->
+<busconfig>
+  <policy context="default">
+    <deny send_destination="{name}"/>
+  </policy>
+  <policy group="{group}">
 {rules}  </policy>
 </busconfig>
 """
@@ -55,12 +71,20 @@ _ACTION = """\
 
 def bus_policy() -> str:
     """Give the system bus's policy: deny by default, one rule a method, no send_path since objects come and go."""
+    return _CONF.format(name=names.BUS_NAME, rules=_rules())
+
+
+def group_bus_policy() -> str:
+    """Give what an administrator may add to it: only one group's calls reach isod."""
+    return _GROUP_CONF.format(name=names.BUS_NAME, group=_GROUP, rules=_rules())
+
+
+def _rules() -> str:
     members = [(method.interface, method.name) for method in METHODS]
-    rules = (
+    return "".join(
         _RULE.format(name=names.BUS_NAME, interface=interface, member=member)
         for interface, member in (*members, *_STANDARD)
     )
-    return _CONF.format(name=names.BUS_NAME, rules="".join(rules))
 
 
 def polkit_policy() -> str:

@@ -23,6 +23,7 @@ def files() -> dict[str, Callable[[], str]]:
         "dbus-policy/org.isoctl1.policy": bus.polkit_policy,
         "dbus-policy/org.isoctl1.xml": importlib.import_module("isod.bus.introspection").contract_xml,
         "systemd-units/isod.catalog": bus.catalog,
+        "docs/examples/org.isoctl1-group.conf": bus.group_bus_policy,
         "docs/api.md": importlib.import_module("daemon_reference").reference,
         "docs/man/isod.8": manual.isod_8,
         "docs/man/isod.toml.5": manual.isod_toml_5,

@@ -142,7 +142,7 @@ install_documents() {
         put_all 0644 "$datadir/man/man$section" docs/man/*."$section"
     done
     put_all 0644 "$datadir/doc/isoctl" README.md CHANGELOG.md
-    put_all 0644 "$datadir/doc/isoctl/examples" docs/examples/*.toml
+    put_all 0644 "$datadir/doc/isoctl/examples" docs/examples/*.toml docs/examples/*.conf
 }
 
 install_packages

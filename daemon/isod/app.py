@@ -223,7 +223,7 @@ class Daemon:
             callers=callers,
             prompts=prompts,
             audit=self._audit,
-            subscriptions_per_uid=lambda uid: self._limits(uid).subscriptions,
+            limits=self._limits,
         )
         self._events.listen(self._endpoint.subscriptions)
 

@@ -10,45 +10,30 @@ from isod.resources.base import Resource, quoted_choices
 from isod_contract import limits
 
 
+def _bound(key: str) -> Any:
+    row = limits.PER_UID[key]
+    return Field(row.default, ge=row.least, le=row.most, description=row.doc)
+
+
 class Limits(StrictModel):
     """What one user may occupy of isod at once. uid 0 is held to the largest values only."""
 
-    launches_starting: int = Field(
-        limits.LAUNCHES_STARTING_PER_UID,
-        ge=1,
-        le=limits.LAUNCHES_STARTING_MOST,
-        description="Launches that are being started at once.",
-    )
-    launches_queued: int = Field(
-        limits.LAUNCHES_QUEUED_PER_UID,
-        ge=0,
-        le=limits.LAUNCHES_QUEUED_MOST,
-        description="Launches that wait for their turn.",
-    )
-    apps: int = Field(limits.APPS_PER_UID, ge=1, le=limits.APPS_MOST, description="Apps that run or wait.")
-    subscriptions: int = Field(
-        limits.SUBSCRIPTIONS_PER_UID, ge=1, le=limits.SUBSCRIPTIONS_MOST, description="Subscribers to signals."
-    )
-    prompts: int = Field(
-        limits.PROMPTS_PER_UID, ge=1, le=limits.PROMPTS_MOST, description="Password prompts that are open."
-    )
-    logs: int = Field(
-        limits.LOGS_PER_UID, ge=1, le=limits.LOGS_MOST, description="Logs that are open in one container."
-    )
+    calls_burst: int = _bound("calls_burst")
+    calls_per_sec: int = _bound("calls_per_sec")
+    calls_open: int = _bound("calls_open")
+    launches_starting: int = _bound("launches_starting")
+    launches_queued: int = _bound("launches_queued")
+    apps: int = _bound("apps")
+    subscriptions: int = _bound("subscriptions")
+    prompts: int = _bound("prompts")
+    logs: int = _bound("logs")
 
     def of(self, uid: int) -> "Limits":
         """Give the limits that hold for a uid."""
         return _OF_ROOT if uid == 0 else self
 
 
-_OF_ROOT = Limits(
-    launches_starting=limits.LAUNCHES_STARTING_MOST,
-    launches_queued=limits.LAUNCHES_QUEUED_MOST,
-    apps=limits.APPS_MOST,
-    subscriptions=limits.SUBSCRIPTIONS_MOST,
-    prompts=limits.PROMPTS_MOST,
-    logs=limits.LOGS_MOST,
-)
+_OF_ROOT = Limits(**{key: row.most for key, row in limits.PER_UID.items()})
 
 
 def _forbidden(kind: type[Resource]) -> Any:

@@ -1,5 +1,39 @@
 """Bounds on what callers may send and on what isod holds for them."""
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PerUid:
+    """How much one user may have of something: the default, and what [limits] of isod.toml may say instead.
+
+    uid 0 is held to `most`, since nothing may be without a bound. Whatever is over it is refused at once, by the error
+    LimitExceeded.
+    """
+
+    default: int
+    least: int
+    most: int
+    doc: str
+
+
+# By the key in [limits]. Each is kept in one place: the calls by isod.bus.ratelimit, the launches by isod.core.queue,
+# the apps by isod.core.launch, the prompts by isod.bus.prompts, the subscriptions by isod.bus.signals, the logs by
+# isod.core.apps.
+PER_UID = {
+    # 256 `isoctl run` of one user at once, with about six calls each, pass without a refusal.
+    "calls_burst": PerUid(2048, 16, 65536, "Calls at once after a time without any."),
+    "calls_per_sec": PerUid(100, 1, 10_000, "Calls in a second in the long run."),
+    "calls_open": PerUid(512, 16, 4096, "Calls that are not answered yet."),
+    "launches_starting": PerUid(16, 1, 64, "Launches that are being started at once."),
+    "launches_queued": PerUid(256, 0, 4096, "Launches that wait for their turn."),
+    "apps": PerUid(1024, 1, 16384, "Apps that run or wait."),
+    "subscriptions": PerUid(32, 1, 1024, "Subscribers to signals."),
+    # at most, a third of the 48 calls to one service that the transport has out at once
+    "prompts": PerUid(4, 1, 16, "Password prompts that are open."),
+    "logs": PerUid(16, 1, 256, "Logs that are open in one container."),
+}
+
 ARGV_STRINGS_MAX = 4096
 ARGV_BYTES_MAX = 200 * 1024
 ARGUMENT_BYTES_MAX = 128 * 1024 - 1
@@ -11,20 +45,6 @@ PATH_BYTES_MAX = 4095
 
 MESSAGE_FDS_MAX = 4
 EXPOSED_ENTRIES_MAX = 64
-LAUNCHES_STARTING_PER_UID = 16
-LAUNCHES_QUEUED_PER_UID = 256
-APPS_PER_UID = 1024
-SUBSCRIPTIONS_PER_UID = 32
-PROMPTS_PER_UID = 4
-LOGS_PER_UID = 16
-
-# The most that [limits] of isod.toml may say. uid 0 is held to these alone, since nothing may be without a bound.
-LAUNCHES_STARTING_MOST = 64
-LAUNCHES_QUEUED_MOST = 4096
-APPS_MOST = 16384
-SUBSCRIPTIONS_MOST = 1024
-PROMPTS_MOST = 16  # of the 48 calls to one service that the transport has out at once
-LOGS_MOST = 256
 
 APPLICATIONS_MAX = 1000
 DESKTOP_ENTRY_BYTES_MAX = 64 * 1024
@@ -46,8 +66,3 @@ HOST_CALL_TIMEOUT_SEC = 25.0
 # All of polkit's part of a call: whether a question is needed at all, which it knows at once, and the question.
 POLKIT_TIMEOUT_SEC = 120.0
 POLKIT_CHECK_TIMEOUT_SEC = 10.0
-
-# 256 `isoctl run` of one user at once, with about six calls each, pass without a refusal.
-CALLS_BURST_PER_UID = 2048
-CALLS_PER_SEC_PER_UID = 100.0
-CALLS_OPEN_PER_UID = 512

@@ -62,7 +62,7 @@ class Connection:
         self._refusal_logs = TokenBucket(_REFUSAL_LOG_RATE)
         self._dropped_signals = self._dropped_replies = self._refused = self._strays = 0
         self._sender = Sender(sock, caps, self._die)
-        self._pump = ReadPump(sock, caps, self._on_frame, self._die)
+        self._pump = ReadPump(sock, caps, self._on_frame, self._die, self._sender.queue.batch)
         self._pump.start()
 
     @property
@@ -158,6 +158,11 @@ class Connection:
             return
         route = Route(kind=MessageKind.ERROR, destination=call.sender, reply_serial=call.serial, error_name=error_name)
         if not self._sender.post(self._sender.prepare(route, "s", [text])):
+            self._dropped_replies += 1
+
+    def refuse(self, call: Message, error_name: str, text: str) -> None:
+        """Answer a call as reply_error does, cheaply, where the same caller may get the same error again and again."""
+        if not call.no_reply_expected and not self._sender.refuse(call.sender, call.serial, error_name, text):
             self._dropped_replies += 1
 
     def emit(

@@ -1,9 +1,11 @@
 """Message headers: sizes first, then the fields; unknown fields are skipped, known ones checked."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from isod_wire.decode import charge_and_parse, readers_of
 from isod_wire.errors import BadMessage
@@ -19,7 +21,10 @@ NO_REPLY_EXPECTED = 1
 ALLOW_INTERACTIVE = 4
 
 _PROTOCOL_VERSION = 1
+_SERIAL_AT = 8
+_REPLY_SERIAL = 5
 _MAX_FIELDS = 64
+_REMEMBERED_BYTES_MAX = 512
 _BYTE_ORDERS = {ord("l"): "<", ord("B"): ">"}
 
 # Field code -> (attribute, type, check); specification, "Header Fields".
@@ -42,8 +47,7 @@ _REQUIRED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FixedHeader:
+class FixedHeader(NamedTuple):
     """The first 16 bytes: what is needed to find the end of the message."""
 
     little: bool
@@ -82,25 +86,38 @@ def read_fields(data: bytes, fixed: FixedHeader) -> dict[str, Any]:
     Returns attribute name -> value for the fields that are there. Raises BadMessage for a known field of another
     type, with an invalid name, given twice, or missing for this kind of message; unknown fields are skipped.
     """
+    if fixed.serial == 0:
+        raise BadMessage("header field missing")
+    fields = bytes(data[FIXED_HEADER_BYTES : FIXED_HEADER_BYTES + fixed.fields_bytes])
+    read = _read_known if len(fields) <= _REMEMBERED_BYTES_MAX else _read_fields
+    return dict(read(fields, fixed.little, fixed.kind, bool(fixed.body_bytes)))
+
+
+def _read_fields(fields: bytes, little: bool, kind_code: int, has_body: bool) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
-    end = FIXED_HEADER_BYTES + fixed.fields_bytes
     # A header holds few values; this bounds what unknown fields can cost.
-    decoder = Decoder(data, max_depth=16, max_values=1_024)
-    position, count = FIXED_HEADER_BYTES, 0
+    decoder = Decoder(fields, max_depth=16, max_values=1_024)
+    position, count, end = 0, 0, len(fields)
     while position < end:
+        # The fields begin at a multiple of eight, so their alignment is the message's.
         position, count = (position + 7) & -8, count + 1
         if count > _MAX_FIELDS:
             raise BadMessage("too many header fields")
-        position = _read_field(decoder, position, end, fixed, found)
-    kind = KNOWN_KINDS.get(fixed.kind)
-    if fixed.serial == 0 or (kind and not all(found.get(name) for name in _REQUIRED[kind])):
+        position = _read_field(decoder, position, end, little, found)
+    kind = KNOWN_KINDS.get(kind_code)
+    if kind and not all(found.get(name) for name in _REQUIRED[kind]):
         raise BadMessage("header field missing")
-    if fixed.body_bytes and not found.get("signature"):
+    if has_body and not found.get("signature"):
         raise BadMessage("body without a signature")
-    return found
+    return MappingProxyType(found)
 
 
-def _read_field(decoder: Decoder, position: int, end: int, fixed: FixedHeader, found: dict[str, Any]) -> int:
+# One who calls again and again sends the same fields each time: what a flood costs is mostly this. Of a bounded number
+# of small headers; one that is refused is not remembered.
+_read_known = lru_cache(maxsize=1024)(_read_fields)
+
+
+def _read_field(decoder: Decoder, position: int, end: int, little: bool, found: dict[str, Any]) -> int:
     data = decoder.data
     if position + 2 > end:
         raise BadMessage("header field cut short")
@@ -115,7 +132,7 @@ def _read_field(decoder: Decoder, position: int, end: int, fixed: FixedHeader, f
     parsed = charge_and_parse(decoder, signature)
     if len(parsed.types) != 1 or parsed.depth > decoder.max_depth:
         raise BadMessage("header field is not one plain value")
-    read = readers_of(parsed, little=fixed.little)[0]
+    read = readers_of(parsed, little=little)[0]
     value, position = read(decoder, value_at + 1, end, 0)
     if known:
         name, _, is_valid = known
@@ -150,9 +167,40 @@ class Route:
 
 def encode_header(route: Route, serial: int, signature: str, body_bytes: int, fd_count: int) -> bytes:
     """Encode everything before the body, padded to where the body begins, little-endian."""
+    fields = _encode_names(
+        route.path, route.interface, route.member, route.error_name, route.destination, signature, fd_count
+    )
+    if route.reply_serial:
+        # First, since it takes eight bytes and so moves nothing: all else is the same for the next reply.
+        fields = struct.pack("<BBBxI", _REPLY_SERIAL, 1, ord("u"), route.reply_serial) + fields
+    fixed = struct.pack(
+        "<BBBBIII", ord("l"), route.kind, route.flags, _PROTOCOL_VERSION, body_bytes, serial, len(fields)
+    )
+    return fixed + fields + bytes(-len(fields) % 8)
+
+
+@lru_cache(maxsize=1024)
+def _encode_names(
+    path: str | None,
+    interface: str | None,
+    member: str | None,
+    error_name: str | None,
+    destination: str | None,
+    signature: str,
+    fd_count: int,
+) -> bytes:
+    values: dict[str, Any] = {
+        "path": path,
+        "interface": interface,
+        "member": member,
+        "error_name": error_name,
+        "destination": destination,
+        "signature": signature,
+        "fd_count": fd_count,
+    }
     fields = bytearray()
     for code, (name, type_code, _check) in _FIELDS.items():
-        value: Any = {"signature": signature, "fd_count": fd_count}.get(name) or getattr(route, name, None)
+        value = values.get(name)
         if not value:
             continue
         fields.extend(bytes(-len(fields) % 8))
@@ -164,7 +212,14 @@ def encode_header(route: Route, serial: int, signature: str, body_bytes: int, fd
         else:
             text = value.encode()
             fields.extend(struct.pack(f"<I{len(text) + 1}s", len(text), text))
-    fixed = struct.pack(
-        "<BBBBIII", ord("l"), route.kind, route.flags, _PROTOCOL_VERSION, body_bytes, serial, len(fields)
-    )
-    return fixed + fields + bytes(-len(fields) % 8)
+    return bytes(fields)
+
+
+def set_serial(message: bytearray, serial: int) -> None:
+    """Give an encoded message, little-endian, its serial."""
+    struct.pack_into("<I", message, _SERIAL_AT, serial)
+
+
+def set_reply_serial(message: bytearray, serial: int) -> None:
+    """Let an encoded reply be one to another call; its serial is the first of its fields."""
+    struct.pack_into("<I", message, FIXED_HEADER_BYTES + 4, serial)

@@ -1,9 +1,8 @@
 """One received message: its checked header, its body decoded on demand, and the descriptors that came with it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from isod_wire.decode import decode_body
 from isod_wire.fds import FdSet
@@ -21,8 +20,7 @@ class MessageKind(IntEnum):
 KNOWN_KINDS = {int(kind): kind for kind in MessageKind}
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedBody:
+class EncodedBody(NamedTuple):
     """A body that is not decoded yet, with what decoding may cost."""
 
     data: bytes

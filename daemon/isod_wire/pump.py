@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from isod_wire.caps import Caps
 from isod_wire.errors import BadMessage
@@ -26,14 +27,16 @@ class ReadPump:
         caps: Caps,
         on_frame: Callable[[Message | Refused], None],
         on_end: Callable[[str], None],
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Read from `sock` once start() is called; the socket stays the caller's."""
+        """Read from `sock` once start() is called; the socket stays the caller's. `turn` is entered for each turn."""
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._caps = caps
         self._reader = FrameReader(sock, caps)
         self._on_frame = on_frame
         self._on_end = on_end
+        self._turn = turn
         self._watching = False
         self._stopped = False
         self.max_turn_sec = 0.0
@@ -66,13 +69,14 @@ class ReadPump:
             return
         started_sec = time.monotonic()
         try:
-            more = self._handle_some(started_sec)
+            with self._turn():
+                more = self._handle_some(started_sec)
         except BadMessage as error:
             self._end(str(error))
             return
         finally:
             self.max_turn_sec = max(self.max_turn_sec, time.monotonic() - started_sec)
-        if more is None:
+        if more is None or self._stopped:
             return
         if more:
             # Read nothing new before the old is handled: the rest waits in the socket, and the sender with it.

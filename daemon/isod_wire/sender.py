@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from isod_wire.calls import CallSlots, CallTable
@@ -11,8 +12,8 @@ from isod_wire.caps import Caps
 from isod_wire.encode import encode_body
 from isod_wire.errors import CallTimeout, ConnectionLost, TooLarge, WireError
 from isod_wire.fds import FdSet
-from isod_wire.header import Route, encode_header
-from isod_wire.message import Message
+from isod_wire.header import Route, encode_header, set_reply_serial, set_serial
+from isod_wire.message import Message, MessageKind
 from isod_wire.writer import Outgoing, WriteQueue
 
 
@@ -21,8 +22,7 @@ class Prepared:
     """A message that is encoded and owns copies of its descriptors, but has no serial yet."""
 
     route: Route
-    signature: str
-    body: bytes
+    data: bytearray
     fds: FdSet
 
 
@@ -44,14 +44,22 @@ class Sender:
         another file. Raises ValueError for a bad value, TooLarge, OSError for a bad descriptor.
         """
         encoded = encode_body(signature, body)
-        header_bytes = len(encode_header(route, 1, signature, len(encoded), len(fds)))
-        if header_bytes + len(encoded) > self._caps.max_message_bytes:
+        data = bytearray(encode_header(route, 0, signature, len(encoded), len(fds)))
+        data += encoded
+        if len(data) > self._caps.max_message_bytes:
             raise TooLarge(f"message over {self._caps.max_message_bytes} bytes")
-        return Prepared(route, signature, encoded, FdSet.duplicate(fds))
+        return Prepared(route, data, FdSet.duplicate(fds))
 
     def post(self, message: Prepared) -> bool:
         """Send a message that gets no reply; False if it was dropped because of a cap or the connection's end."""
         return self.queue.push(self._outgoing(message, self.calls.next_serial()))
+
+    def refuse(self, destination: str | None, reply_serial: int, error_name: str, text: str) -> bool:
+        """Send an error, as post() does, for little: the peer may get thousands of the same. Raises ValueError."""
+        data = bytearray(_encoded_error(destination, error_name, text))
+        set_serial(data, self.calls.next_serial())
+        set_reply_serial(data, reply_serial)
+        return self.queue.push(Outgoing(data, destination, FdSet()))
 
     async def call(self, message: Prepared, timeout_sec: float, expect: str | None) -> Message:
         """Send a call and wait for its reply, the time spent waiting for a slot included."""
@@ -99,6 +107,14 @@ class Sender:
             self.calls.remove(serial)
             item.drop()
 
-    def _outgoing(self, message: Prepared, serial: int) -> Outgoing:
-        header = encode_header(message.route, serial, message.signature, len(message.body), len(message.fds))
-        return Outgoing(header + message.body, message.route.destination, message.fds)
+    @staticmethod
+    def _outgoing(message: Prepared, serial: int) -> Outgoing:
+        set_serial(message.data, serial)
+        return Outgoing(message.data, message.route.destination, message.fds)
+
+
+@lru_cache(maxsize=256)
+def _encoded_error(destination: str | None, error_name: str, text: str) -> bytes:
+    body = encode_body("s", [text])
+    route = Route(kind=MessageKind.ERROR, destination=destination, reply_serial=1, error_name=error_name)
+    return encode_header(route, 0, "s", len(body), 0) + body

@@ -1,11 +1,12 @@
 """The write queue: survives a full socket buffer, keeps descriptors open until they are sent, and is bounded."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from isod_wire.caps import Caps
 from isod_wire.fds import FdSet
@@ -19,7 +20,11 @@ class Outgoing:
     __slots__ = ("data", "destination", "dropped", "fds", "on_unsendable", "sent_bytes")
 
     def __init__(
-        self, data: bytes, destination: str | None, fds: FdSet, on_unsendable: Callable[[], None] | None = None
+        self,
+        data: bytes | bytearray,
+        destination: str | None,
+        fds: FdSet,
+        on_unsendable: Callable[[], None] | None = None,
     ) -> None:
         """Take over `fds`; `on_unsendable` is called if the kernel refuses to pass them."""
         self.data = data
@@ -49,6 +54,7 @@ class WriteQueue:
         self._bytes_by_destination: Counter[str | None] = Counter()
         self._closed = False
         self._waiting = False  # for the socket to become writable
+        self._batching = False
         self.queue_bytes = 0
         self.emptied = asyncio.Event()
         self.emptied.set()
@@ -69,9 +75,20 @@ class WriteQueue:
         self.queue_bytes += len(item.data)
         self._bytes_by_destination[item.destination] += len(item.data)
         self.emptied.clear()
-        if not self._waiting:
+        if not self._waiting and not self._batching:
             self._flush()
         return True
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Keep what is pushed in the block until its end, so that many small messages go out in one call."""
+        self._batching = True
+        try:
+            yield
+        finally:
+            self._batching = False
+            if self._queue and not self._waiting:
+                self._flush()
 
     def close(self) -> None:
         """Drop what is left and stop watching the socket."""

@@ -16,6 +16,7 @@ from isod.bus.services import Services
 from isod.host.polkit import Polkit
 from isod.host.systemd import SystemdUnits
 from isod.ports import Caller
+from isod.settings import Limits
 from isod_contract import names
 from isod_contract.errors import NoSuchApplication, NoSuchContainer
 from isod_contract.findings import Finding
@@ -283,6 +284,7 @@ class IsodSide:
     stack: contextlib.AsyncExitStack
     polkit: FakePolkit | None = None
     reloads: list[int] = field(default_factory=list)
+    limits: Limits = field(default_factory=lambda: Limits(subscriptions=2))
 
     async def client(self, uid: int) -> Connection:
         connection = await connect(self.bus.socket_as(uid), caps=SYSTEM_BUS_CAPS, external_uid=uid)
@@ -344,15 +346,16 @@ async def running_isod_side(bus: Bus, sessions: Any = None) -> AsyncIterator[Iso
             callers=callers,
             prompts=prompts,
             audit=audit,
-            subscriptions_per_uid=lambda _uid: 2,
+            limits=lambda uid: side.limits.of(uid),  # noqa: PLW0108 - a test may replace them
         )
         await endpoint.open()
         stack.push_async_callback(endpoint.close)
         await connection.request_name(names.BUS_NAME)
-        yield IsodSide(
+        side = IsodSide(
             bus, connection, endpoint, prompts, systemd, audit, containers, apps, launcher, sessions, stack,
             reloads=reloads,
         )  # fmt: skip
+        yield side
 
 
 async def call(

@@ -1,6 +1,5 @@
 """The gate on a real bus: what no caller may do, whatever it sends, and what is recorded of it."""
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -11,7 +10,7 @@ import pytest_asyncio
 
 from buses import Bus
 from isod.bus.gate import Gate
-from isod_contract import limits, names
+from isod_contract import names
 from isod_contract.errors import ContainerGone, UnsafeFd
 from isod_contract.methods import METHODS, PROPERTIES, Access
 from isod_side import ALICE, ALICES_APP, BOB, BOBS_APP, ROOT, IsodSide, call, refused, running_isod_side, until
@@ -231,62 +230,6 @@ async def test_a_caller_of_whom_nothing_is_known_is_nobody_and_asked_about_again
     assert await refused(alice, "ListContainers") == ("AccessDenied", "Your credentials can't be established")
     isod.systemd.answers = True
     assert await call(alice, "ListContainers")
-
-
-# -- limits
-
-
-@pytest.mark.attack("C15")
-async def test_open_calls_are_bounded_for_a_sender_and_for_a_uid(
-    isod: IsodSide, alice: Connection, bob: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "CALLS_OPEN_PER_UID", 4)
-    isod.containers.hold.clear()
-    other = await isod.client(ALICE)
-    start = ("Start", "a{sv}", [{}])
-    waiting = [
-        asyncio.create_task(call(client, *start, path=BLOG, interface=names.CONTAINER))
-        for client in (alice, alice, alice, other)
-    ]
-    await until(lambda: len(isod.containers.calls) == 4)
-    assert (await refused(other, "ListContainers"))[0] == "LimitExceeded"
-    assert await call(bob, "ListContainers")
-    root = await isod.client(ROOT)
-    waiting += [asyncio.create_task(call(root, *start, path=BLOG, interface=names.CONTAINER)) for _ in range(4)]
-    await until(lambda: len(isod.containers.calls) == 8)
-    # uid 0 is bounded for each connection only, so that root is never locked out by root.
-    assert (await refused(root, "ListContainers"))[0] == "LimitExceeded"
-    assert await call(await isod.client(ROOT), "ListContainers")
-    isod.containers.hold.set()
-    await asyncio.gather(*waiting)
-    assert await call(other, "ListContainers")
-
-
-@pytest.mark.attack("C15")
-async def test_calls_in_a_second_are_bounded_over_all_connections_of_a_uid(
-    isod: IsodSide, bob: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "CALLS_BURST_PER_UID", 10)
-    monkeypatch.setattr(limits, "CALLS_PER_SEC_PER_UID", 0.001)
-    clients = [await isod.client(ALICE) for _ in range(2)]
-    for turn in range(10):
-        await call(clients[turn % 2], "ListContainers")
-    for client in clients:
-        name, text = await refused(client, "ListContainers")
-        assert (name, text) == ("LimitExceeded", "limit reached: more than 0.001 calls per second")
-    assert await call(bob, "ListContainers")
-
-
-@pytest.mark.attack("C15")
-async def test_subscribers_of_a_uid_are_bounded_and_a_place_is_free_again_when_one_leaves(isod: IsodSide) -> None:
-    clients = [await isod.client(ALICE) for _ in range(3)]
-    for client in clients[:2]:
-        await call(client, "Subscribe")
-        await call(client, "Subscribe")
-    assert (await refused(clients[2], "Subscribe"))[0] == "LimitExceeded"
-    await clients[0].close()
-    await until(lambda: isod.sessions.gone)
-    await call(clients[2], "Subscribe")
 
 
 # -- the audit

@@ -11,7 +11,8 @@ from isod_contract import limits
 from lab.enter import LabProcess
 from lab.machine import Lab
 
-_MOST = limits.LAUNCHES_STARTING_PER_UID + limits.LAUNCHES_QUEUED_PER_UID
+_STARTING = limits.PER_UID["launches_starting"].default
+_MOST = _STARTING + limits.PER_UID["launches_queued"].default
 # Calls one by one: dbus-daemon takes 128 unanswered ones at most.
 CALLER = """
 import json, sys
@@ -92,7 +93,7 @@ def test_beyond_its_queue_a_user_is_refused_and_others_are_served(lab: Lab, alic
         done = lab.run("isoctl", "run", container, "echo", "served", user=user)
         assert done.stdout == "served\n"
     states = Counter(alice.apps()[path]["State"] for path in paths)
-    assert states["starting-container"] == limits.LAUNCHES_STARTING_PER_UID
+    assert states["starting-container"] == _STARTING
     assert states["starting-container"] + states["authorizing"] == queued
 
     # One that is stopped, starting or waiting, makes room for one.
@@ -115,7 +116,7 @@ def test_beyond_its_queue_a_user_is_refused_and_others_are_served(lab: Lab, alic
 def test_a_queue_longer_than_what_starts_at_once_is_served_to_its_end(lab: Lab, alice: Caller) -> None:
     """In any order: each user's launches wait for one another, none is lost."""
     lab.run("systemctl", "stop", "container@blog")
-    count = limits.LAUNCHES_STARTING_PER_UID * 4
+    count = _STARTING * 4
     script = 'echo "$1" >> /tmp/served'
     paths = {}
     for number in range(count):

@@ -68,9 +68,9 @@ async def test_a_reload_that_allows_more_lets_more_in() -> None:
 
 async def test_uid_0_is_held_to_the_largest_values_alone() -> None:
     turns = queue(starting=1, queued=0)
-    most = limits.LAUNCHES_STARTING_MOST + limits.LAUNCHES_QUEUED_MOST
-    places = [turns.join(0) for _ in range(most)]
-    assert sum(place.done() for place in places) == limits.LAUNCHES_STARTING_MOST
+    starting, queued = (limits.PER_UID[key].most for key in ("launches_starting", "launches_queued"))
+    places = [turns.join(0) for _ in range(starting + queued)]
+    assert sum(place.done() for place in places) == starting
     with pytest.raises(LimitExceeded):
         turns.join(0)
 

@@ -12,8 +12,9 @@ from isod.bus.ratelimit import CallLimits
 from isod.bus.requests import check_argv, check_signal, fd_fields, parse_options, take_fds
 from isod.bus.signals import Subscriptions
 from isod.ports import Caller
+from isod.settings import Limits
 from isod_contract import limits, options
-from isod_contract.errors import InvalidArgument, LimitExceeded
+from isod_contract.errors import InvalidArgument
 from isod_contract.options import ContainerOptions, HistoryFilter, LogOptions, RunOptions, wire_options
 from isod_wire import FdSet, Variant
 
@@ -160,50 +161,54 @@ def test_descriptors_that_are_named_are_taken_and_owned(received: FdSet) -> None
 
 def test_a_user_may_call_so_many_times_a_second_over_all_connections() -> None:
     now = 0.0
-    calls = CallLimits(clock=lambda: now)
+    bounds = Limits()
+    calls = CallLimits(bounds.of, clock=lambda: now)
 
     def made() -> int:
         count = 0
-        while True:
-            try:
-                with calls.call(1000):
-                    count += 1
-            except LimitExceeded:
-                return count
+        while not calls.enter(1000):
+            calls.leave(1000)
+            count += 1
+        return count
 
-    assert made() == limits.CALLS_BURST_PER_UID
+    assert made() == bounds.calls_burst
     now = 0.5
-    assert made() == limits.CALLS_PER_SEC_PER_UID / 2
+    assert made() == bounds.calls_per_sec / 2
     assert made() == 0
-    with calls.call(1001), calls.call(0):
-        pass
+    assert not any(calls.enter(uid) for uid in (1001, 0))
     now = 1e6
-    assert made() == limits.CALLS_BURST_PER_UID
+    assert made() == bounds.calls_burst
 
 
-def test_open_calls_are_counted_while_they_last_also_when_they_fail() -> None:
-    calls = CallLimits(clock=lambda: 0.0)
-    for _ in range(2 * limits.CALLS_OPEN_PER_UID):
-        with pytest.raises(RuntimeError), calls.call(1000):
-            raise RuntimeError
-    entered = [calls.call(1000) for _ in range(limits.CALLS_OPEN_PER_UID)]
-    for entry in entered:
-        entry.__enter__()
-    with pytest.raises(LimitExceeded, match="512 calls of yours are not answered yet"), calls.call(1000):
-        pass
-    for entry in entered:
-        entry.__exit__(None, None, None)
-    with calls.call(1000):
-        pass
+def test_open_calls_are_counted_while_they_last() -> None:
+    bounds = Limits()
+    calls = CallLimits(bounds.of, clock=lambda: 0.0)
+    for _ in range(bounds.calls_open):
+        assert not calls.enter(1000)
+    assert calls.enter(1000) == "512 calls of yours are not answered yet"
+    calls.leave(1000)
+    assert not calls.enter(1000)
+
+
+def test_uid_0_is_bounded_by_the_largest_value() -> None:
+    calls = CallLimits(Limits(calls_open=16).of, clock=lambda: 0.0)
+    for _ in range(limits.PER_UID["calls_open"].most):
+        assert not calls.enter(0)
+    assert calls.enter(0)
+
+
+def test_every_limit_of_a_user_is_a_key_of_the_settings() -> None:
+    assert Limits.model_fields.keys() == limits.PER_UID.keys()
+    assert all(row.least <= row.default <= row.most for row in limits.PER_UID.values())
 
 
 def test_users_that_call_no_more_are_forgotten() -> None:
     now = 0.0
-    calls = CallLimits(clock=lambda: now)
+    calls = CallLimits(Limits().of, clock=lambda: now)
     for uid in range(1, 5000):
         now += 60.0
-        with calls.call(uid):
-            pass
+        calls.enter(uid)
+        calls.leave(uid)
     assert len(calls._users) <= 1024
 
 
@@ -237,7 +242,7 @@ def test_of_a_container_with_instances_each_user_is_told_of_his_own_only() -> No
 
     containers, shown = OwnInstances(), Instance()
     parts: Any = {"connection": Bus(), "containers": containers, "container_object": shown, "app_object": shown}
-    subscriptions = Subscriptions(**parts)
+    subscriptions = Subscriptions(**parts, per_uid_max=lambda _uid: 2)
     for uid, sender in ((1000, ":1.1"), (1001, ":1.2")):
         subscriptions.subscribe(Caller(sender, uid, "user"))
     subscriptions.container_changed(containers.of[1000], frozenset({"State"}))

@@ -85,6 +85,13 @@ class Callers:
         """
         return sender in self._lookups
 
+    def known(self, sender: str) -> Caller | None:
+        """Give a caller that was looked up and is still connected; None for any other."""
+        task = self._lookups.get(sender)
+        if task is None or not task.done() or task.cancelled() or task.exception():
+            return None
+        return task.result()
+
     async def while_there(self, sender: str, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Await something for a caller; it is cancelled, and CallerGoneError raised, once the caller leaves the bus."""
         if not self.still_there(sender):

@@ -80,6 +80,14 @@ class Decisions:
             left_sec = known.told_sec + self._interval_sec - now_sec
             known.timer = asyncio.get_running_loop().call_later(left_sec, self._tell, known)
 
+    def refused_again(self, uid: int) -> bool:
+        """Count a refusal with those that are told soon, all in one record; False if it must be told by refused()."""
+        known = self._refusals.get(uid)
+        if known is None or known.timer is None:
+            return False
+        known.untold += 1
+        return True
+
     def close(self) -> None:
         """Write what is held back."""
         for known in self._refusals.values():

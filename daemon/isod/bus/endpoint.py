@@ -14,7 +14,7 @@ from isod.bus.services import Services
 from isod.bus.signals import Subscriptions
 from isod.bus.standard import StandardInterfaces
 from isod.ports import AuditSink
-from isod_contract import limits
+from isod.settings import Limits
 from isod_wire import Connection
 
 
@@ -32,9 +32,9 @@ class Endpoint:
         callers: Callers,
         prompts: Prompts,
         audit: AuditSink,
-        subscriptions_per_uid: Callable[[int], int] = lambda _uid: limits.SUBSCRIPTIONS_PER_UID,
+        limits: Callable[[int], Limits],
     ) -> None:
-        """Build all parts; `callers` and `prompts` are those of the core too."""
+        """Build all parts; `callers` and `prompts` are those of the core too, `limits` gives those of a uid."""
         self.callers = callers
         container_object = ContainerObject(containers=services.containers, apps=services.apps, checks=services.checks)
         app_object = AppObject(apps=services.apps)
@@ -43,7 +43,7 @@ class Endpoint:
             containers=services.containers,
             container_object=container_object,
             app_object=app_object,
-            per_uid_max=subscriptions_per_uid,
+            per_uid_max=lambda uid: limits(uid).subscriptions,
         )
         manager_object = ManagerObject(
             services=services,
@@ -64,7 +64,7 @@ class Endpoint:
             handlers={**manager_object.handlers(), **container_object.handlers(), **app_object.handlers()},
             authority=prompts,
             decisions=Decisions(audit=audit),
-            call_limits=CallLimits(),
+            call_limits=CallLimits(limits),
         )
         self.callers.on_gone(self.subscriptions.forget)
         self.callers.on_gone(services.sessions.forget)

@@ -8,7 +8,8 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from isod.authorise import denial
@@ -30,6 +31,8 @@ from isod_wire import BadMessage, Connection, Message
 
 _log = logging.getLogger(__name__)
 
+# Calls of one connection that wait until it is known whose it is.
+_UNKNOWN_PER_SENDER = 64
 # What may need a question to the user is decided by the core, which also records that. With USE it does so after the
 # reply, so an error before it is still ours to record.
 _CORE_DECIDES = frozenset({Access.USE, Access.MANAGE})
@@ -44,6 +47,22 @@ _REFUSALS = (
     errors.UnsafeFd,
     errors.NotGranted,
 )
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A call that was taken and is not answered yet."""
+
+    call: Message
+    sender: str
+    facts: Facts
+    counted: bool = False  # for its uid
+
+
+@lru_cache(maxsize=64)
+def _limit_exceeded(reason: str) -> tuple[str, str]:
+    error = errors.LimitExceeded(reason=reason)
+    return error.name, error.text
 
 
 class Gate:
@@ -93,28 +112,47 @@ class Gate:
         if sender is None or not is_unique_name(sender):
             call.close()
             return
-        if self._open[sender] >= limits.CALLS_OPEN_PER_UID:
-            # Before the credentials are known there is nobody else to count for.
-            self._connection.reply_error(call, errors.PREFIX + "LimitExceeded", "limit reached: too many open calls")
-            call.close()
+        caller = self._callers.known(sender)
+        if caller is not None:
+            reason = self._limits.enter(caller.uid)
+        elif self._open[sender] >= _UNKNOWN_PER_SENDER:
+            reason = f"{_UNKNOWN_PER_SENDER} calls before your first was answered"
+        else:
+            reason = ""
+        if reason:
+            self._refuse(call, caller, reason)
             return
+        facts = Facts(shown_method(call), time.monotonic(), caller)
+        under_way = _UnderWay(call, sender, facts, counted=caller is not None)
         self._open[sender] += 1
-        task = asyncio.get_running_loop().create_task(self._serve(call, sender))
+        task = asyncio.get_running_loop().create_task(self._serve(under_way))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._served(done, call, sender))
+        task.add_done_callback(lambda done: self._served(done, under_way))
 
-    def _served(self, task: asyncio.Task[None], call: Message, sender: str) -> None:
-        # Here and not in the task: one that is cancelled before its first step runs none of its code.
+    def _refuse(self, call: Message, caller: Caller | None, reason: str) -> None:
+        """Refuse what is over a limit at once and without a task: it must cost as little as can be."""
+        name, text = _limit_exceeded(reason)
+        if caller is None or not self._decisions.refused_again(caller.uid):
+            facts = Facts(shown_method(call), time.monotonic(), caller, rule="limits")
+            self._decisions.refused(facts, name)
+        self._connection.refuse(call, name, text)
         call.close()
+
+    def _served(self, task: asyncio.Task[None], under_way: _UnderWay) -> None:
+        # Here and not in the task: one that is cancelled before its first step runs none of its code.
+        under_way.call.close()
         self._tasks.discard(task)
+        sender, caller = under_way.sender, under_way.facts.caller
         self._open[sender] -= 1
         if not self._open[sender]:
             del self._open[sender]
+        if under_way.counted and caller is not None:
+            self._limits.leave(caller.uid)
 
-    async def _serve(self, call: Message, sender: str) -> None:
-        facts = Facts(shown_method(call), time.monotonic())
+    async def _serve(self, under_way: _UnderWay) -> None:
+        call, facts = under_way.call, under_way.facts
         try:
-            await self._handle(call, sender, facts)
+            await self._handle(under_way)
         except CallerGoneError:
             self._decisions.refused(facts, "CallerGone")
         except RefusedError as refusal:
@@ -141,24 +179,28 @@ class Gate:
         else:
             self._decisions.failed(facts, error.name)
 
-    async def _handle(self, call: Message, sender: str, facts: Facts) -> None:
-        known = await self._callers.resolve(sender)
-        caller = replace(known, interactive=call.allow_interactive)
-        facts.caller, facts.rule = caller, "limits"
-        with self._limits.call(caller.uid):
-            facts.rule = "call"
-            way = route(call)
-            if len(call.fds) > limits.MESSAGE_FDS_MAX:
-                raise errors.InvalidArgument(
-                    argument="message", reason=f"has more than {limits.MESSAGE_FDS_MAX} file descriptors"
-                )
-            if way.method is None:
-                facts.rule = "access"
-                target = self._find(way.kind, way.untrusted_name, caller, facts)
-                signature, reply = self._standard.answer(way, target, caller, call.body)
-                self._answer(call, signature, reply)
-            else:
-                await self._handle_method(call, way, way.method, caller, facts)
+    async def _handle(self, under_way: _UnderWay) -> None:
+        call, facts = under_way.call, under_way.facts
+        known = await self._callers.resolve(under_way.sender)
+        caller = facts.caller = replace(known, interactive=call.allow_interactive)
+        facts.rule = "limits"
+        if not under_way.counted:
+            if reason := self._limits.enter(caller.uid):
+                raise errors.LimitExceeded(reason=reason)
+            under_way.counted = True
+        facts.rule = "call"
+        way = route(call)
+        if len(call.fds) > limits.MESSAGE_FDS_MAX:
+            raise errors.InvalidArgument(
+                argument="message", reason=f"has more than {limits.MESSAGE_FDS_MAX} file descriptors"
+            )
+        if way.method is None:
+            facts.rule = "access"
+            target = self._find(way.kind, way.untrusted_name, caller, facts)
+            signature, reply = self._standard.answer(way, target, caller, call.body)
+            self._answer(call, signature, reply)
+        else:
+            await self._handle_method(call, way, way.method, caller, facts)
 
     async def _handle_method(self, call: Message, way: Route, method: Method, caller: Caller, facts: Facts) -> None:
         facts.rule = "request"

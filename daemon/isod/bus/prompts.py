@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from isod.bus.caller import CallerGoneError, Callers
 from isod.ports import Answer, Authority, Caller
-from isod_contract import limits
 from isod_contract.actions import Action
 from isod_contract.errors import LimitExceeded
 
@@ -19,7 +18,7 @@ class Prompts:
         *,
         callers: Callers,
         authority: Authority,
-        per_uid_max: Callable[[int], int] = lambda _uid: limits.PROMPTS_PER_UID,
+        per_uid_max: Callable[[int], int],
     ) -> None:
         """Take who is there, the authority to ask, and how many prompts a uid may have open."""
         self._callers = callers

@@ -1,12 +1,10 @@
-"""How much one user may ask of isod."""
+"""How many calls one user may make of isod."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from isod_contract import limits
-from isod_contract.errors import LimitExceeded
+from isod.settings import Limits
 
 _IDLE_USERS_MAX = 1024
 
@@ -19,47 +17,48 @@ class _User:
 
 
 class CallLimits:
-    """Counts the calls of each uid, over all its connections; uid 0 is not limited."""
+    """Counts the calls of each uid, over all its connections."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take a monotonic clock in seconds."""
+    def __init__(self, limits: Callable[[int], Limits], *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take what gives the limits of a uid, which a reload may change, and a monotonic clock in seconds."""
+        self._limits = limits
         self._clock = clock
         self._users: dict[int, _User] = {}
 
-    @contextmanager
-    def call(self, uid: int) -> Iterator[None]:
-        """Count one call for as long as the block lasts; raises LimitExceeded."""
-        if uid == 0:
-            yield
-            return
-        user = self._user(uid)
-        if user.open_calls >= limits.CALLS_OPEN_PER_UID:
-            raise LimitExceeded(reason=f"{user.open_calls} calls of yours are not answered yet")
+    def enter(self, uid: int) -> str:
+        """Count one call, which must leave when it is answered; gives why it may not be made, then nothing is counted.
+
+        No exception, since this is what a flood costs.
+        """
+        bounds = self._limits(uid)
+        user = self._user(uid, bounds)
+        if user.open_calls >= bounds.calls_open:
+            return f"{bounds.calls_open} calls of yours are not answered yet"
         # A refused call takes no token: who stops calling too fast is served again at once.
         if user.tokens < 1.0:
-            raise LimitExceeded(reason=f"more than {limits.CALLS_PER_SEC_PER_UID:g} calls per second")
+            return f"more than {bounds.calls_per_sec} calls per second"
         user.tokens -= 1.0
         user.open_calls += 1
-        try:
-            yield
-        finally:
-            user.open_calls -= 1
+        return ""
 
-    def _user(self, uid: int) -> _User:
+    def leave(self, uid: int) -> None:
+        """Count one call less."""
+        self._users[uid].open_calls -= 1
+
+    def _user(self, uid: int, bounds: Limits) -> _User:
         now_sec = self._clock()
         user = self._users.get(uid)
         if user is None:
-            self._forget_idle()
-            user = self._users[uid] = _User(float(limits.CALLS_BURST_PER_UID), now_sec)
-        gained = (now_sec - user.filled_sec) * limits.CALLS_PER_SEC_PER_UID
-        user.tokens = min(float(limits.CALLS_BURST_PER_UID), user.tokens + gained)
+            self._forget_idle(bounds)
+            user = self._users[uid] = _User(float(bounds.calls_burst), now_sec)
+        gained = (now_sec - user.filled_sec) * bounds.calls_per_sec
+        user.tokens = min(float(bounds.calls_burst), user.tokens + gained)
         user.filled_sec = now_sec
         return user
 
-    def _forget_idle(self) -> None:
+    def _forget_idle(self, bounds: Limits) -> None:
         if len(self._users) < _IDLE_USERS_MAX:
             return
-        full_after_sec = limits.CALLS_BURST_PER_UID / limits.CALLS_PER_SEC_PER_UID
-        oldest_sec = self._clock() - full_after_sec
+        oldest_sec = self._clock() - bounds.calls_burst / bounds.calls_per_sec
         for uid in [uid for uid, user in self._users.items() if not user.open_calls and user.filled_sec < oldest_sec]:
             del self._users[uid]

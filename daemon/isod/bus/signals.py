@@ -8,7 +8,7 @@ from isod.bus.objects.container import ContainerObject
 from isod.bus.services import AppView, ContainerService, ContainerView
 from isod.bus.values import Variants
 from isod.ports import Caller
-from isod_contract import limits, names
+from isod_contract import names
 from isod_contract.errors import LimitExceeded, NoSuchContainer
 from isod_contract.methods import PROPERTIES
 
@@ -43,7 +43,7 @@ class Subscriptions:
         containers: ContainerService,
         container_object: ContainerObject,
         app_object: AppObject,
-        per_uid_max: Callable[[int], int] = lambda _uid: limits.SUBSCRIPTIONS_PER_UID,
+        per_uid_max: Callable[[int], int],
     ) -> None:
         """Take the bus, the core's containers (who may see them) and the objects whose properties are sent."""
         self._connection = connection

@@ -55,11 +55,11 @@ class Sender:
         return self.queue.push(self._outgoing(message, self.calls.next_serial()))
 
     def refuse(self, destination: str | None, reply_serial: int, error_name: str, text: str) -> bool:
-        """Send an error, as post() does, for little: the peer may get thousands of the same. Raises ValueError."""
+        """Send an error when nothing else waits, for little: the peer may get thousands of the same. Raises ValueError."""
         data = bytearray(_encoded_error(destination, error_name, text))
         set_serial(data, self.calls.next_serial())
         set_reply_serial(data, reply_serial)
-        return self.queue.push(Outgoing(data, destination, FdSet()))
+        return self.queue.push_idle(Outgoing(data, destination, FdSet()))
 
     async def call(self, message: Prepared, timeout_sec: float, expect: str | None) -> Message:
         """Send a call and wait for its reply, the time spent waiting for a slot included."""

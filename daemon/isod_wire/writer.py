@@ -12,6 +12,7 @@ from isod_wire.caps import Caps
 from isod_wire.fds import FdSet
 
 _BATCH_MESSAGES = 32
+_IDLE_MESSAGES_MAX = 1024
 
 
 class Outgoing:
@@ -51,6 +52,7 @@ class WriteQueue:
         self._caps = caps
         self._on_broken = on_broken
         self._queue: deque[Outgoing] = deque()
+        self._idle: deque[Outgoing] = deque()
         self._bytes_by_destination: Counter[str | None] = Counter()
         self._closed = False
         self._waiting = False  # for the socket to become writable
@@ -71,9 +73,22 @@ class WriteQueue:
         if self._closed or not self.has_room(len(item.data), item.destination):
             item.fds.close()
             return False
-        self._queue.append(item)
-        self.queue_bytes += len(item.data)
-        self._bytes_by_destination[item.destination] += len(item.data)
+        self._enqueue(item)
+        self.emptied.clear()
+        if not self._waiting and not self._batching:
+            self._flush()
+        return True
+
+    def push_idle(self, item: Outgoing) -> bool:
+        """Send `item` once nothing else waits; False if so many wait for that already that it was dropped.
+
+        A broker that is busy with many connections of one user reads little of ours: what that user is told must not
+        stand before the replies of others.
+        """
+        if self._closed or len(self._idle) >= _IDLE_MESSAGES_MAX:
+            item.fds.close()
+            return False
+        self._idle.append(item)
         self.emptied.clear()
         if not self._waiting and not self._batching:
             self._flush()
@@ -87,7 +102,7 @@ class WriteQueue:
             yield
         finally:
             self._batching = False
-            if self._queue and not self._waiting:
+            if (self._queue or self._idle) and not self._waiting:
                 self._flush()
 
     def close(self) -> None:
@@ -96,11 +111,12 @@ class WriteQueue:
         self._stop_waiting()
         while self._queue:
             self._forget(self._queue.popleft())
+        self._idle.clear()
         self.emptied.set()
 
     def _flush(self) -> None:
         try:
-            while self._queue and not self._closed:
+            while (self._queue or self._take_idle()) and not self._closed:
                 if self._queue[0].dropped and not self._queue[0].sent_bytes:
                     self._forget(self._queue.popleft())
                 else:
@@ -117,6 +133,17 @@ class WriteQueue:
         self._stop_waiting()
         if not self._queue:
             self.emptied.set()
+
+    def _take_idle(self) -> bool:
+        """Queue as many as go out in one call; False if there are none."""
+        for _ in range(min(_BATCH_MESSAGES, len(self._idle))):
+            self._enqueue(self._idle.popleft())
+        return bool(self._queue)
+
+    def _enqueue(self, item: Outgoing) -> None:
+        self._queue.append(item)
+        self.queue_bytes += len(item.data)
+        self._bytes_by_destination[item.destination] += len(item.data)
 
     def _send_some(self) -> None:
         """Send the first message if it carries descriptors, else as many as fit into one call."""

@@ -55,7 +55,7 @@ class Sender:
         return self.queue.push(self._outgoing(message, self.calls.next_serial()))
 
     def refuse(self, destination: str | None, reply_serial: int, error_name: str, text: str) -> bool:
-        """Send an error when nothing else waits, for little: the peer may get thousands of the same. Raises ValueError."""
+        """Send an error when nothing else waits, and for little: a peer may get thousands. Raises ValueError."""
         data = bytearray(_encoded_error(destination, error_name, text))
         set_serial(data, self.calls.next_serial())
         set_reply_serial(data, reply_serial)

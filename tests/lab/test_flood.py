@@ -48,6 +48,7 @@ def refusals_of(lab: Lab, uid: int) -> list[dict[str, str]]:
     return lab.journal(unit="isod.service", ISOCTL_UID=str(uid), ISOCTL_OUTCOME="refused")
 
 
+@pytest.mark.attack("C15")
 def test_a_flood_keeps_nobody_else_waiting(lab: Lab) -> None:
     """S15, R16: what is over the limit is refused at once, and recorded about once a second."""
     before = len(refusals_of(lab, 1002))
@@ -71,6 +72,7 @@ def group_policy(lab: Lab) -> Iterator[None]:
     lab.run("systemctl", "reload", "dbus")
 
 
+@pytest.mark.attack("C15")
 def test_where_the_bus_policy_names_a_group_no_other_call_reaches_isod(lab: Lab, group_policy: None) -> None:
     """S15: mallory is refused by the bus itself, with as many connections as it gives him."""
     before = len(refusals_of(lab, 1002))

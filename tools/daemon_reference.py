@@ -29,6 +29,7 @@ _ACCESS = {
     Access.ANYONE: "anyone",
     Access.SEE: "who may see the container",
     Access.USE: "who may use the container; the answer of polkit, where policy wants one, comes after the reply",
+    Access.GRANT: "who may use the container, after polkit `org.isoctl1.grant`",
     Access.MANAGE: "who may use the container; with another user's app in it only by `force` and polkit",
     Access.OWN: "the app's owner",
     Access.ADMIN: "polkit's org.isoctl1.manage",

@@ -2,7 +2,7 @@
 _isoctl() {
     local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} flags= names=
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "run exec shell enter menu list ls status start stop restart ps top kill logs history why doctor exposure reload" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "run exec shell enter menu list ls status start stop restart grant revoke ps top kill logs history why doctor exposure reload" -- "$word")
         return
     fi
     case $verb in
@@ -14,6 +14,8 @@ _isoctl() {
         start) flags="--force -q --quiet -h --help" ;;
         stop) flags="--force -q --quiet -h --help" ;;
         restart) flags="--force -q --quiet -h --help" ;;
+        grant) flags="-q --quiet -h --help" ;;
+        revoke) flags="-q --quiet -h --help" ;;
         ps) flags="--json -h --help" ;;
         top) flags="--once --json -h --help" ;;
         kill) flags="-s --signal -h --help" ;;
@@ -25,7 +27,7 @@ _isoctl() {
         reload) flags="--dry-run --json -h --help" ;;
     esac
     case $verb in
-        run|exec|shell|enter|menu|status|start|stop|restart|ps|top|logs|history|why|doctor|exposure) names=$(isoctl __complete containers 2>/dev/null) ;;
+        run|exec|shell|enter|menu|status|start|stop|restart|grant|revoke|ps|top|logs|history|why|doctor|exposure) names=$(isoctl __complete containers 2>/dev/null) ;;
         kill) names=$(isoctl __complete apps 2>/dev/null) ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$flags $names" -- "$word")

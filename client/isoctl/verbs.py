@@ -173,6 +173,26 @@ VERBS = (
         counts=(1, None),
     ),
     Verb(
+        "grant",
+        "NAME RESOURCE=VALUE...",
+        "Grant devices of the host to a running container, until it stops; asks an administrator",
+        (
+            ("isoctl grant blog gpu=render", "the render nodes of all graphics processors"),
+            ("isoctl grant blog gpu=0000:01:00.0", "of one, by its PCI address"),
+            ("isoctl grant blog 'devices=SUBSYSTEM=hidraw ID_VENDOR_ID=1050'", "a security key"),
+        ),
+        own_flags=(QUIET,),
+        counts=(2, None),
+    ),
+    Verb(
+        "revoke",
+        "NAME RESOURCE...",
+        "Take back what was granted to a running container; what a program has open it keeps until it ends",
+        (("isoctl revoke blog gpu", ""),),
+        own_flags=(QUIET,),
+        counts=(2, None),
+    ),
+    Verb(
         "ps",
         "[NAME]",
         "List your apps",
@@ -223,7 +243,7 @@ VERBS = (
     ),
     Verb(
         "why",
-        "NAME [run|start|stop|restart]",
+        "NAME [run|start|stop|restart|grant|revoke]",
         "Explain whether you may do something, and by which rule",
         (("isoctl why blog", "may I run apps in it?"), ("isoctl why blog stop", "")),
         contract="explain",

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from isod.core.device_records import DeviceRecords
 from isod.core.devices import Devices
 from isod.core.environment import menu_languages
 from isod.core.events import Events
+from isod.core.grants import Grants
 from isod.core.idle import Idle
 from isod.core.inspect import Inspector
 from isod.core.launch import Launcher
@@ -71,12 +72,20 @@ class ContainerFront:
     """Containers as the bus side sees them: with the logs and numbers of the apps in them."""
 
     def __init__(
-        self, containers: Containers, apps: Apps, reconciler: Reconciler, devices: Devices, sessions: Sessions
+        self,
+        containers: Containers,
+        apps: Apps,
+        reconciler: Reconciler,
+        devices: Devices,
+        grants: Grants,
+        sessions: Sessions,
     ) -> None:
         """Take all."""
         self._sessions = sessions
         self._reconciler = reconciler
         self._devices = devices
+        self.grant = grants.grant
+        self.revoke = grants.revoke
         self.open_display = reconciler.open
         self._containers = containers
         self._apps = apps
@@ -155,17 +164,20 @@ class Daemon:
             guard=StoppedRoots(),
             leftovers=Leftovers(machines),
         )
+        device_records = DeviceRecords()
         self._devices = Devices(
             containers=self._containers.all,
+            never=self._never,
             host=UdevDevices(helper),
             nodes=ContainerNodes(),
             maker=helper,
             units=self._units,
             shown=shown,
-            records=DeviceRecords(),
+            records=device_records,
             audit=self._audit,
             events=self._events,
         )
+        grants = Grants(containers=self._containers, devices=self._devices, records=device_records)
         files = StateFiles()
         self._apps = Apps(
             containers=self._containers, files=files, store=self._store, audit=self._audit, events=self._events
@@ -210,7 +222,7 @@ class Daemon:
             connection=connection,
             services=Services(
                 containers=ContainerFront(
-                    self._containers, self._apps, self._reconciler, self._devices, self._sessions
+                    self._containers, self._apps, self._reconciler, self._devices, grants, self._sessions
                 ),
                 apps=self._apps,
                 launcher=launcher,
@@ -250,6 +262,9 @@ class Daemon:
 
     def _limits(self, uid: int) -> Limits:
         return self._containers.policy.settings.limits.of(uid)
+
+    def _never(self) -> Mapping[str, Iterable[str]]:
+        return self._containers.policy.settings.never.forbidden()
 
     def _is_container_unit(self, unit: str) -> bool:
         return looks_like_container_unit(unit) or self._containers.is_unit_of_one(unit)

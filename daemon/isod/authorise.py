@@ -6,7 +6,7 @@ from enum import StrEnum
 from isod.policy import ContainerPolicy
 from isod.ports import Answer, Caller
 from isod.resources import kinds
-from isod_contract.actions import MANAGE, ROOT, RUN, Action
+from isod_contract.actions import GRANT, MANAGE, ROOT, RUN, Action
 from isod_contract.errors import IsodError, NoAuthentication, NotPermitted
 
 
@@ -18,6 +18,8 @@ class Verb(StrEnum):
     START = "start"
     STOP = "stop"
     RESTART = "restart"
+    GRANT = "grant"
+    REVOKE = "revoke"
 
 
 class Outcome(StrEnum):
@@ -48,12 +50,14 @@ def decide(
     account: str | None = None,
     others_running: bool = False,
     force: bool = False,
+    own: bool = False,
 ) -> Decision:
     """Decide by policy alone.
 
     `account` is the account inside that an app is asked for, None for the caller's own (see account_for); an account
     that is uid 0 inside counts as "root" and the caller of this function must pass it so. `others_running` says that
-    an app of another user runs there, `force` that the caller wants to stop it all the same.
+    an app of another user runs there, `force` that the caller wants to stop it all the same, `own` that it was he
+    who granted what he revokes.
     """
     if caller.is_root:
         return Decision(Outcome.ALLOWED, "uid 0")
@@ -68,6 +72,10 @@ def decide(
         if force:
             return Decision(Outcome.ASK, "busy", MANAGE)
         return Decision(Outcome.REFUSED, "busy", reason="an app of another user runs in it; --force asks to end it")
+    if verb is Verb.REVOKE and own:
+        return Decision(Outcome.ALLOWED, "own")
+    if verb in (Verb.GRANT, Verb.REVOKE):
+        return Decision(Outcome.ASK, "grant", GRANT)
     if rule == "ask":
         return Decision(Outcome.ASK, "ask", RUN)
     return Decision(Outcome.ALLOWED, rule)

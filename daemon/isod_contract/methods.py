@@ -17,6 +17,7 @@ class Access(StrEnum):
     SEE = "see"  # users, groups and ask of the container's policy; for others it does not exist
     USE = "use"  # as SEE; policy may want a polkit answer, which then comes after the reply
     MANAGE = "manage"  # as SEE, without a question unless another user's app runs in it
+    GRANT = "grant"  # as SEE, after polkit's org.isoctl1.grant
     OWN = "own"  # the app's owner; for others it does not exist
     ADMIN = "admin"  # polkit's org.isoctl1.manage
     SESSION = "session"  # any user, for himself; system bus only
@@ -122,7 +123,7 @@ METHODS = (
         _args("s container, s action, a{sv} options"),
         _args("a{sv} decision"),
         Access.SEE,
-        "Would this be allowed to the caller (run, start, stop, restart), and by what rule.",
+        "Would this be allowed to the caller (run, start, stop, restart, grant, revoke), and by what rule.",
         options.ExplainOptions,
         effect=False,
     ),
@@ -213,6 +214,23 @@ METHODS = (
     ),
     Method(
         names.CONTAINER,
+        "Grant",
+        _args("a{sv} grants"),
+        (),
+        Access.GRANT,
+        "Grant devices until the container stops, by resource (gpu, devices): a level, or a list with commas (s)."
+        " Answers when they are attached.",
+    ),
+    Method(
+        names.CONTAINER,
+        "Revoke",
+        _args("as resources"),
+        (),
+        Access.GRANT,
+        "Take that back; without a question what the caller granted himself. What an app has open it keeps.",
+    ),
+    Method(
+        names.CONTAINER,
         "OpenLog",
         _args("a{sv} options"),
         _args("h log"),
@@ -298,7 +316,7 @@ PROPERTIES = (
     Property(
         names.CONTAINER, "Menu", "as", "The command inside that is its menu; empty: the host's launcher.", emits=False
     ),
-    Property(names.CONTAINER, "Grants", "a{sv}", "Resource and level, by policy."),
+    Property(names.CONTAINER, "Grants", "a{sv}", "Resource and level, by policy or by Grant."),
     Property(names.CONTAINER, "Attachments", "aa{sv}", "What of the host is reachable in it right now."),
     Property(names.CONTAINER, "Apps", "ao", "The caller's apps in it (root: all)."),
     Property(

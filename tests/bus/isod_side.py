@@ -123,6 +123,12 @@ class FakeContainers:
     async def restart(self, container: Any, caller: Caller, *, force: bool) -> None:
         await self._do("restart --force" if force else "restart", container, caller)
 
+    async def grant(self, container: Any, caller: Caller, asked: Mapping[str, str]) -> None:
+        await self._do(f"grant {dict(asked)}", container, caller)
+
+    async def revoke(self, container: Any, caller: Caller, keys: Sequence[str]) -> None:
+        await self._do(f"revoke {list(keys)}", container, caller)
+
     async def open_log(self, container: Any, caller: Caller, _options: LogOptions) -> int:
         await self._do("open_log", container, caller)
         reader, writer = os.pipe2(os.O_CLOEXEC)

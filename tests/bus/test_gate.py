@@ -270,8 +270,11 @@ async def test_reading_leaves_no_record_and_what_the_core_decides_is_left_to_it(
     await call(alice, "Run", *RUN)
     for member in ("Start", "Stop", "Restart"):
         await call(alice, member, "a{sv}", [{}], path=BLOG, interface=names.CONTAINER)
-    core = {method.name for method in METHODS if method.access in (Access.USE, Access.MANAGE)}
-    assert core == {"Run", "Start", "Stop", "Restart"}
+    await call(alice, "Grant", "a{sv}", [{"gpu": Variant("s", "render")}], path=BLOG, interface=names.CONTAINER)
+    await call(alice, "Revoke", "as", [["gpu"]], path=BLOG, interface=names.CONTAINER)
+    assert isod.containers.calls[-2:] == [("grant {'gpu': 'render'}", "blog", ALICE), ("revoke ['gpu']", "blog", ALICE)]
+    core = {method.name for method in METHODS if method.access in (Access.USE, Access.MANAGE, Access.GRANT)}
+    assert core == {"Run", "Start", "Stop", "Restart", "Grant", "Revoke"}
     assert not isod.audit.decisions()
 
 

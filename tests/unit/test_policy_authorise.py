@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from isod.authorise import Outcome, Verb, account_for, decide, denial, is_withdrawn, sees
 from isod.policy import ContainerPolicy
 from isod.ports import Answer, Caller
-from isod_contract.actions import MANAGE, ROOT, RUN
+from isod_contract.actions import GRANT, MANAGE, ROOT, RUN
 
 POLICY = ContainerPolicy(users=("alice",), groups=("dev", "ops"), ask=("carol", "alice"))
 ROOT_CALLER = Caller(":1.1", 0, "root")
@@ -18,6 +18,7 @@ DAVE = Caller(":1.3", 1004, "dave", frozenset({"ops", "dev"}))
 CAROL = Caller(":1.4", 1003, "carol")
 MALLORY = Caller(":1.5", 1002, "mallory", frozenset({"mallory", "alice", "carol"}))
 NAMELESS = Caller(":1.6", 4242, "")
+UNASKED = [verb for verb in Verb if verb not in (Verb.GRANT, Verb.REVOKE)]
 
 
 def with_root(level: str, **keys: object) -> ContainerPolicy:
@@ -43,14 +44,23 @@ def test_for_others_the_container_does_not_exist(verb: Verb) -> None:
     assert not sees(POLICY, NAMELESS)
 
 
+@pytest.mark.parametrize("caller", [ALICE, DAVE, CAROL])
+def test_more_than_policy_grants_takes_an_administrator_and_to_take_that_back_takes_nobody_else(caller: Caller) -> None:
+    for verb in (Verb.GRANT, Verb.REVOKE):
+        decision = decide(POLICY, caller, verb, "blog")
+        assert (decision.outcome, decision.rule, decision.action) == (Outcome.ASK, "grant", GRANT)
+    assert decide(POLICY, caller, Verb.REVOKE, "blog", own=True).outcome is Outcome.ALLOWED
+    assert decide(POLICY, caller, Verb.GRANT, "blog", own=True).outcome is Outcome.ASK
+
+
 def test_a_user_needs_no_question() -> None:
-    for verb in Verb:
+    for verb in UNASKED:
         decision = decide(POLICY, ALICE, verb, "blog")
         assert (decision.outcome, decision.rule) == (Outcome.ALLOWED, "users")
 
 
 def test_a_member_of_a_group_is_named_by_it() -> None:
-    for verb in Verb:
+    for verb in UNASKED:
         decision = decide(POLICY, DAVE, verb, "blog")
         assert (decision.outcome, decision.rule) == (Outcome.ALLOWED, "groups:dev")
 

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _UNKNOWN_PER_SENDER = 64
 # What may need a question to the user is decided by the core, which also records that. With USE it does so after the
 # reply, so an error before it is still ours to record.
-_CORE_DECIDES = frozenset({Access.USE, Access.MANAGE})
+_CORE_DECIDES = frozenset({Access.USE, Access.MANAGE, Access.GRANT})
 _REFUSALS = (
     errors.NoSuchContainer,
     errors.NoSuchApplication,
@@ -215,7 +215,7 @@ class Gate:
             owned = take_fds(options, call.fds)
         except OSError:
             raise errors.LimitExceeded(reason="isod has no file descriptors left, try again later") from None
-        facts.core_decides = method.access is Access.MANAGE
+        facts.core_decides = method.access in (Access.MANAGE, Access.GRANT)
         request = Request(method, caller, target, arguments, replace(options, **owned))
         reply = await self._handlers[method.interface, method.name](request)
         facts.core_decides = method.access in _CORE_DECIDES
@@ -236,7 +236,7 @@ class Gate:
     ) -> Any:
         """Give the object that the call is about; raises NoSuchContainer, NoSuchApplication, NotPermitted."""
         match method.access:
-            case Access.SEE | Access.USE | Access.MANAGE | Access.DISPLAY:
+            case Access.SEE | Access.USE | Access.MANAGE | Access.GRANT | Access.DISPLAY:
                 name = way.untrusted_name if way.kind is Kind.CONTAINER else arguments[0]
                 target = self._find(Kind.CONTAINER, name, caller, facts)
                 facts.rule = "uid 0" if caller.is_root else "visible"

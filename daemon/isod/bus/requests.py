@@ -64,6 +64,14 @@ def check_argv(untrusted_argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(untrusted_argv)
 
 
+def check_grants(untrusted_grants: Mapping[str, Variant]) -> dict[str, str]:
+    """Give asked-for grants, each a text by the resource's key; raises InvalidArgument."""
+    for untrusted_key, untrusted_value in untrusted_grants.items():
+        if untrusted_value.signature != "s":
+            raise InvalidArgument(argument=shown(untrusted_key), reason="is not a text (s)")
+    return {key: value.value for key, value in untrusted_grants.items()}
+
+
 def check_signal(untrusted_number: int) -> int:
     """Give a signal number that Linux has (signal(7)); raises InvalidArgument."""
     if not 1 <= untrusted_number <= _SIGNAL_MAX:

@@ -119,6 +119,12 @@ class ContainerService(Protocol):
     async def restart(self, container: Any, caller: Caller, *, force: bool) -> None:
         """Stop and start; raises Busy, NotPermitted."""
 
+    async def grant(self, container: Any, caller: Caller, asked: Mapping[str, str]) -> None:
+        """Grant resources until it stops; decides, asks and audits itself."""
+
+    async def revoke(self, container: Any, caller: Caller, keys: Sequence[str]) -> None:
+        """Take that back."""
+
     async def open_log(self, container: Any, caller: Caller, options: LogOptions) -> int:
         """Give the read end of a pipe."""
 

@@ -28,7 +28,7 @@ class Container:
         self.starting: asyncio.Task[Any] | None = None
         self.refreshing: asyncio.Task[None] | None = None
         self.refresh_again = False
-        self.granted: dict[str, GrantValue] = {}  # until it stops, over what policy says
+        self.granted: dict[str, GrantValue] = {}  # until it stops, beside what policy grants
         self.stops = 0  # under way, by us
 
     def account_for(self, caller: Caller) -> str:
@@ -43,9 +43,9 @@ class Container:
         """Give the granted level by kind of resource."""
         return self.policy.grants.texts() | {key: kinds()[key].text_of(value) for key, value in self.granted.items()}
 
-    def grant(self, key: str) -> GrantValue:
-        """Give the grant of one kind, as it is now."""
-        return self.granted.get(key, self.policy.grants.value(key))
+    def grant_values(self, key: str) -> list[GrantValue]:
+        """Give the grants of one kind: by policy, and until it stops."""
+        return [self.policy.grants.value(key), *([self.granted[key]] if key in self.granted else [])]
 
     @property
     def is_outdated(self) -> bool:

@@ -6,11 +6,12 @@ The first tells them from the administrator's own; the second lasts until the co
 import contextlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isod.resources import GrantValue
+from isod.resources import GrantValue, device_kinds
 from isod_contract.errors import NoSpace
 from isod_contract.names import STATE_DIRECTORY
 
@@ -37,6 +38,16 @@ class DeviceRecord:
         """Whether there is nothing to remember."""
         return not self.allowed and not self.granted
 
+    def end_grants(self, invocation_id: str, never: Mapping[str, Iterable[str]]) -> bool:
+        """Forget grants to another run of the container, and those above the ceiling; tells whether there were any."""
+        kept = {
+            key: grant
+            for key, grant in self.granted.items()
+            if self.invocation_id == invocation_id and _is_allowed(key, grant.value, never)
+        }
+        ended, self.granted = kept != self.granted, kept
+        return ended
+
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON can hold it."""
         granted = {key: {"value": grant.value, "uid": grant.uid} for key, grant in self.granted.items()}
@@ -57,6 +68,11 @@ class DeviceRecord:
             for key, item in value["granted"].items()
         }
         return cls(str(value["unit"]), set(map(str, value["allowed"])), str(value["invocation_id"]), granted)
+
+
+def _is_allowed(key: str, value: GrantValue, never: Mapping[str, Iterable[str]]) -> bool:
+    kind = device_kinds().get(key)
+    return kind is not None and kind.lowered(value, never.get(key, ())) == value
 
 
 class DeviceRecords:

@@ -43,6 +43,7 @@ class Devices:
         self,
         *,
         containers: Callable[[], Iterable[Container]],
+        never: Callable[[], Mapping[str, Iterable[str]]],
         host: HostDevices,
         nodes: Nodes,
         maker: NodeMaker,
@@ -52,8 +53,9 @@ class Devices:
         audit: AuditSink,
         events: Events,
     ) -> None:
-        """Take the ports, and follow the containers."""
+        """Take the ports, and follow the containers; `never` gives the levels that no container gets, by kind."""
         self._containers = containers
+        self._never = never
         self._host = host
         self._nodes = nodes
         self._maker = maker
@@ -85,7 +87,8 @@ class Devices:
         subsystems: set[str] = set()
         for container in self._containers():
             for key, kind in device_kinds().items():
-                subsystems |= kind.subsystems(container.grant(key))
+                for value in container.grant_values(key):
+                    subsystems |= kind.subsystems(value)
             self.look_at(container)
         self._host.follow(subsystems)
 
@@ -96,7 +99,8 @@ class Devices:
             self._tasks[container] = asyncio.get_running_loop().create_task(self._work(container))
 
     async def settle(self, container: Container) -> None:
-        """Make one right, and wait for it."""
+        """Make one right, after something was granted to it or taken back, and wait for it."""
+        self._end_grants(container, self._records.of(container.unit))
         self.look_at_all()
         while (task := self._tasks.get(container)) is not None:
             await asyncio.wait({task})
@@ -171,9 +175,8 @@ class Devices:
         self._note(container, state, problems)
 
     def _end_grants(self, container: Container, record: DeviceRecord) -> None:
-        """Forget what was granted to an earlier run of the container."""
-        if record.granted and record.invocation_id != container.invocation_id:
-            record.granted = {}
+        """Forget what was granted to an earlier run of the container, or is forbidden by now."""
+        if record.end_grants(container.invocation_id, self._never()):
             self._records.save(record)
         granted = {key: grant.value for key, grant in record.granted.items()}
         if granted != container.granted:
@@ -184,9 +187,10 @@ class Devices:
         wanted: dict[str, tuple[str, Device]] = {}
         problems = []
         for key, kind in device_kinds().items():
-            found, refused = kind.choose(container.grant(key), self._host)
-            wanted |= {device.node: (key, device) for device in found}
-            problems += [(key, text) for text in refused]
+            for value in container.grant_values(key):
+                found, refused = kind.choose(value, self._host)
+                wanted |= {device.node: (key, device) for device in found}
+                problems += [(key, text) for text in refused]
         return wanted, problems
 
     async def _take_away(self, container: Container, guest: Any, wanted: Mapping[str, tuple[str, Device]]) -> None:

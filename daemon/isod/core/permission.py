@@ -19,6 +19,8 @@ _METHODS = {
     Verb.START: "Container.Start",
     Verb.STOP: "Container.Stop",
     Verb.RESTART: "Container.Restart",
+    Verb.GRANT: "Container.Grant",
+    Verb.REVOKE: "Container.Revoke",
 }
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -48,10 +50,13 @@ class Permission:
         *,
         account: str | None = None,
         force: bool = False,
+        own: bool = False,
+        wrong: IsodError | None = None,
         told: Mapping[str, object] = _NOTHING,
     ) -> str:
         """Give the rule that allows it, and write the one DECISION record, with `told` in it as it is.
 
+        `wrong` is what the request itself is refused for, whoever makes it; nobody is asked then.
         Raises NoSuchContainer, NotPermitted, NoAuthentication, Busy, LimitExceeded.
         """
         began_sec = time.monotonic()
@@ -71,9 +76,9 @@ class Permission:
                 **told,
             )
 
-        decision = self._decide(container, caller, verb, account, force=force)
-        error = _refusal(decision, container)
-        if decision.outcome is Outcome.ASK:
+        decision = self._decide(container, caller, verb, account, force=force, own=own)
+        error = _refusal(decision, container) or wrong
+        if decision.outcome is Outcome.ASK and error is None:
             try:
                 error = await self._ask(container, caller, verb, decision.action)
             except asyncio.CancelledError:
@@ -81,7 +86,7 @@ class Permission:
                 record(decision, NotPermitted(reason="ended during the question"))
                 raise
             # The question may have been open for minutes: what it was about must still be so.
-            now = self._decide(container, caller, verb, account, force=force)
+            now = self._decide(container, caller, verb, account, force=force, own=own)
             if error is None and now.outcome is not Outcome.ALLOWED and now != decision:
                 decision = now
                 error = _refusal(now, container) or NotPermitted(reason="the policy changed meanwhile; try again")
@@ -91,7 +96,7 @@ class Permission:
         return decision.rule
 
     def _decide(
-        self, container: Container, caller: Caller, verb: Verb, account: str | None, *, force: bool
+        self, container: Container, caller: Caller, verb: Verb, account: str | None, *, force: bool, own: bool
     ) -> Decision:
         return decide(
             self._policy_of(container),
@@ -101,6 +106,7 @@ class Permission:
             account=account,
             others_running=self._others_running(container, caller),
             force=force,
+            own=own,
         )
 
     async def _ask(self, container: Container, caller: Caller, verb: Verb, action: Action | None) -> IsodError | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,12 +32,12 @@ done
 # Sends a uevent into the lab's network namespace, by the kernel: udevd takes it for one of a driver's.
 _INJECT = """
 import socket, struct, sys
-for text in sys.stdin.read().split("\\n\\n"):
-    body = text.strip().replace("\\n", "\\0").encode() + b"\\0"
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15) as uevents:
-        uevents.bind((0, 0))
-        uevents.send(struct.pack("=IHHII", 16 + len(body), 16, 1 | 4, 1, 0) + body)
-        assert not struct.unpack_from("=i", uevents.recv(4096), 16)[0]
+uevents = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)
+uevents.bind((0, 0))
+for line in sys.stdin:
+    body = line.strip().replace(";", chr(0)).encode() + bytes(1)
+    uevents.send(struct.pack("=IHHII", 16 + len(body), 16, 1 | 4, 1, 0) + body)
+    assert not struct.unpack_from("=i", uevents.recv(4096), 16)[0]
 """
 
 
@@ -140,16 +141,40 @@ class Graphics:
         self.lab.host_path(card.node).unlink(missing_ok=True)
         return card
 
-    def tell(self, action: str, *cards: Card, settle: bool = True) -> None:
-        """Send uevents for cards."""
-        texts = []
-        for card in cards:
-            self._sequence += 1
-            head = f"{action}@{card.device}\nACTION={action}\nDEVPATH={card.device}\nSEQNUM={self._sequence}"
-            texts.append(f"{head}\n{card.uevent}")
-        self.lab.run("python3", "-c", _INJECT, stdin="\n\n".join(texts).encode())
-        if settle:
-            self.lab.run("udevadm", "settle", "--timeout=20")
+    def tell(self, action: str, *cards: Card) -> None:
+        """Send uevents for cards, and wait until udevd is done with them."""
+        lines = "".join(self._line(action, card) for card in cards)
+        self.lab.run("python3", "-c", _INJECT, stdin=lines.encode())
+        self.lab.run("udevadm", "settle", "--timeout=20")
+
+    def touch(self, path: str) -> None:
+        """Tell once more of a device that is real; the kernel itself can't be asked to, by a copy of sysfs."""
+        script = f"readlink -f {path}; basename $(readlink -f {path}/subsystem); cat {path}/uevent"
+        device, subsystem, *values = self.lab.run("sh", "-c", script).stdout.split()
+        device = device.removeprefix("/sys")
+        self._sequence += 1
+        head = ["change@" + device, "ACTION=change", "DEVPATH=" + device, f"SEQNUM={self._sequence}"]
+        line = ";".join([*head, "SUBSYSTEM=" + subsystem, *values]) + "\n"
+        self.lab.run("python3", "-c", _INJECT, stdin=line.encode())
+        self.lab.run("udevadm", "settle", "--timeout=20")
+
+    def burst(self, card: Card, times: int) -> None:
+        """Plug a card in and out, as fast as that can be told."""
+        with self.lab.popen("python3", "-uc", _INJECT, stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            for _ in range(times):
+                self.place(card)
+                process.stdin.write(self._line("add", card).encode())
+                process.stdin.flush()
+                self.take(card.name)
+                process.stdin.write(self._line("remove", card).encode())
+                process.stdin.flush()
+            process.communicate()
+
+    def _line(self, action: str, card: Card) -> str:
+        self._sequence += 1
+        head = f"{action}@{card.device};ACTION={action};DEVPATH={card.device};SEQNUM={self._sequence};"
+        return head + card.uevent.replace("\n", ";") + "\n"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from isod.bus.request import Handler, Reply, Request
+from isod.bus.requests import check_grants
 from isod.bus.services import AppService, CheckService, ContainerService, ContainerView
 from isod.bus.values import variants
 from isod.ports import Caller
@@ -26,6 +27,8 @@ class ContainerObject:
             (names.CONTAINER, "Start"): self._start,
             (names.CONTAINER, "Stop"): self._stop,
             (names.CONTAINER, "Restart"): self._restart,
+            (names.CONTAINER, "Grant"): self._grant,
+            (names.CONTAINER, "Revoke"): self._revoke,
             (names.CONTAINER, "OpenLog"): self._open_log,
             (names.CONTAINER, "GetUsage"): self._get_usage,
             (names.CONTAINER, "ListApplications"): self._list_applications,
@@ -73,6 +76,14 @@ class ContainerObject:
 
     async def _restart(self, request: Request) -> Reply:
         await self._containers.restart(request.target, request.caller, force=bool(request.options.force))
+        return Reply()
+
+    async def _grant(self, request: Request) -> Reply:
+        await self._containers.grant(request.target, request.caller, check_grants(request.arguments[0]))
+        return Reply()
+
+    async def _revoke(self, request: Request) -> Reply:
+        await self._containers.revoke(request.target, request.caller, tuple(dict.fromkeys(request.arguments[0])))
         return Reply()
 
     async def _open_log(self, request: Request) -> Reply:

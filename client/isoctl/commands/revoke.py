@@ -1,0 +1,17 @@
+"""`isoctl revoke`: take back what was granted to a running container."""
+
+import sys
+
+from isoctl import cli, isod
+from isoctl.contract_generated import CONTAINER, POLKIT_TIMEOUT_SEC
+
+
+def execute(request: cli.Request) -> int:
+    """Revoke, and say what that does not end."""
+    name, *resources = request.operands
+    bus = isod.connect()
+    path = isod.container_path(bus, name)
+    bus.call(path, CONTAINER, "Revoke", "as", (resources,), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
+    if "quiet" not in request.options:
+        print(f"isoctl: what programs in {name} have open, they keep until they end", file=sys.stderr)
+    return 0

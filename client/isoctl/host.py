@@ -19,6 +19,8 @@ _SYSTEMD_PATH = "/org/freedesktop/systemd1"
 POLKIT = "org.freedesktop.PolicyKit1"
 _POLKIT_PATH = "/org/freedesktop/PolicyKit1/Authority"
 MACHINED = "org.freedesktop.machine1"
+LOGIN = "org.freedesktop.login1"
+_LOGIN_PATH = "/org/freedesktop/login1"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _PEER = "org.freedesktop.DBus.Peer"
 ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
@@ -140,12 +142,20 @@ class Host:
             return False
 
     @cached_property
+    def session(self) -> str:
+        """The caller's session as polkit finds it: that of the process, else his graphical one; "" without any."""
+        named = self.environment.get("XDG_SESSION_ID", "")
+        path = f"{_LOGIN_PATH}/user/{escape_label(str(self.uid))}"
+        display = self._property(LOGIN, path, f"{LOGIN}.User", "Display")
+        return named or (str(display[0]) if isinstance(display, tuple) else "")
+
+    @cached_property
     def has_agent(self) -> bool:
         """Whether an agent that asks for passwords runs in the caller's session; true where that can't be told.
 
         polkit lists none, but takes only one a session: the attempt to be another is refused, or taken back at once.
         """
-        subject = ("unix-session", {"session-id": ("s", self.environment.get("XDG_SESSION_ID", ""))})
+        subject = ("unix-session", {"session-id": ("s", self.session)})
         path = "/org/isoctl1/Doctor"
         try:
             self._polkit("RegisterAuthenticationAgent", "(sa{sv})ss", subject, "C", path)

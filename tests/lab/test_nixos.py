@@ -1,5 +1,6 @@
 """A container laid out as NixOS does it, from what the Nix module generates: isod, unchanged, prepares and runs it."""
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -275,3 +276,25 @@ def test_a_switch_reloads_isod_and_apps_go_on(nixos: Lab, evaluated: dict[str, A
     policy.write_text(policy.read_text().replace("from policy", "after a switch"))
     nixos.run("systemctl", "reload", "isod")
     assert run(nixos, "apart", "printenv", "GREETING") == "after a switch\n"
+
+
+def reported(lab: Lab, verb: str, name: str, key: str) -> dict[str, str]:
+    """What `doctor` or `exposure` has, by code."""
+    done = lab.run("isoctl", verb, "--json", name, user="alice", check=False)
+    return {item["code"]: item["what"] for item in json.loads(done.stdout)[key]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_doctor_finds_nothing_wrong_with_what_the_module_made(nixos: Lab, name: str) -> None:
+    run(nixos, name, "true")
+    assert reported(nixos, "doctor", name, "findings") == {}
+
+
+def test_exposure_is_what_the_options_say(nixos: Lab) -> None:
+    for name in ("apart", "masked", "shifted"):
+        run(nixos, name, "true")
+    apart, masked, shifted = (reported(nixos, "exposure", name, "exposures") for name in ("apart", "masked", "shifted"))
+    assert apart.keys() == {"root-is-root", "mount-writable", "nix-daemon"}
+    assert apart["mount-writable"].startswith("/srv/here can be written")
+    assert masked.keys() == {"root-is-root"}
+    assert shifted.keys() == {"mount-writable"}

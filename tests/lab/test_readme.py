@@ -86,3 +86,5 @@ def test_then_alice_has_what_was_promised(lab: Lab) -> None:
     done = lab.run("isoctl", "run", "blog", "sh", "-c", "uname -n; id -un; echo $XDG_RUNTIME_DIR", user="alice")
     assert (done.stdout, done.stderr) == ("blog\nalice\n/run/user/1000\n", "")
     assert lab.run("isoctl", "run", "blog", "true", user="bob", check=False).returncode == 125
+    # "Troubleshooting": what was installed by this page alone is well
+    assert lab.run("isoctl", "doctor", "blog", user="alice", check=False).stdout == "nothing wrong found\n"

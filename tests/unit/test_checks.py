@@ -16,7 +16,7 @@ from isod.checks import (
 from isod.checks.facts import RunningFacts
 from isod.policy import ContainerPolicy
 from isod.ports import Account, Caller, Inside, LiveSession, UnitSettings
-from isod_contract.errors import NoSecurityContext, StartFailed, Unsupported
+from isod_contract.errors import StartFailed, Unsupported
 
 ALICE = Caller(":1.2", 1000, "alice")
 ROOT = Caller(":1.3", 0, "root")
@@ -90,7 +90,7 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("locale-missing", running(dropped_locales=("LANG=de_DE.UTF-8",))),
     ("zoneinfo-missing", inside(present=PRESENT - {"zoneinfo"})),
     ("localtime-missing", inside(present=PRESENT - {"localtime"})),
-    ("display-refused", {"display_problems": (NoSecurityContext(reason='it offers weston_capture_v1; say "raw"'),)}),
+    ("display-refused", {"display_problems": (Unsupported(what="the host's X server", reason="this isod can't"),)}),
     ("display-socket-missing", running(missing_sockets=("/run/isoctl/1000/wayland-0",))),
     ("driver-missing", inside(present=PRESENT - {"needs-gpu"})),
     ("device-policy", settings(device_policy="auto")),

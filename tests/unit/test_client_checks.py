@@ -30,7 +30,8 @@ class FakeHost(SimpleNamespace):
             "isod": "2",
             "policy_files": ("/usr/share/x.conf",),
             "uid": 1000,
-            "environment": {"WAYLAND_DISPLAY": "wayland-1", "XDG_SESSION_ID": "3"},
+            "environment": {"WAYLAND_DISPLAY": "wayland-1"},
+            "session": "3",
             "has_agent": True,
             "systemd": "257.13-1",
             "kernel": "6.12.1",
@@ -96,7 +97,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     "changes",
     [
         {"asking": ("blog",), "has_agent": False, "uid": 0},
-        {"asking": ("blog",), "has_agent": False, "environment": {}},
+        {"asking": ("blog",), "has_agent": False, "session": ""},
         {"has_agent": False},
         {"programs": (), "environment": {}},
         {"numbers": {"inotify": 128}},

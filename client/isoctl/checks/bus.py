@@ -20,7 +20,7 @@ def bus_missing(host: Host) -> Iterator[Problem]:
 @check("bus-policy-missing", "the bus lets isod have no name, and nobody call it")
 def bus_policy_missing(host: Host) -> Iterator[Problem]:
     """Report that the file is not there."""
-    if not host.bus_problem and not host.policy_files:
+    if not host.bus_problem and not host.isod and not host.policy_files:
         yield Problem(
             f"there is no bus policy {BUS_NAME}.conf in /usr/share/dbus-1/system.d or /etc/dbus-1/system.d",
             "install isod again (`make install`; NixOS: services.isod.enable = true;), then `systemctl reload dbus`",

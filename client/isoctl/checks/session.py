@@ -11,10 +11,11 @@ _X_SERVERS = ("xwayland-satellite", "Xwayland")
 @check("agent-missing", "nobody can type the password that policy asks for")
 def agent_missing(host: Host) -> Iterator[Problem]:
     """Report a session without a polkit agent, if any container asks."""
-    if host.uid == 0 or not host.environment.get("XDG_SESSION_ID"):
+    if host.uid == 0:
         return
     asking = [item["name"] for item in host.containers if host.asks_for_password(item["name"])]
-    if asking and not host.has_agent:
+    # Without a session there is none for whom an agent could ask.
+    if asking and host.session and not host.has_agent:
         yield Problem(
             f"no polkit agent runs in this session, and {', '.join(asking)} asks for a password",
             "start one with the desktop: polkit-gnome, lxpolkit, polkit-kde-agent, hyprpolkitagent (of sway: `exec "

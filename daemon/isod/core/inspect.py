@@ -16,7 +16,7 @@ from isod.core.sessions import Sessions
 from isod.ports import Account, Caller, Directories, HostUnits, LiveSession, Surveyor
 from isod.resources import kinds
 from isod.resources.base import Attachment
-from isod_contract.errors import IsodError
+from isod_contract.errors import IsodError, NoSecurityContext
 from isod_contract.findings import Finding
 from isod_contract.names import GUEST_DIRECTORY
 from isod_contract.options import CheckOptions
@@ -54,6 +54,8 @@ class Inspector:
         self._directories = directories
         self._surveyor = surveyor
         self._look_at_policy = look_at_policy
+        # Whoever asks for many waits for himself: the rest of isod goes on between the steps of one.
+        self._turn = asyncio.Lock()
 
     async def host(self, caller: Caller, options: CheckOptions) -> list[Finding]:
         """Give what is wrong with the host, as far as isod alone knows it."""
@@ -72,8 +74,12 @@ class Inspector:
 
     async def container(self, container: Container, caller: Caller, options: CheckOptions) -> list[Finding]:
         """Give what is wrong with a container for the caller. Raises ContainerGone where it stops meanwhile."""
+        async with self._turn:
+            return container_findings(await self._facts(container, caller, options))
+
+    async def _facts(self, container: Container, caller: Caller, options: CheckOptions) -> ContainerFacts:
         session = self._sessions.find(caller.uid)
-        facts = ContainerFacts(
+        return ContainerFacts(
             name=container.name,
             machine=container.machine,
             unit=container.unit,
@@ -87,7 +93,6 @@ class Inspector:
             display_problems=_display_problems(container, caller, session),
             running=await self._running(container, caller, options, session),
         )
-        return container_findings(facts)
 
     async def _running(
         self, container: Container, caller: Caller, options: CheckOptions, session: LiveSession | None
@@ -139,8 +144,13 @@ def _display_problems(container: Container, caller: Caller, session: LiveSession
     if session is None or not sees(container.policy, caller):
         return ()
     found = (kind.attachment(container.grants(), session) for kind in kinds().values())
-    # A session without any compositor is one fact about the host, not one about each container.
-    return tuple(item for item in found if isinstance(item, IsodError) and session.wayland)
+    # A session without any compositor, or with one that can't isolate, is one fact about the host, not one about each
+    # container.
+    return tuple(
+        item
+        for item in found
+        if session.wayland and isinstance(item, IsodError) and not isinstance(item, NoSecurityContext)
+    )
 
 
 def _dropped(variables: Mapping[str, str], locales: frozenset[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from isod_contract.records import POLICY
 
 _log = logging.getLogger(__name__)
 _COMMAND_CHARS = 80
+_LOOK_AGAIN_SEC = 1.0
 
 
 class PolicyInForce:
@@ -52,6 +54,8 @@ class PolicyInForce:
         self._idle = idle
         self._audit = audit
         self._turn = asyncio.Lock()
+        self._seen: tuple[list[str], bool] = ([], False)
+        self._looked_sec = -_LOOK_AGAIN_SEC
 
     def tell(self) -> None:
         """Record what was loaded, and what is wrong with it."""
@@ -61,10 +65,20 @@ class PolicyInForce:
         self._audit.record(POLICY, outcome="refused" if problems else "loaded", error="; ".join(problems) or None)
 
     async def look(self) -> tuple[list[str], bool]:
-        """Tell what is wrong with the files as they are now, and whether others than those in force would be."""
-        before = self._loaded.policy
-        fresh = await asyncio.to_thread(load_policy, self._directory, before)
-        return [str(problem) for problem in fresh.problems], bool(list(diff_policies(before, fresh.policy)))
+        """Tell what is wrong with the files as they are now, and whether others than those in force would be.
+
+        Anybody may ask, and reading takes a while: what was seen within the last second is told again.
+        """
+        async with self._turn:
+            if time.monotonic() > self._looked_sec + _LOOK_AGAIN_SEC:
+                before = self._loaded.policy
+                fresh = await asyncio.to_thread(load_policy, self._directory, before)
+                self._seen = (
+                    [str(problem) for problem in fresh.problems],
+                    bool(list(diff_policies(before, fresh.policy))),
+                )
+                self._looked_sec = time.monotonic()
+            return self._seen
 
     async def reload(self, _caller: Caller, dry_run: bool) -> Sequence[Mapping[str, object]]:
         """Give what changes, which apps end with it and what is refused; and do it, unless `dry_run`."""
@@ -85,6 +99,7 @@ class PolicyInForce:
             if not dry_run:
                 # First in force, so that no launch is decided by the old one while apps are ended.
                 self._loaded = fresh
+                self._looked_sec = -_LOOK_AGAIN_SEC
                 await self._containers.apply_policy(fresh.policy)
                 self._reconciler.policy_changed(self._containers.all())
                 self._devices.look_at_all()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from lab.faults import UNITS, Fault, Planted, command_in, drop_in, kept
+from lab.policies import added_policy
 
 if TYPE_CHECKING:
     from lab.machine import Lab
@@ -125,6 +126,17 @@ def no_network_manager(lab: Lab) -> Iterator[None]:
         lab.run("systemctl", "mask", unit)
 
 
+def gpu_is_granted(lab: Lab) -> AbstractContextManager[None]:
+    """The lab without a desktop has no Mesa, and its containers share its /usr."""
+    return added_policy(lab, "net", "[grants]", 'gpu = "render"')
+
+
+def bring_drivers(lab: Lab, fix: str) -> None:
+    """What the option of NixOS makes of the container, whose name the fix has too."""
+    assert "hardware.graphics.enable = true;" in fix
+    lab.in_container("net", "mkdir", "-p", "/run/opengl-driver/lib/dri")
+
+
 def set_in_the_policy(container: str) -> Callable[[Lab, str], None]:
     """Write the line that a fix names into the container's policy."""
 
@@ -156,6 +168,7 @@ OF_A_CONTAINER = (
     Fault("localtime-missing", localtime_is_gone, ("blog",)),
     Fault("locale-missing", as_it_is, ("blog",), {"LANG": "de_DE.UTF-8"}, set_in_the_policy("blog")),
     Fault("disk-full", root_is_full, ("broker",), mend=remove_what_is_large),
+    Fault("driver-missing", gpu_is_granted, ("net",), mend=bring_drivers),
     Fault("device-policy", drop_in(BLOG, "DevicePolicy=auto"), ("blog",)),
     Fault("device-allow", drop_in(BLOG, "DeviceAllow=char-input rw"), ("blog",), mend=remove_the_line(BLOG)),
     Fault("device-tun", drop_in(PRIV, "DeviceAllow=", "DeviceAllow=char-pts rw"), ("priv",)),

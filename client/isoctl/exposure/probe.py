@@ -52,63 +52,61 @@ fi
 printf 'tool\t%s\n' $tool
 
 bounded() { while [ $((n = n + 1)) -le @targets@ ] && IFS= read -r line; do printf '%s\n' "$line"; done; }
-each() {
-    for path; do
-        [ "-$kind" "$path" ] && [ $op$([ -h "$path" ] && echo h) != oh ] &&
-            printf '%s\t%s\t%s\t%s\n' $op 0 "$path" "$send"
-    done
+target() { printf '%s\t%s\t%s\t%s\n' "$@"; }
+sockets() { for path; do [ -S "$path" ] && target u 0 "$path" "$request"; done; }
+nodes() { for path; do [ ! -h "$path" ] && { [ -c "$path" ] || [ -b "$path" ]; } && target o 0 "$path" ''; done; }
+
+known_places() {
+    case ${WAYLAND_DISPLAY-} in /*) request=@wayland@ && sockets "$WAYLAND_DISPLAY" ;; esac
+    request=@nix@ && sockets /nix/var/nix/daemon-socket/socket
+    set +f
+    request=@x11@ && sockets /tmp/.X11-unix/*
+    request= && sockets /run/docker.sock /run/podman/*.sock /run/libvirt/*-sock /run/containerd/*.sock
+    request= && sockets /run/user/*/* /run/host/*
+    nodes /dev/* /dev/*/* /dev/*/*/*
+    set -f
 }
 
-targets() {
-    # what leads to the host's own display, to the nix daemon, and to those who can do all: first, if it gets too much
-    kind=S op=u
-    case ${WAYLAND_DISPLAY-} in
-        /*) send=@wayland@ each "$WAYLAND_DISPLAY" ;;
-    esac
-    send=@nix@ each /nix/var/nix/daemon-socket/socket
-    set +f
-    send=@x11@ each /tmp/.X11-unix/*
-    send= each /run/docker.sock /run/podman/*.sock /run/libvirt/*-sock /run/containerd/*.sock /run/user/*/* /run/host/*
-    kind=c op=o
-    each /dev/* /dev/*/* /dev/*/*/*
-    kind=b
-    each /dev/* /dev/*/*
-    set -f
+abstract_sockets() {
     while read -r _ _ _ flags type _ inode path; do
-        [ "$flags" = 00010000 ] || continue
+        [ "$flags" = 00010000 ] || continue  # it listens
         case $type in 0001) op=a ;; 0005) op=A ;; *) continue ;; esac
         case $path in
-            @/tmp/.X11-unix/*) printf '%s\t%s\t%s\t%s\n' $op "$inode" "$path" @x11@ ;;
-            @*) printf '%s\t%s\t%s\t\n' $op "$inode" "$path" ;;
+            @/tmp/.X11-unix/*) target $op "$inode" "$path" @x11@ ;;
+            @*) target $op "$inode" "$path" '' ;;
         esac
     done </proc/net/unix
-    while read -r _ local _ state _ _ _ uid _ inode _; do
-        [ "$state" = 0A ] || continue
-        a=${local%:*} port=$((0x${local#*:}))
-        case $a in 00000000|??????7F) ;; *) continue ;; esac
-        [ $a = 00000000 ] && a=0100007F
+}
+
+loopback() {
+    # the address is hexadecimal, its bytes the other way round
+    while read -r _ local _ state _ _ _ _ _ inode _; do
+        a=${local%:*}
+        case $state$a in 0A00000000) a=0100007F ;; 0A??????7F) ;; *) continue ;; esac
         d=${a%??????} c=${a#??} b=${a#????} a=${a#??????}
-        ip=$((0x$a)).$((0x${b%??})).$((0x${c%????})).$((0x$d))
-        printf '4\t%s\t%s:%s\t\n' "$inode" $ip $port
+        target 4 "$inode" $((0x$a)).$((0x${b%??})).$((0x${c%????})).$((0x$d)):$((0x${local#*:})) ''
     done </proc/net/tcp
-    while read -r _ local _ state _ _ _ uid _ inode _; do
-        [ "$state" = 0A ] || continue
-        case $local in
-            00000000000000000000000000000000:*|00000000000000000000000001000000:*)
-                printf '6\t%s\t[::1]:%s\t\n' "$inode" $((0x${local#*:})) ;;
+    while read -r _ local _ state _ _ _ _ _ inode _; do
+        case $state$local in
+            0A00000000000000000000000000000000:* | 0A00000000000000000000000001000000:*)
+                target 6 "$inode" "[::1]:$((0x${local#*:}))" '' ;;
         esac
     done </proc/net/tcp6 2>/dev/null
-    # sockets that came along with a directory of the host
-    kind=S op=u send=
+}
+
+along_with_directories() {
     while read -r _ _ _ source place _; do
-        case $place in /|/proc*|/sys*|/dev*|/run/isoctl*|/tmp/.X11-unix) continue ;; esac
+        case $place in / | /proc* | /sys* | /dev* | /run/isoctl* | /tmp/.X11-unix) continue ;; esac
         [ "$source" = / ] && continue
         place=$(printf '%b' "$place")
         set +f
-        each "$place" "$place"/* "$place"/*/*
+        request= && sockets "$place" "$place"/* "$place"/*/*
         set -f
     done </proc/self/mountinfo
 }
+
+# what weighs most comes first, if it gets too much
+targets() { known_places; abstract_sockets; loopback; along_with_directories; }
 
 while read -r line; do
     set -- $line

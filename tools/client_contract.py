@@ -35,6 +35,8 @@ def constants() -> dict[str, object]:
         "MANAGER": names.MANAGER,
         "CONTAINER": names.CONTAINER,
         "APP": names.APP,
+        "SESSION": names.SESSION,
+        "SESSION_PATH": names.SESSION_PATH,
         "PROPERTIES": names.PROPERTIES,
         "APP_PATH_PREFIX": names.APP_PATH_PREFIX,
         "ERROR_PREFIX": errors.PREFIX,

@@ -6,7 +6,7 @@ from typing import Any
 from isod_contract import names
 from isod_contract.actions import ACTIONS
 from isod_contract.errors import PREFIX, IsodError
-from isod_contract.methods import METHODS, PROPERTIES, SIGNALS, Access, Arg, Method
+from isod_contract.methods import METHODS, PROPERTIES, SESSION_METHODS, SIGNALS, Access, Arg, Method
 from isod_contract.options import wire_options
 from isod_contract.records import HISTORY_FIELDS, RECORDS
 from isod_contract.states import AppState, ContainerState
@@ -24,6 +24,11 @@ only what was asked for. What a caller may not see does not exist for it, and th
 
 Signals on the system bus are sent to one receiver each: to those that called `Subscribe`, and those of an app to the
 sender of its `Run`. Nobody else gets them, so a match rule alone does not help there.
+"""
+_SESSION_HEAD = f"""
+## {names.SESSION}
+
+Of isod-session itself, at `{names.SESSION_PATH}` on the session bus, for its own user.
 """
 _ACCESS = {
     Access.ANYONE: "anyone",
@@ -43,6 +48,7 @@ def reference() -> str:
     parts = [_HEAD]
     for interface in (names.MANAGER, names.CONTAINER, names.APP):
         parts += [f"\n## {interface}\n", *_methods(interface), *_properties(interface), *_signals(interface)]
+    parts += [_SESSION_HEAD, *map(_method, SESSION_METHODS)]
     states = ", ".join(f"`{state}`" for state in ContainerState), ", ".join(f"`{state}`" for state in AppState)
     parts.append(f"\n## States\n\nOf a container: {states[0]}.\n\nOf an app, in order: {states[1]}.\n")
     return "".join([*parts, _errors(), _actions(), _records()])
@@ -50,10 +56,13 @@ def reference() -> str:
 
 def _methods(interface: str) -> Iterable[str]:
     for method in (item for item in METHODS if item.interface == interface):
-        yield f"\n### {method.name}({_arguments(method.args)}){_result(method)}\n\n{method.doc}\n\n"
-        yield f"For: {_ACCESS[method.access]}; root.\n"
+        yield f"{_method(method)}\nFor: {_ACCESS[method.access]}; root.\n"
         if method.options is not None:
             yield _options(method.options)
+
+
+def _method(method: Method) -> str:
+    return f"\n### {method.name}({_arguments(method.args)}){_result(method)}\n\n{method.doc}\n"
 
 
 def _result(method: Method) -> str:

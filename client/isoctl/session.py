@@ -3,39 +3,64 @@
 import os
 import time
 
-from isoctl.contract_generated import BUS_NAME
+from isoctl.contract_generated import BUS_NAME, SESSION, SESSION_PATH
 from isoctl.wire import DBUS, DBUS_PATH, Bus, RemoteError, WireError
 
-_REGISTERED = "isoctl/session-registered"  # below XDG_RUNTIME_DIR, made by isod-session while it is registered
+# Below XDG_RUNTIME_DIR, made by isod-session while it is registered: its pid, and the compositor that it uses.
+_REGISTERED = "isoctl/session-registered"
 _TIMEOUT_SEC = 3.0
 _REGISTRATION_SEC = 2.0
 _LOOK_SEC = 0.01
+_READ_MAX = 8192
 
 
-def ensure_session() -> None:
+def ensure_session() -> str:
     """Activate isod-session if the caller has a display and no session is registered; failing that is no error.
 
-    With a registered session this costs one access(2).
+    Gives a sentence where windows appear on another display of the caller's than the one that he calls from. With a
+    registered session that uses his, this costs one read of a small file.
     """
     environment = os.environ
     address = environment.get("DBUS_SESSION_BUS_ADDRESS")
     runtime = environment.get("XDG_RUNTIME_DIR")
-    if not address or not runtime or not (environment.get("WAYLAND_DISPLAY") or environment.get("DISPLAY")):
-        return
+    display = environment.get("WAYLAND_DISPLAY", "")
+    if not address or not runtime or not (display or environment.get("DISPLAY")):
+        return ""
     try:
         # After su or sudo the variables are somebody else's, and so would be the session.
-        if os.stat(runtime).st_uid != os.geteuid() or os.access(f"{runtime}/{_REGISTERED}", os.F_OK):
-            return
+        if os.stat(runtime).st_uid != os.geteuid():
+            return ""
+        wanted = os.path.join(runtime, display) if display else ""
+        used = _used_display(runtime)
+        if used is not None and wanted in ("", used):
+            return ""
         bus = Bus(address, _TIMEOUT_SEC)
         try:
-            bus.call(
-                DBUS_PATH, DBUS, "StartServiceByName", "su", (BUS_NAME, 0), destination=DBUS, timeout_sec=_TIMEOUT_SEC
-            )
+            if used is None:
+                used = _activate(bus, runtime)
+            if used is None or wanted in ("", used):
+                return ""
+            reply = bus.call(SESSION_PATH, SESSION, "ChooseDisplay", "s", (display,), destination=BUS_NAME)
+            return str(reply.body[0])
         finally:
             bus.close()
-        # The name comes before the registration; what isod does not know yet the app would lack.
-        deadline = time.monotonic() + _REGISTRATION_SEC
-        while not os.access(f"{runtime}/{_REGISTERED}", os.F_OK) and time.monotonic() < deadline:
-            time.sleep(_LOOK_SEC)
     except (OSError, WireError, RemoteError):
-        pass  # no isod-session here: the app runs without a display, and isod says so
+        return ""  # no isod-session here: the app runs without a display, and isod says so
+
+
+def _used_display(runtime: str) -> "str | None":
+    """Give the compositor that the registered isod-session uses, "" for none; None if there is no such session."""
+    try:
+        with open(f"{runtime}/{_REGISTERED}") as file:
+            return [*file.read(_READ_MAX).splitlines(), "", ""][1]
+    except FileNotFoundError:
+        return None
+
+
+def _activate(bus: Bus, runtime: str) -> "str | None":
+    """Have isod-session started, and wait until it has registered: what isod does not know yet the app would lack."""
+    bus.call(DBUS_PATH, DBUS, "StartServiceByName", "su", (BUS_NAME, 0), destination=DBUS, timeout_sec=_TIMEOUT_SEC)
+    deadline = time.monotonic() + _REGISTRATION_SEC
+    while (used := _used_display(runtime)) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_SEC)
+    return used

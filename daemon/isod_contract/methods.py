@@ -339,6 +339,22 @@ PROPERTIES = (
     Property(names.APP, "StartedUSec", "t", "When it was asked for, microseconds since 1970.", emits=False),
     Property(names.APP, "Running", "b", "Whether any process of it is left, also after the main one ended."),
     Property(names.APP, "Detached", "b", "Whether it outlives its caller.", emits=False),
+    Property(
+        names.APP, "Grants", "a{sv}", "What of the host was attached for it: resource and level (s).", emits=False
+    ),
+)
+
+# What isod-session answers itself, on the session bus, to its own user.
+SESSION_METHODS = (
+    Method(
+        names.SESSION,
+        "ChooseDisplay",
+        _args("s wayland_display"),
+        _args("s otherwise"),
+        Access.OWN,
+        "Have containers' windows from now on appear on this compositor of the user's (a value of WAYLAND_DISPLAY), if"
+        " no app of his shows windows on another one; the answer is a sentence that says so, or empty.",
+    ),
 )
 
 METHOD_INDEX = {(method.interface, method.name): method for method in METHODS}

@@ -1,8 +1,8 @@
 """The live compositor: found, judged, followed through its restarts, and made to serve containers' sockets.
 
-Rule for several compositors of one user: the one that the user manager's environment names (compositors announce
-themselves there), else the one that this service was started under, else the newest socket in the runtime directory
-that answers.
+Rule for several compositors of one user: one serves all containers. That is the one which the last caller chose (see
+`isod_session.choice`), else the one that the user manager's environment names (compositors announce themselves there),
+else the one that this service was started under, else the newest socket in the runtime directory that answers.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 # How long clients wait in the sockets for a compositor that went away.
 PATIENCE_SEC = 10.0
 _RETRY_SEC = 0.05
+_CHOICE_SEC = 2.0
 _RETRY_FOR_SEC = 2.0  # a socket stands there before its compositor listens
 
 
@@ -51,11 +52,14 @@ class Display:
         self._directory = runtime_directory
         self._changed = changed
         self._environment: Mapping[str, str] = {}
+        self._chosen: list[Path] = []
         self._contexts: dict[str, _Context] = {}
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
         self._reconsider = asyncio.Event()
+        self._found = asyncio.Event()
+        self._made = asyncio.Event()
         self.served: Served | None = None
         self.told: Served | None = None  # what isod was last told of; stays for a while when the compositor went away
 
@@ -68,13 +72,44 @@ class Display:
         """Wait until it was looked for once."""
         await self._looked.wait()
 
-    def environment_changed(self, environment: Mapping[str, str]) -> None:
-        """Look again if the session's variables name another compositor."""
+    def environment_changed(self, environment: Mapping[str, str]) -> bool:
+        """Take the session's variables; tells whether they now name another compositor than the one that serves."""
         before = self._named(self._environment)
         self._environment = environment
         named = self._named(environment)
-        if named and named != before and self.served is not None and named[0] != self.served.path:
-            self._reconsider.set()
+        if not named or named == before:
+            return False
+        self._chosen = []
+        return self.served is not None and named[0] != self.served.path
+
+    def reconsider(self) -> None:
+        """Look again which compositor is to serve."""
+        self._reconsider.set()
+        self._made.set()
+
+    def path_of(self, name: str) -> Path:
+        """Give the socket that a value of WAYLAND_DISPLAY means."""
+        return self._directory / name
+
+    async def answers(self, path: Path) -> bool:
+        """Tell whether a compositor of this user's answers there."""
+        try:
+            if not _is_own_socket(path):
+                return False
+            (await asyncio.to_thread(look_at, path, self._directory)).close()
+        except (OSError, WaylandError):
+            return False
+        return True
+
+    async def choose(self, path: Path) -> None:
+        """Have this compositor serve from now on, before all others, and wait until isod knows, or for a while."""
+        self._chosen = [path]
+        self.reconsider()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CHOICE_SEC):
+                while self.served is None or self.served.path != path:
+                    self._found.clear()
+                    await self._found.wait()
 
     async def close(self) -> None:
         """Let go of everything; what is connected stays so."""
@@ -137,6 +172,7 @@ class Display:
 
     async def _follow(self) -> None:
         while True:
+            self._reconsider.clear()
             self.served = await self._find()
             self._looked.set()
             if self.served is None:
@@ -146,13 +182,15 @@ class Display:
             for container in list(self._contexts):
                 await self._register(container)
             await self._changed()
+            self._found.set()
             await self._until_gone(self.served)
             for context in self._contexts.values():
                 context.end()
             gone, self.served = self.served, None
             gone.close()
             # One that answers and leaves, again and again, must not keep us and isod busy.
-            await asyncio.sleep(_RETRY_SEC)
+            if not self._reconsider.is_set():
+                await asyncio.sleep(_RETRY_SEC)
 
     async def _find(self) -> Served | None:
         for path in self._candidates():
@@ -164,16 +202,15 @@ class Display:
 
     def _named(self, environment: Mapping[str, str]) -> list[Path]:
         name = environment.get("WAYLAND_DISPLAY", "")
-        return [self._directory / name] if name else []
+        return [self.path_of(name)] if name else []
 
     def _candidates(self) -> list[Path]:
-        candidates = self._named(self._environment)
+        candidates = self._chosen + self._named(self._environment)
         found: list[tuple[int, Path]] = []
         for path in self._directory.glob("wayland-*"):
             with suppress(OSError):
-                status = path.lstat()
-                if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid():
-                    found.append((status.st_mtime_ns, path))
+                if _is_own_socket(path):
+                    found.append((path.lstat().st_mtime_ns, path))
         candidates += [path for _, path in sorted(found, reverse=True)]
         return list(dict.fromkeys(candidates))
 
@@ -182,6 +219,7 @@ class Display:
         loop = asyncio.get_running_loop()
         gives_up_sec = loop.time() + PATIENCE_SEC if self.told is not None else None
         with watching(str(self._directory)) as made:
+            self._made = made
             # Between the look and the watch one may have come: look at once, then whenever something is made.
             while not await self._comes_up(gives_up_sec):
                 with suppress(TimeoutError):
@@ -213,7 +251,6 @@ class Display:
         loop.add_reader(served.compositor, readable.set)
         try:
             while True:
-                self._reconsider.clear()
                 waits = [asyncio.create_task(event.wait()) for event in (readable, self._reconsider)]
                 try:
                     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -229,3 +266,9 @@ class Display:
     def _drop_contexts(self) -> None:
         for container in list(self._contexts):
             self.forget(container)
+
+
+def _is_own_socket(path: Path) -> bool:
+    """Tell whether a path is a socket of this user's; raises OSError."""
+    status = path.lstat()
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,7 +12,7 @@ from isod_contract.errors import Internal, Unsupported
 from isod_contract.limits import POLKIT_TIMEOUT_SEC
 from isod_contract.methods import METHOD_INDEX, Access
 from isod_session.callers import Callers, is_own_user
-from isod_wire import BadMessage, CallTimeout, Connection, ConnectionLost, Message, RemoteError, WireError
+from isod_wire import BadMessage, CallTimeout, Connection, ConnectionLost, Message, RemoteError, Variant, WireError
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +39,20 @@ class _Turn:
 class Forwarder:
     """Passes messages between the session bus and isod; keeps no state of its own about containers or apps."""
 
-    def __init__(self, session_bus: Connection, *, before_run: Callable[[], Awaitable[None]]) -> None:
-        """Serve calls on `session_bus`; `before_run` is awaited before each Run."""
+    def __init__(
+        self,
+        session_bus: Connection,
+        *,
+        choose_display: Callable[[str], Awaitable[str]],
+        before_run: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Serve calls on `session_bus`; `before_run` is awaited before each Run.
+
+        `choose_display` takes a WAYLAND_DISPLAY, and gives a sentence if it is not the one used.
+        """
         self._session_bus = session_bus
         self._before_run = before_run
+        self._choose_display = choose_display
         self._callers = Callers(session_bus)
         self._system_bus: Connection | None = None
         self._connected = asyncio.Event()
@@ -131,6 +141,9 @@ class Forwarder:
         if not is_own_user(caller):
             self._reply_error(call, _DBUS_ERROR + "AccessDenied", "This service works for its own user only")
             return None
+        if call.path == names.SESSION_PATH:
+            await self._answer_ourselves(call)
+            return None
         method = METHOD_INDEX.get((call.interface or "", call.member or ""))
         if method and method.access in (Access.SESSION, Access.DISPLAY):
             error = Unsupported(what=method.name, reason="it is for the system bus only")
@@ -145,6 +158,8 @@ class Forwarder:
             # In the place of what the caller may have written there himself.
             body = [*body[:-1], {**body[-1], "via": caller.claim()}]
         if method and method.name == "Run":
+            if call.signature == method.in_signature and (hinted := _hinted_display(body[-1])):
+                await self._choose_display(hinted)
             await self._before_run()
         system_bus = await self._wait_for_system_bus()
         if system_bus is None:
@@ -164,6 +179,12 @@ class Forwarder:
             )
         )
 
+    async def _answer_ourselves(self, call: Message) -> None:
+        if (call.interface, call.member, call.signature) != (names.SESSION, "ChooseDisplay", "s"):
+            self._reply_error(call, _DBUS_ERROR + "UnknownMethod", f"{names.SESSION_PATH} has ChooseDisplay(s) alone")
+            return
+        self._session_bus.reply(call, "s", [await self._choose_display(call.body[0])])
+
     async def _wait_for_system_bus(self) -> Connection | None:
         if self._system_bus is None:
             with contextlib.suppress(TimeoutError):
@@ -174,6 +195,13 @@ class Forwarder:
     def _reply_error(self, call: Message, name: str, text: str) -> None:
         if not self._session_bus.closed:
             self._session_bus.reply_error(call, name, text)
+
+
+def _hinted_display(options: Mapping[str, Any]) -> str:
+    """Give the WAYLAND_DISPLAY among the hints of a Run."""
+    hints = options.get("hints")
+    entries = hints.value if isinstance(hints, Variant) and hints.signature == "as" else ()
+    return next((entry.partition("=")[2] for entry in entries if entry.startswith("WAYLAND_DISPLAY=")), "")
 
 
 def _takes_claim(options: type[Any] | None) -> bool:

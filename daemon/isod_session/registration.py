@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
 from isod_contract import names
+from isod_session.choice import Choice
 from isod_session.display import Display
 from isod_session.environment import SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH, read_environment
 from isod_session.forwarder import Forwarder
@@ -31,6 +32,7 @@ class Registration:
         self._sockets = Sockets(self._serve)
         program = str(Path(sys.argv[0]).resolve().parent / "isod-xserver")
         self._x_servers = XServers(session_bus, runtime_directory, self._display, program)
+        self._choice = Choice(self._display, self._x_servers)
         self._session_bus = session_bus
         self._runtime_directory = runtime_directory
         self._flag = runtime_directory / "isoctl/session-registered"
@@ -61,6 +63,7 @@ class Registration:
         self._registered = None
         self._system_bus = system_bus
         self._sockets.use(system_bus)
+        self._choice.use(system_bus)
         # Both before the first registration: an isod that starts or speaks in between must not be missed.
         owner_changed = MatchRule(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=names.BUS_NAME)
         await system_bus.add_match(owner_changed, self._on_owner_changed)
@@ -75,13 +78,22 @@ class Registration:
         """Take note that the connection to the system bus is gone, and the registration with it."""
         self._system_bus = None
         self._sockets.use(None)
+        self._choice.use(None)
         self._set(None)
+
+    async def choose(self, untrusted_display: str) -> str:
+        """Have windows appear on a caller's compositor (a value of WAYLAND_DISPLAY); a sentence if they do not."""
+        await self._display.settled()
+        return await self._choice.choose(untrusted_display)
 
     async def refresh(self) -> None:
         """Register if there is anything that isod does not know; never raises, since a launch goes on without it."""
         async with self._turn:
             environment = await read_environment(self._session_bus, self._environment)
-            self._display.environment_changed(dict(entry.split("=", 1) for entry in environment))
+            if self._display.environment_changed(dict(entry.split("=", 1) for entry in environment)) and not (
+                await self._choice.is_in_use()
+            ):
+                self._display.reconsider()
             system_bus = self._system_bus
             wanted = (environment, self._display.told)
             if system_bus is None or wanted == self._registered:
@@ -156,7 +168,11 @@ class Registration:
                 self._flag.unlink(missing_ok=True)
             else:
                 self._flag.parent.mkdir(mode=0o700, exist_ok=True)
-                self._flag.write_text(f"{os.getpid()}\n")
+                told = self._display.told
+                fresh = self._flag.with_suffix(".new")
+                # isoctl looks there before it asks us anything: at what is whole.
+                fresh.write_text(f"{os.getpid()}\n{told.path if told else ''}\n")
+                fresh.replace(self._flag)
         except OSError as error:
             _log.warning("%s: %s", self._flag, error.strerror)
 

@@ -30,7 +30,7 @@ async def run(environment: Mapping[str, str]) -> int:
         _log.error("no session bus: %s", error)
         return 1
     registration = Registration(session_bus, runtime_directory, environment)
-    forwarder = Forwarder(session_bus, before_run=registration.refresh)
+    forwarder = Forwarder(session_bus, choose_display=registration.choose, before_run=registration.refresh)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -31,6 +31,7 @@ class _Server:
     def __init__(self, listen_fd: int) -> None:
         self.listen_fd = listen_fd
         self.close_fd = -1
+        self.is_up = False
         self.unwatch: Callable[[], None] = lambda: None
 
     def end_context(self) -> None:
@@ -53,6 +54,11 @@ class XServers:
         self._servers: dict[str, _Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def running(self) -> bool:
+        """Whether any X server runs."""
+        return any(server.is_up for server in self._servers.values())
+
     async def serve(self, container: str, listen_fd: int) -> None:
         """Serve a container's socket from now on; owns the descriptor. Called again with the same: nothing."""
         known = self._servers.get(container)
@@ -64,6 +70,7 @@ class XServers:
         server = self._servers[container] = _Server(listen_fd)
         await self._follow_unit(container, server)
         if await self._is_running(container):
+            server.is_up = True
             return  # one that outlived the isod-session before us; its end is told
         self._wait_for_client(container, server)
 
@@ -91,9 +98,11 @@ class XServers:
         os.close(server.listen_fd)
 
     def _wait_for_client(self, container: str, server: _Server) -> None:
+        server.is_up = False
         asyncio.get_running_loop().add_reader(server.listen_fd, self._on_client, container, server)
 
     def _on_client(self, container: str, server: _Server) -> None:
+        server.is_up = True
         asyncio.get_running_loop().remove_reader(server.listen_fd)
         task = asyncio.create_task(self._start(container, server))
         self._tasks.add(task)

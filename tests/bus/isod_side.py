@@ -85,6 +85,7 @@ class FakeApp:
     argv: Sequence[str] = ("true",)
     started_usec: int = 1
     running: bool = True
+    grants: Mapping[str, str] = field(default_factory=dict)
     detached: bool = False
 
 

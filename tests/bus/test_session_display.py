@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from desktop import SYSTEMD, Desktop, FakeIsod, running_desktop, until
+from desktop import APP_PATH, SYSTEMD, Desktop, FakeIsod, call, running_desktop, until
 from fake_compositor import CONTAINED, FakeCompositor
 from isod_contract import names
 from isod_session.wayland import Compositor
-from isod_wire import SESSION_CAPS, Connection, Message, Variant, connect
+from isod_wire import SESSION_CAPS, Connection, Message, RemoteError, Variant, connect
 
 SYSTEMD_PATH = "/org/freedesktop/systemd1"
 
@@ -259,3 +259,71 @@ async def test_an_x_client_is_turned_away_where_no_server_can_be_started(
             await until(is_turned_away)
         await until(lambda: compositor.app_ids() == ["blog"])
     assert manager.started == []
+
+
+async def _choose(client: Connection, display: str, **options: Any) -> str:
+    with await call(client, "ChooseDisplay", "s", [display], interface=names.SESSION, **options) as reply:
+        return str(reply.body[0])
+
+
+@pytest.mark.parametrize(
+    ("app", "is_used"),
+    [
+        ({"State": "running", "Running": True, "Grants": {"wayland": Variant("s", "secured")}}, True),
+        ({"State": "exited", "Running": True, "Grants": {"x11": Variant("s", "isolated")}}, True),
+        ({"State": "preparing", "Running": False, "Grants": {}}, True),
+        ({"State": "running", "Running": True, "Grants": {}}, False),
+        ({"State": "exited", "Running": False, "Grants": {"wayland": Variant("s", "secured")}}, False),
+    ],
+    ids=["shows windows", "left a window", "is being started", "has no display", "has ended"],
+)
+async def test_a_callers_compositor_is_used_unless_an_app_shows_windows_on_another(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor, app: dict[str, Any], is_used: bool
+) -> None:
+    signatures = {bool: "b", str: "s", dict: "a{sv}"}
+    entry = {key: Variant(signatures[type(value)], value) for key, value in app.items()}
+    isod.fake.answers["ListApps"] = lambda asked: isod.fake.connection.reply(asked, "a(oa{sv})", [[[APP_PATH, entry]]])
+    os.utime(compositor.path, (2**31, 2**31))
+    other = FakeCompositor(desktop.runtime / "wayland-2")
+    isod.containers = {"blog": "running"}
+    await desktop.start_service()
+    await until(lambda: compositor.app_ids() == ["blog"])
+    client = await desktop.client()
+    assert await _choose(client, "wayland-1", path=names.SESSION_PATH) == ""
+    told = await _choose(client, "wayland-2", path=names.SESSION_PATH)
+    served, idle = (compositor, other) if is_used else (other, compositor)
+    assert told.startswith("windows appear on wayland-1, not on your wayland-2") == is_used
+    await until(lambda: served.app_ids() == ["blog"])
+    await until(lambda: idle.app_ids() == [])
+    assert desktop.flag.read_text().splitlines()[1] == str(served.path)
+    assert isod.last_session["socket-name"].value == served.path.name
+    other.stop()
+
+
+async def test_what_is_no_compositor_of_the_users_is_no_choice(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor
+) -> None:
+    """A variable of an old terminal, or of somebody else's session."""
+    await desktop.start_service()
+    client = await desktop.client()
+    (desktop.runtime / "wayland-3").write_text("")
+    for name in ("wayland-2", "wayland-3", "/", "", "/run/dbus/system_bus_socket", "x" * 5000):
+        assert await _choose(client, name, path=names.SESSION_PATH) == ""
+    assert desktop.flag.read_text().splitlines()[1] == str(compositor.path)
+    with pytest.raises(RemoteError) as caught:
+        await call(client, "Introspect", path=names.SESSION_PATH)
+    assert caught.value.name.endswith("UnknownMethod")
+
+
+async def test_a_run_on_the_session_bus_is_taken_at_its_callers_word_too(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor
+) -> None:
+    isod.fake.answers["ListApps"] = lambda asked: isod.fake.connection.reply(asked, "a(oa{sv})", [[]])
+    os.utime(compositor.path, (2**31, 2**31))
+    other = FakeCompositor(desktop.runtime / "wayland-2")
+    await desktop.start_service()
+    await until(lambda: isod.last_session)
+    options = {"hints": Variant("as", ["LANG=C", "WAYLAND_DISPLAY=wayland-2"])}
+    (await call(await desktop.client(), "Run", "sasa{sv}", ["blog", ["true"], options])).close()
+    assert isod.last_session["socket-name"].value == "wayland-2"
+    other.stop()

@@ -210,7 +210,7 @@ def session_pid(lab: Lab) -> str:
 def registered(lab: Lab) -> bool:
     """Whether isod was told of alice's session by the isod-session that runs now."""
     flag = lab.host_path("/run/user/1000/isoctl/session-registered")
-    return flag.exists() and flag.read_text().strip() == session_pid(lab)
+    return flag.exists() and flag.read_text().split()[0] == session_pid(lab)
 
 
 def theme_inside(lab: Lab) -> str:

@@ -267,10 +267,15 @@ async def test_what_the_session_names_comes_first_then_the_newest(session: Sessi
         os.utime(path, (1, 1))
         session.display.begin({})
         await until(lambda: session.last == "wayland-2 context")
-        session.display.environment_changed({"WAYLAND_DISPLAY": str(path)})
+        assert session.display.environment_changed({"WAYLAND_DISPLAY": str(path)})
+        session.display.reconsider()
         await until(lambda: session.last == "wayland-1 context")
-        session.display.environment_changed({"WAYLAND_DISPLAY": "wayland-2"})
+        assert session.display.environment_changed({"WAYLAND_DISPLAY": "wayland-2"})
+        assert not session.display.environment_changed({"WAYLAND_DISPLAY": "wayland-2"})
+        session.display.reconsider()
         await until(lambda: session.last == "wayland-2 context")
+        await session.display.choose(path)
+        assert session.last == "wayland-1 context"
         await session.display.close()
 
 

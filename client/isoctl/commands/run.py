@@ -7,7 +7,7 @@ from isoctl import cli, terminal
 from isoctl.contract_generated import HINT_NAMES
 from isoctl.interrupts import Interrupts
 from isoctl.launch import FAILED, Launch
-from isoctl.progress import Progress
+from isoctl.progress import Progress, write_error
 from isoctl.session import ensure_session
 from isoctl.stdio import Refused, Streams, is_watched, open_missing
 from isoctl.watch import AppWatch, LaunchFailed
@@ -107,7 +107,9 @@ def _launch(
     options["id"] = ("s", app_id)
     signals = Interrupts()
     progress = Progress(container, quiet=quiet, notifier=told)
-    ensure_session()
+    elsewhere = "" if request.options.get("display") == "none" else ensure_session()
+    if elsewhere and not progress.warn(elsewhere) and not quiet and os.isatty(2):
+        write_error(f"isoctl: {elsewhere}\n")
     bus = Bus(system_bus_address())
     watch = AppWatch(bus, app_id, (container, words, options))
     launch = Launch(bus, watch, signals, streams, progress, terminal=with_terminal, detach=detach, quiet=quiet)

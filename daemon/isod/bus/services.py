@@ -77,6 +77,10 @@ class AppView(Protocol):
         """Error name and text of a failure or a warning."""
 
     @property
+    def grants(self) -> Mapping[str, str]:
+        """Resources that were attached for it, with their levels."""
+
+    @property
     def unit(self) -> str:
         """The transient unit inside the container."""
 

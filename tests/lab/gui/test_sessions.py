@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.compositors import Kwin, Sway
+from lab.compositors import Kwin, SecondSway, Sway
 from lab.contained import Contained, interfaces, policy, show
 from lab.desktop import Desktop
 from lab.machine import Lab
-from lab.programs import FOOT, GTK4, wait_typed
+from lab.programs import FOOT, GTK4, XTERM, Program, wait_typed
 
 RED = (0xAA, 0, 0)
 
@@ -199,3 +199,49 @@ def test_a_slow_start_behind_a_key_binding_is_told(lab: Lab) -> None:
                      "nothing told")  # fmt: skip
         app.window(title="slow one")
         app.end()
+
+
+@pytest.fixture
+def two(lab: Lab) -> Iterator[tuple[Sway, Sway]]:
+    """Two sways of alice, of which the second is the newer one."""
+    with lab.desktop("alice", tells="nothing") as first:
+        assert isinstance(first, Sway)
+        with SecondSway(first) as second:
+            yield first, second
+
+
+def test_the_callers_own_compositor_shows_the_window(two: tuple[Sway, Sway]) -> None:
+    """Of two, also by turns; no other window appears where the caller is not."""
+    first, second = two
+    for number in range(2):
+        for desk, other in ((first, second), (second, first)):
+            show(desk, "blog", FOOT, f"number {number}").end()
+            assert other.windows() == []
+            desk.wait_no_window()
+    assert _told_of_displays(first) == []
+
+
+def _told_of_displays(desk: Sway) -> list[str]:
+    texts = [note["summary"] + note["body"] for note in desk.notifications()]
+    # on a slow machine there is one about a slow start, too
+    return [text for text in texts if "windows appear on" in text]
+
+
+@pytest.mark.parametrize("program", [FOOT, XTERM], ids=["wayland", "x11"])
+def test_another_compositor_than_the_callers_goes_on_while_it_shows_windows(
+    two: tuple[Sway, Sway], program: Program
+) -> None:
+    """Else what a running app opens next would appear on the other screen; the caller is told in one line."""
+    first, second = two
+    running = show(first, "blog", program, "running")
+    app = Contained(second, "net", *FOOT.command("elsewhere"))
+    first.wait_window(40, title="elsewhere")
+    assert second.windows() == []
+    (told,) = _told_of_displays(first)
+    assert first.env["WAYLAND_DISPLAY"] in told
+    app.end()
+    running.end()
+    first.wait_no_window()
+    # the X server goes a moment after its last client
+    first.lab.wait_for(lambda: not first.windows(), 20, "still a window")
+    show(second, "net", FOOT, "at home").end()

@@ -147,6 +147,27 @@ class Sway(Wlroots):
         self.msg(f"exec {command}")
 
 
+class SecondSway(Sway):
+    """Another sway in the same login, as a remote or nested one is; tells nobody that it is there."""
+
+    def __init__(self, first: Sway) -> None:
+        self._first = first
+        super().__init__(first.lab, first.user, tells="nothing")
+
+    def log_in(self) -> None:
+        """Start it in the login that is there."""
+        self.login = self._first.login
+        self.dir += "-second"
+        self.files = self.lab.running.run_dir / f"desktop-{self.user}-second"
+        self.files.mkdir(exist_ok=True)
+        self._prepare()
+        self.start()
+
+    def close(self) -> None:
+        """End it; the login goes on."""
+        self.stop()
+
+
 class Labwc(Wlroots):
     """labwc, whose socket is wayland-0."""
 

@@ -41,6 +41,7 @@ class AppObject:
             "StartedUSec": Variant("t", app.started_usec),
             "Running": Variant("b", app.running),
             "Detached": Variant("b", app.detached),
+            "Grants": Variant("a{sv}", {key: Variant("s", level) for key, level in app.grants.items()}),
         }
         return values if wanted is None else {key: values[key] for key in wanted}
 

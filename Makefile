@@ -12,12 +12,13 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui test-gui-full test-security bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui test-gui-full test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
 	@echo "make test        everything that must pass; test-unit, test-bus, test-nix, test-lab, lint are its parts"
 	@echo "make test-security  [FULL=1] every attack of docs/threat-model.md, and a table of what was tried"
+	@echo "make fuzz        [FUZZ_SECONDS=600] look for inputs that break what reads untrusted bytes"
 	@echo "make fmt         format; make generate: write what is made from the contract"
 	@echo "make lab-shell   a root shell on the lab host; make bench: measure there"
 	@echo "make install     [DESTDIR=] [PREFIX=/usr/local]"
@@ -32,7 +33,7 @@ $(VENV)/.made: pyproject.toml | bootstrap
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install $$($(PYTHON) tools/requirements.py)
 	touch $@
 
-test: lint test-unit test-bus test-nix test-lab
+test: lint test-unit test-bus test-nix test-fuzz test-lab
 
 test-unit: venv
 	$(PYTEST) tests/unit
@@ -60,6 +61,14 @@ test-gui-full: venv
 test-security: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
 	$(PYTEST) -m "attack and not gui_full" --attack-table $(if $(FULL),--attack-full) tests
+
+# A few seconds each, for what a change broke; what is found lands in tests/fuzz/corpus, which the unit tests replay.
+test-fuzz: venv
+	tools/fuzz.sh $(BIN)/python 6 --optional
+
+FUZZ_SECONDS ?= 600
+fuzz: venv
+	tools/fuzz.sh $(BIN)/python $(FUZZ_SECONDS)
 
 bench: venv
 	PYTHONPATH=tests/lab $(BIN)/python tests/bench
@@ -91,4 +100,4 @@ install:
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' DBUSDIR='$(DBUSDIR)' POLKITDIR='$(POLKITDIR)' tools/install.sh
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,6 +30,11 @@ class Policy:
 
     containers: Mapping[str, ContainerPolicy] = field(default_factory=lambda: MappingProxyType({}))
     settings: DaemonSettings = field(default_factory=DaemonSettings)
+    # False: there never were good settings, so the ceiling is not known and nothing may be loaded under these.
+    is_known: bool = True
+
+
+_UNKNOWN = Policy(is_known=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +86,19 @@ class _Loader:
             with trusted_directory(self._directory, self._owners) as base_fd:
                 settings = self._load_settings(base_fd)
                 if settings is None:
-                    return Policy()
+                    return _UNKNOWN
                 return Policy(MappingProxyType(self._load_containers(base_fd, settings)), settings)
         except FileNotFoundError:
             self._refuse(self._directory, 0, "no such directory")
-            return Policy()
+            return _UNKNOWN
         except RefusedFile as error:
             self._refuse(self._directory, 0, str(error))
-            return self._previous or Policy()
+            return self._previous or _UNKNOWN
 
     def _load_settings(self, base_fd: int) -> DaemonSettings | None:
         """Give the settings; None where they are broken and there are no last good ones."""
         path = self._directory / _SETTINGS
-        last_good = self._previous.settings if self._previous else None
+        last_good = self._previous.settings if self._previous and self._previous.is_known else None
         try:
             text, raw = parse(read_trusted(_SETTINGS, base_fd, self._owners))
         except FileNotFoundError:

@@ -3,13 +3,16 @@
 import json
 import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
+from lab import flood
 from lab.machine import Lab
 
 _RUNS = 20
 _IDLE_SEC = 30
+_FLOOD_SEC = 30
 PEERS = {
     "systemd-run": ("systemd-run", "-q", "-M", "blog", "--uid=alice", "--pipe", "--wait", "true"),
     "machinectl shell": ("machinectl", "-q", "shell", "alice@blog", "/bin/true"),
@@ -94,6 +97,38 @@ def _idling(lab: Lab) -> None:
         print(f"  {name:28} {_rss_mib(lab, pid):7.1f} MiB  {_wake_ups(lab, pid) - before[name]} wake-ups")
 
 
+def _flood(bus: str) -> None:
+    """One user calls isod 50 times a second on each of many connections, another times his own calls meanwhile."""
+    script = Path(flood.__file__).read_text()
+    print(f"a flood of calls for {_FLOOD_SEC} s on {bus}; p99 in ms of ListContainers and of the bus's own GetId")
+    for connections, only_group in ((20, False), (0, False), (0, True)):
+        with Lab.boot(bus=bus) as lab:
+            if only_group:
+                example = lab.host_path("/usr/share/doc/isoctl/examples/org.isoctl1-group.conf")
+                lab.host_path(f"/etc/dbus-1/system.d/{example.name}").write_text(example.read_text())
+                lab.run("gpasswd", "--add", "alice", "isoctl")
+                lab.run("systemctl", "reload", "dbus")
+            counts, times = _flooded(lab, script, connections)
+            isod, driver = (sorted(times[name])[int(len(times[name]) * 0.99)] for name in ("isod", "bus"))
+            pid = lab.run("systemctl", "show", "-P", "MainPID", "isod").stdout.strip()
+            name = f"{counts['connections']} connections{', bus policy by group' if only_group else ''}"
+            print(f"  {name:44} {isod:8.1f} ms {driver:8.1f} ms  {isod / driver:5.2f} x  {_rss_mib(lab, pid):6.1f} MiB")
+            shown = ", ".join(f"{key} {counts[key]}" for key in ("sent", "answered", "limit", "denied"))
+            print(f"    {len(times['isod'])} of alice's calls; the flood: {shown}")
+
+
+def _flooded(lab: Lab, script: str, connections: int) -> tuple[dict[str, int], dict[str, list[float]]]:
+    pipe = subprocess.PIPE
+    with lab.popen("python3", "-c", script, "time", str(_FLOOD_SEC), user="alice", stdin=pipe, stdout=pipe) as timing:
+        timing.stdout.readline()
+        argv = ("python3", "-c", script, "flood", str(connections), "50", str(_FLOOD_SEC + 2))
+        with lab.popen(*argv, user="mallory", stdout=pipe) as flooding:
+            flooding.stdout.readline()
+            times, _ = timing.communicate(b"\n", 600)
+            counts, _ = flooding.communicate(None, 600)
+    return json.loads(counts), json.loads(times)
+
+
 def _windows(lab: Lab) -> None:
     """From a key binding's command to the window, on the host and out of a container."""
     script = (Path(__file__).parent / "window_time.py").read_text()
@@ -116,6 +151,8 @@ def main() -> int:
         lab.run("isoctl", "run", "blog", "true", user="alice")
         _times(lab)
         _idling(lab)
+    for bus in ("dbus-daemon", "dbus-broker"):
+        _flood(bus)
     with Lab.boot(tree="desktop") as lab:
         _windows(lab)
     return 0

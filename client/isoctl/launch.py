@@ -8,7 +8,7 @@ from isoctl import interrupts
 from isoctl.progress import Progress, write_error
 from isoctl.relay import Relay, leave_behind
 from isoctl.watch import AppWatch
-from isoctl.wire import Bus
+from isoctl.wire import Bus, RemoteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Launch:
                 return self._leave_with
             if self._detach:
                 return 0 if not self._watch.ended else self._watch.exit_status()
+            self._join_late()
             self._drain()
             status = self._watch.exit_status()
         finally:
@@ -141,6 +142,20 @@ class Launch:
         self._progress.clear()
         self._terminal = Terminal(master)
         self._relays = self._terminal.relays
+
+    def _join_late(self) -> None:
+        """Fetch the terminal of an app that was over before that could be done: what it wrote is in there."""
+        deadline = time.monotonic() + _DRAIN_SEC
+        while self._wants_terminal and self._watch.state != "failed" and self._leave_with is None:
+            try:
+                self._fetch_terminal()
+            except RemoteError:
+                return  # isod has let go of it
+            left_sec = deadline - time.monotonic()
+            if left_sec <= 0 or self._watch.away_since is not None:
+                return
+            if self._wants_terminal:
+                self._turn(left_sec)
 
     def _follow_terminal(self, joined: "Terminal") -> None:
         """Leave when the caller's terminal is gone: isod ends the app when our lifetime pipe closes.

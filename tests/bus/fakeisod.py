@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,12 +74,14 @@ class FakeApp:
         if self.isod.start_error:
             self.change(State="failed", Problem=self.isod.start_error, Running=False)
             return
-        self.change(State="starting")
         streams = {name: self._fds.get(name, subprocess.DEVNULL) for name in ("stdin", "stdout", "stderr")}
         slave = None
         if "terminal" in self.options:
+            # As isod, before it says `starting`, upon which the terminal is asked for.
             self.master, slave = os.openpty()
+            termios.tcsetwinsize(slave, (self.options.get("rows", 24), self.options.get("columns", 80)))
             streams = dict.fromkeys(streams, slave)
+        self.change(State="starting")
         environment = dict(os.environ) | dict(entry.split("=", 1) for entry in self.options.get("environment", []))
         # setsid(1) needs no fork to become the leader of a session, so the pid stays.
         on_terminal = ["setsid", "--ctty"] if slave is not None else []

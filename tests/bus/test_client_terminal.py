@@ -240,3 +240,13 @@ def test_a_warning_is_shown_once(screen: Screen, isod: FakeIsod) -> None:
     assert screen.start("run", "blog", "sleep", "0.3").wait(10) == 0
     screen.read_until(b"isoctl: no display \\x9bhere")
     assert screen.seen.count(b"no display") == 1
+
+
+def test_what_a_program_wrote_that_was_over_before_its_terminal_was_fetched_is_shown(
+    screen: Screen, isod: FakeIsod
+) -> None:
+    isod.on_call = lambda member: time.sleep(0.3 if member == "OpenTerminal" else 0)
+    process = screen.start("run", "blog", "sh", "-c", "echo output; exit 5")
+    assert process.wait(10) == 5
+    screen.read_until(b"output")
+    assert screen.is_as_before()

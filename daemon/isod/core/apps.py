@@ -29,6 +29,7 @@ from isod_contract.records import EXIT, LAUNCH
 from isod_contract.states import AppState
 
 _ENDED_KEPT_MAX = 256
+_TERMINAL_KEPT_SEC = 5.0
 _CLD_EXITED = 1  # sigaction(2), si_code
 
 
@@ -217,8 +218,9 @@ class Apps:
         if app.unwatch is not None:
             app.unwatch()
             app.unwatch = None
-        stdio.close_all(app.terminal_fd)
-        app.terminal_fd = None
+        if app.terminal_fd is not None:
+            # What a fast program wrote is in there, and its caller may be about to ask for it.
+            asyncio.get_running_loop().call_later(_TERMINAL_KEPT_SEC, _close_terminal, app)
         self._save_quietly(app)
         self._events.app_changed(app, "Running")
         self._events.app_removed(app)
@@ -327,3 +329,8 @@ class Apps:
             if app.record.running and app.record.host_unit == container.unit and guest is not None:
                 result.append({"app": app.record.id, **await usage_of(guest, app.unit)})
         return result
+
+
+def _close_terminal(app: App) -> None:
+    stdio.close_all(app.terminal_fd)
+    app.terminal_fd = None

@@ -1,5 +1,6 @@
 """With which sessions windows work: no session, plain sway, other compositors, ssh beside a desktop, key bindings."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -101,6 +102,15 @@ def test_a_compositor_that_cannot_isolate_is_refused_by_name(weston: Desktop) ->
     assert "weston_capture_v1" in done.stderr
     assert 'wayland = "raw"' in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.attack("C18")
+def test_doctor_finds_a_compositor_that_cannot_isolate_by_its_registry(weston: Desktop) -> None:
+    done = weston.run("isoctl", "doctor", "--json", "blog", check=False)
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (done.returncode, finding["code"]) == (1, "compositor-unsafe")
+    assert "weston_capture_v1" in finding["what"]
+    assert 'grants.wayland = "raw"' in finding["fix"]
 
 
 def test_raw_works_where_policy_says_so_and_status_shows_it(lab: Lab, weston: Desktop) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import fakebus, isod_process
+from lab.enter import spawn
 from lab.machine import Lab
 
 SCRIPT = Path(fakebus.__file__).read_text()
@@ -73,4 +74,49 @@ def test_a_launch_ends_in_an_error_and_other_containers_are_served(evil: Lab, be
         assert statistics.median(elapsed_sec for elapsed_sec, _ in others) < 1.0
         assert isod_process.rss_kib(evil) < rss_kib + 32 * 1024
     evil.wait_for(lambda: len(isod_process.open_fds(evil)) <= len(fds) + 3, 10, "isod keeps descriptors")
+    assert run(evil, "evil")[1].returncode == 0
+
+
+def taken_over(lab: Lab) -> subprocess.CompletedProcess[str]:
+    """Launch in evil by an isod that has to connect to its bus."""
+    lab.run("systemctl", "restart", "isod")
+    return run(lab, "evil")[1]
+
+
+@pytest.mark.attack("C02")
+@pytest.mark.parametrize("target", [fakebus.PATH, f"../../../..{fakebus.PATH}", f"/proc/1/root{fakebus.PATH}"])
+def test_a_link_in_the_place_of_the_bus_leads_to_no_other(evil: Lab, target: str) -> None:
+    """S02a: with a path string, the app would be started by the host's own systemd, as root."""
+    evil.in_container("evil", "sh", "-c", f"mv {fakebus.PATH} {REAL}; ln -s {target} {fakebus.PATH}")
+    try:
+        done = taken_over(evil)
+        assert done.returncode == 125
+        assert done.stderr.startswith(f"isoctl: unsafe path '{fakebus.PATH}' in container 'evil'")
+        assert "isoctl-app" not in evil.run("systemctl", "list-units", "--all", "--plain").stdout
+    finally:
+        evil.in_container("evil", "mv", REAL, fakebus.PATH)
+    assert run(evil, "evil")[1].returncode == 0
+
+
+@pytest.mark.attack("C02", "C04")
+def test_a_bus_of_another_container_is_not_spoken_to(evil: Lab) -> None:
+    """S02b: a process of blog listens at the place of evil's bus; what it is told would run there, or it would lie."""
+    leader = evil.leader("evil")
+    evil.in_container("evil", "mv", fakebus.PATH, REAL)
+    cgroup = evil.root / "sys/fs/cgroup/machine.slice" / evil.unit("blog") / "payload/system.slice/lab-exec.service"
+    environment = {"PATH": "/usr/bin:/bin"}
+    command = ("python3", "-c", SCRIPT, "silent")
+    with spawn(
+        leader, command, cgroup=cgroup, user="root", env=environment, cwd=None,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=None,
+    ) as listener:  # fmt: skip
+        try:
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == b"ready\n"
+            done = taken_over(evil)
+            assert done.returncode == 125
+            assert "is not what answered: its bus belongs to container@blog.service" in done.stderr
+        finally:
+            listener.end()
+            evil.in_container("evil", "mv", REAL, fakebus.PATH)
     assert run(evil, "evil")[1].returncode == 0

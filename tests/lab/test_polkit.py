@@ -194,6 +194,15 @@ def test_without_an_active_session_the_answer_is_no(host: Lab) -> None:
     assert "your session is not active" in done.stderr
 
 
+@pytest.mark.attack("C32")
+def test_variables_of_a_session_make_nobody_present(host: Lab) -> None:
+    """CVE-2025-6018, CVE-2025-6019: variables were taken for a seat, and a seat for a person before it."""
+    forged = {"XDG_SEAT": "seat0", "XDG_VTNR": "1", "XDG_SESSION_ID": "1", "XDG_SESSION_TYPE": "wayland"}
+    done = host.run("isoctl", "run", "blog", "true", user="alice", check=False, timeout_sec=SOON_SEC, env=forged)
+    assert done.returncode == 125
+    assert "your session is not active" in done.stderr
+
+
 @pytest.mark.attack("C05")
 def test_without_polkit_nobody_is_let_in_and_it_is_told_at_once(host: Lab, alice: User) -> None:
     host.run("systemctl", "mask", "--now", "polkit.service")

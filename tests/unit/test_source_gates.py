@@ -47,3 +47,24 @@ def test_no_path_leads_through_a_process_or_an_administrators_tool() -> None:
 def test_no_socket_is_abstract() -> None:
     """CVE-2020-15257: an abstract socket is reached by all that share the network, containers too."""
     assert lines_with(r'bind\(\s*f?b?"(\\0|\\x00|@)|unix:abstract', "isod", "isod_helper", "isod_session") == []
+
+
+@pytest.mark.attack("C05")
+def test_no_polkit_rule_is_shipped_and_no_action_is_anothers() -> None:
+    """A rule for org.freedesktop.machine1 (host-shell above all) would give away the host; machined's own stand."""
+    root = DAEMON.parent
+    shipped = [
+        path
+        for directory in ("client", "daemon", "dbus-policy", "nix", "systemd-units", "tools")
+        for path in (root / directory).rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and root / "nix/tests" not in path.parents
+    ]
+    assert len(shipped) > 100
+    for path in shipped:
+        text = path.read_text(errors="replace")
+        assert path.suffix != ".rules"
+        assert "polkit.addRule" not in text
+        assert "polkit.extraConfig" not in text
+    actions = re.findall(r'<action id="([^"]+)"', (root / "dbus-policy/org.isoctl1.policy").read_text())
+    assert actions
+    assert all(action.startswith("org.isoctl1.") for action in actions)

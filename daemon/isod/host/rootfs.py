@@ -14,6 +14,7 @@ _SYS_OPENAT2 = 437  # the same number on all architectures (openat2(2))
 _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 _RESOLVE_IN_ROOT = 0x10 | 0x02  # RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _TABLE_BYTES_MAX = 1024 * 1024
+_ATTEMPTS_MAX = 1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,13 +34,16 @@ def _open(directory_fd: int, path: str, flags: int, resolve: int) -> int:
     name = os.fsencode(path)  # names in a container may be no UTF-8
     if b"\0" in name:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-    while True:
+    number = errno.EAGAIN
+    for _ in range(_ATTEMPTS_MAX):
         fd = int(_libc.syscall(_SYS_OPENAT2, directory_fd, name, how, len(how)))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()
         if number not in (errno.EAGAIN, errno.EINTR):  # EAGAIN: the tree was renamed meanwhile
-            raise OSError(number, os.strerror(number), path)
+            break
+    # A container that renames without end must not keep this going without end.
+    raise OSError(number, os.strerror(number), path)
 
 
 @contextlib.contextmanager

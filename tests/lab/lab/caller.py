@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from isod_contract import names
+from lab.enter import LabProcess
 from lab.machine import Lab
 
 _SCRIPT = """
@@ -46,12 +48,12 @@ class Answer:
 
 
 class BusCaller:
-    """One connection of a user; use it as a context manager."""
+    """One connection of a user, of a process on the lab host unless told how to start it; a context manager."""
 
-    def __init__(self, lab: Lab, user: str) -> None:
+    def __init__(self, lab: Lab, user: str, popen: Callable[..., LabProcess] | None = None) -> None:
         self.user = user
         pipe = subprocess.PIPE
-        self._process = lab.popen("python3", "-c", _SCRIPT, user=user, stdin=pipe, stdout=pipe)
+        self._process = (popen or lab.popen)("python3", "-c", _SCRIPT, user=user, stdin=pipe, stdout=pipe)
 
     def __enter__(self) -> BusCaller:
         return self

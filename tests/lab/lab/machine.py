@@ -177,6 +177,7 @@ class Lab:
         stderr: Stream = None,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> LabProcess:
         """Start a command inside a running container, by its namespaces: needs nothing of the container."""
         leader = self.leader(name)
@@ -192,6 +193,7 @@ class Lab:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            pass_fds=pass_fds,
         )
 
     def in_container(

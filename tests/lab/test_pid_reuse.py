@@ -1,5 +1,6 @@
 """Process ids that come round all the time, while containers restart and apps are launched."""
 
+import signal
 import subprocess
 import threading
 from collections import Counter
@@ -21,6 +22,8 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         os.waitpid(pid, 0)
 """
 PIDS = 1500
+# isod's own refusal, and an app that was ended with its container.
+ENDED = (125, *(128 + number for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)))
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +60,16 @@ def test_a_launch_is_in_its_container_or_nowhere(crowded: Lab, attempts: Callabl
         restarting = threading.Thread(target=restart)
         restarting.start()
         try:
-            for turn in range(attempts(1000, 40)):
+            for turn in range(attempts(1000, 24)):
                 container = ("evil", "blog")[turn % 2]
                 done = crowded.run("isoctl", "run", container, "uname", "-n", user="alice", check=False)
                 if done.returncode == 0:
                     assert done.stdout == f"{container}\n"
                     seen["there"] += 1
                 else:
+                    assert done.returncode in ENDED
                     assert done.stdout == ""
-                    assert container in done.stderr
+                    assert container in done.stderr or done.returncode != 125
                     seen["nowhere"] += 1
         finally:
             stop.set()

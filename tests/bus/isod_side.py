@@ -252,8 +252,7 @@ class FakePolkit:
         self.at_once: list[Any] | None = CHALLENGE
         self.prompted: list[Any] | None = None
         self.subjects: list[str] = []
-        self.subject_kinds: set[str] = set()
-        self.actions: set[str] = set()
+        self.asked: set[tuple[str, str]] = set()
         self.open: dict[str, Message] = {}
         self.cancelled: list[str] = []
         connection.on_call(self._on_call)
@@ -264,8 +263,7 @@ class FakePolkit:
             call.close()
             return
         subject, action, _details, flags, cancellation = call.body
-        self.subject_kinds.add(subject[0])
-        self.actions.add(action)
+        self.asked.add((subject[0], action))
         self.subjects.append(subject[1]["name"].value)
         answer = self.prompted if flags & 1 else self.at_once
         if answer is None:

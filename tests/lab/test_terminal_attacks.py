@@ -68,7 +68,7 @@ def test_no_text_of_a_container_reaches_a_terminal_as_it_is(lab: Lab, attempts: 
     app = lab.run("isoctl", "run", "-d", "evil", "sh", "-c", script, ESCAPES, user="alice").stdout.strip()
     try:
         commands = (
-            "isoctl list", "isoctl ps", "isoctl status", "isoctl status evil", "isoctl top", "isoctl history",
+            "isoctl list", "isoctl ps", "isoctl status", "isoctl status evil", "isoctl history",
             f"isoctl logs {app}", "isoctl why evil run", "isoctl doctor evil", "isoctl why '{}' run",
             "isoctl kill '{}'", "isoctl run evil '{}'", "isoctl run -w '/{}' evil true", "isoctl run -u '{}' evil true",
         )  # fmt: skip

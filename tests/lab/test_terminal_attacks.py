@@ -70,7 +70,7 @@ def test_no_text_of_a_container_reaches_a_terminal_as_it_is(lab: Lab, attempts: 
         commands = (
             "isoctl list", "isoctl ps", "isoctl status", "isoctl status evil", "isoctl history",
             f"isoctl logs {app}", "isoctl why evil run", "isoctl doctor evil", "isoctl why '{}' run",
-            "isoctl kill '{}'", "isoctl run evil '{}'", "isoctl run -w '/{}' evil true", "isoctl run -u '{}' evil true",
+            "isoctl kill '{}'", "isoctl run -w '/{}' evil true", "isoctl run -u '{}' evil true",
         )  # fmt: skip
         lab.wait_for(lambda: bool(lab.run("isoctl", "logs", app, user="alice").stdout))
         for command in commands:

@@ -1,11 +1,13 @@
 """Devices of a container follow policy and what is plugged in, step by step, and leave alone what is not isod's."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from device_fakes import ADMINS, UNIT, World, card, key
+from isod.core import devices
 from isod.core.device_records import RunTimeGrant
 from isod.device_ports import Device
 from isod_contract.errors import Unsupported
@@ -209,6 +211,23 @@ async def test_a_device_that_goes_meanwhile_is_no_fault(world: World) -> None:
     world.fault = FileNotFoundError(2, "No such file or directory")
     await world.plug(card())
     assert world.devices.attachments(world.container) == []
+
+
+async def test_what_a_busy_helper_could_not_give_is_given_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event tells that it is idle again."""
+    monkeypatch.setattr(devices, "_RETRY_SEC", 0.01)
+    await world.run(**RENDER)
+    world.fault = TimeoutError(110, "isod-helper does not answer within 20 s")
+    await world.plug(card())
+    (told,) = world.devices.attachments(world.container)
+    assert "isod-helper does not answer" in told["problem"]
+    world.fault = None
+    async with asyncio.timeout(30):
+        while not world.seen:
+            await asyncio.sleep(0.01)
+    await world.settle()
+    assert all("problem" not in item for item in world.devices.attachments(world.container))
+    await world.devices.close()
 
 
 async def test_nvidias_nodes_are_only_those_of_its_driver(world: World) -> None:

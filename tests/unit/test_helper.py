@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from isod.host import helper as helper_client
 from isod.host.helper import Helper
 from isod_helper import serve as helper
 
@@ -236,3 +237,14 @@ def test_a_caller_who_has_left_is_no_fault(listener: Listener, uid: int) -> None
             socket.send_fds(ours, [json.dumps({"verb": "connect-bus", "uid": uid}).encode()], [listener.path_fd])
         pid = run_helper(theirs)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+async def test_a_helper_that_does_not_answer_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence ends up in `status`, where an empty one helps nobody."""
+    monkeypatch.setattr(helper_client, "_TIMEOUT_SEC", 0.01)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        with pytest.raises(TimeoutError, match="isod-helper does not answer within") as caught:
+            await Helper(str(tmp_path / "socket")).connect_bus(listener.fileno(), UID)
+    assert caught.value.strerror

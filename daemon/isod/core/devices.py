@@ -26,6 +26,9 @@ from isod_contract.records import ATTACH, DETACH
 _log = logging.getLogger(__name__)
 
 _DRI = "/dev/dri/"
+# No event tells when a helper that was too busy is so no more.
+_RETRY_SEC = 5.0
+_PASSING = (TimeoutError, BlockingIOError, ConnectionError)
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class Devices:
         self._states: dict[Container, _State] = {}
         self._tasks: dict[Container, asyncio.Task[None]] = {}
         self._again: set[Container] = set()
+        self._retries: dict[Container, asyncio.TimerHandle] = {}
         events.listen(self)
 
     async def open(self) -> None:
@@ -78,6 +82,8 @@ class Devices:
     async def close(self) -> None:
         """End what is under way; what is attached stays."""
         self._again.clear()
+        for retry in self._retries.values():
+            retry.cancel()
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -140,12 +146,20 @@ class Devices:
             while container in self._again:
                 self._again.discard(container)
                 await self._round(container)
-        except (IsodError, OSError, TimeoutError) as error:
+        except (IsodError, OSError) as error:
+            self._retry_after(container, error)
             self._note(container, self._state(container), [("devices", str(error))])
         finally:
             del self._tasks[container]
             if container in self._again:
                 self.look_at(container)
+
+    def _retry_after(self, container: Container, error: Exception) -> None:
+        """Ask for another round later on, if what failed may be over by then."""
+        if isinstance(error, _PASSING):
+            if container in self._retries:
+                self._retries[container].cancel()
+            self._retries[container] = asyncio.get_running_loop().call_later(_RETRY_SEC, self.look_at, container)
 
     def _state(self, container: Container) -> _State:
         return self._states.setdefault(container, _State())
@@ -170,6 +184,7 @@ class Devices:
                 # Unplugged meanwhile; that has an event of its own.
                 continue
             except (IsodError, OSError) as error:
+                self._retry_after(container, error)
                 problems.append((key, f"{device.node}: {error}"))
         self._tell(container, state, attached)
         self._note(container, state, problems)

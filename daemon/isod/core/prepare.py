@@ -10,8 +10,8 @@ from isod_contract.errors import StartFailed
 from isod_contract.names import keeper_unit
 
 SYSTEM_PATH = "/run/current-system/sw/bin:/usr/bin:/bin"
-_KEEPER_WAIT_SEC = 3.0
-_KEEPER_ATTEMPTS = 3
+# Longer each time: what hangs is over soon, and what is only slow must not be restarted for ever.
+_KEEPER_WAITS_SEC = (3.0, 6.0, 12.0, 24.0)
 _KEEPER_RECHECK_SEC = 0.05
 
 
@@ -48,18 +48,18 @@ class Prepare:
         unit = keeper_unit(account.uid)
         if await self._start_keeper(guest, unit, account) is None:
             await guest.queue_existing("StartUnit", unit)
-        for _ in range(_KEEPER_ATTEMPTS):
-            if await self._becomes_ready(guest, account, container):
+        for number, wait_sec in enumerate(_KEEPER_WAITS_SEC):
+            if number:
+                await guest.queue_existing("RestartUnit", unit)
+            if await self._becomes_ready(guest, account, container, wait_sec):
                 return
-            await guest.queue_existing("RestartUnit", unit)
-        if not await self._becomes_ready(guest, account, container):
-            raise StartFailed(
-                container=container, reason=f"its logind opens no session for {account.name}; see {unit} inside"
-            )
+        raise StartFailed(
+            container=container, reason=f"its logind opens no session for {account.name}; see {unit} inside"
+        )
 
-    async def _becomes_ready(self, guest: Any, account: Account, container: str) -> bool:
+    async def _becomes_ready(self, guest: Any, account: Account, container: str, wait_sec: float) -> bool:
         """Look until the directory and its bus are there, for a bounded time; the bus comes a moment later."""
-        deadline = time.monotonic() + _KEEPER_WAIT_SEC
+        deadline = time.monotonic() + wait_sec
         while not await guest.offload.run(lambda: self._files.runtime_ready(guest, account, container)):
             if time.monotonic() > deadline:
                 return False

@@ -1,13 +1,14 @@
 """The client side of isod-helper: acts that need rights which isod does not have."""
 
 import asyncio
+import errno
 import json
 import os
 import socket
 
 from isod_contract.names import DEVICES_HELPER_SOCKET, HELPER_SOCKET, MOUNT_HELPER_SOCKET, NODE_HELPER_SOCKET
 
-_TIMEOUT_SEC = 7.0  # the helper gives itself 5, and systemd has to start it
+_TIMEOUT_SEC = 20.0  # the helper gives itself 5, and a busy systemd has to start it
 _REPLY_BYTES_MAX = 4096
 
 
@@ -79,11 +80,16 @@ class Helper:
     async def _call(path: str, request: dict[str, object], fds: list[int]) -> list[int]:
         """Send a request with descriptors and give those of the answer, at most one."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as connection:
-            async with asyncio.timeout(_TIMEOUT_SEC):
-                # EAGAIN, a full backlog, is an error like others: the caller tries again anyway.
-                connection.connect(path)
-                socket.send_fds(connection, [json.dumps(request).encode()], fds)
-                await _readable(connection)
+            try:
+                async with asyncio.timeout(_TIMEOUT_SEC):
+                    # EAGAIN, a full backlog, is an error like others: the caller tries again anyway.
+                    connection.connect(path)
+                    socket.send_fds(connection, [json.dumps(request).encode()], fds)
+                    await _readable(connection)
+            except TimeoutError:
+                # asyncio's own says nothing, and this one gets into sentences.
+                text = f"isod-helper does not answer within {_TIMEOUT_SEC:.0f} s"
+                raise TimeoutError(errno.ETIMEDOUT, text) from None
             data, received, _, _ = socket.recv_fds(connection, _REPLY_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
         try:
             _check(data)

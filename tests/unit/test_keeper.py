@@ -1,0 +1,70 @@
+"""The session that a container's own logind opens for an account, on machines fast and slow."""
+
+from typing import Any
+
+import pytest
+
+from core_fakes import FakeGuest
+from display_fakes import FakeOffload
+from isod.core import prepare
+from isod.ports import Account
+from isod_contract.errors import StartFailed
+
+ALICE = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")
+KEEPER = "isoctl-session-1000.service"
+
+
+class Logind(FakeGuest):
+    """Has the runtime directory made when the keeper has been left alone for so many looks; it is the files as well."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.offload = FakeOffload()
+        self.looks = looks
+        self.looked = 0
+        self.restarts = 0
+
+    async def has_unit(self, _unit: str) -> bool:
+        return True
+
+    async def queue_existing(self, _member: str, unit: str) -> None:
+        assert unit == KEEPER
+        self.restarts += 1
+        self.looked = 0
+
+    def prepare_nix_and_check(self, *_: Any) -> bool:
+        return False
+
+    def runtime_ready(self, *_: Any) -> bool:
+        self.looked += 1
+        return self.looked > self.looks
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "_KEEPER_WAITS_SEC", tuple(sec / 100 for sec in prepare._KEEPER_WAITS_SEC))
+    monkeypatch.setattr(prepare, "_KEEPER_RECHECK_SEC", 0.001)
+
+
+async def opened(looks: int) -> Logind:
+    guest = Logind(looks)
+    files: Any = guest
+    await prepare.Prepare(files).run(guest, ALICE, "blog")
+    return guest
+
+
+async def test_a_session_that_opens_is_left_alone() -> None:
+    guest = await opened(2)
+    assert guest.restarts == 0
+    assert [unit for unit, _, _ in guest.started] == [KEEPER]
+
+
+async def test_a_slow_machine_is_given_more_time_with_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each restart would take back what the one before had nearly done."""
+    monkeypatch.setattr(prepare, "_KEEPER_WAITS_SEC", (0.0, 0.0, 30.0))
+    assert (await opened(50)).restarts == 2
+
+
+async def test_one_that_never_opens_is_told() -> None:
+    with pytest.raises(StartFailed, match="opens no session for alice"):
+        await opened(1_000_000)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from isod_contract.actions import Action
 from isod_contract.records import Record
@@ -27,6 +27,14 @@ class Caller:
         return self.uid == 0
 
 
+class HostSocket(NamedTuple):
+    """The socket of a server of a user's on the host."""
+
+    name: str  # in the directory where such sockets are
+    fd: int  # O_PATH
+    identity: tuple[int, int]  # device and inode
+
+
 @dataclass(frozen=True, slots=True)
 class LiveSession:
     """One user's live session, as his isod-session says it is; believed for that user only."""
@@ -35,9 +43,8 @@ class LiveSession:
     environment: Mapping[str, str]
     wayland: str  # one of isod_contract.options.WAYLAND_MODES; "" without a compositor
     exposed: tuple[str, ...] = ()  # Wayland interfaces beyond windows and input that an app would reach
-    socket_fd: int = -1  # the compositor's own socket (O_PATH)
-    socket_identity: tuple[int, int] | None = None  # its device and inode
-    socket_name: str = ""  # in the user's runtime directory
+    sockets: Mapping[str, HostSocket] = field(default_factory=dict)  # of his servers, by their names inside
+    x11_cookie: bytes = field(default=b"", repr=False)  # what his X server knows its clients by
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +314,9 @@ class Directories(Protocol):
 
     def ensure_place(self, directory_fd: int, name: str, directory: Directory) -> None:
         """Have an empty file under a name, for a mount over it."""
+
+    def write(self, directory_fd: int, name: str, content: bytes, directory: Directory) -> None:
+        """Have a file of the owner with this content; none without any."""
 
     def identity_inside(self, root_fd: int, uid: int, name: str) -> tuple[int, int] | None:
         """Tell which file the container sees under a user's name."""

@@ -32,6 +32,11 @@ NODE_DIRECTORY = "node"
 # What stands in a user's directory.
 WAYLAND_SOCKET = "wayland-0"
 X11_SOCKET = "X"
+X11_AUTHORITY = "Xauthority"
+
+# Where X servers of the host listen, below its root, and the names of their sockets there.
+X11_DIRECTORY = "tmp/.X11-unix"
+_X11_NAME = re.compile(r"X[0-9]{1,5}")
 
 # Linux host names are at most 64 bytes (HOST_NAME_MAX) and machined takes nothing longer.
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
@@ -50,6 +55,11 @@ def is_container_name(untrusted_name: str) -> bool:
 def is_app_id(untrusted_id: str) -> bool:
     """Tell whether a text may be an app's id: 128 bits in lower-case hexadecimal."""
     return _APP_ID.fullmatch(untrusted_id) is not None
+
+
+def is_x11_name(untrusted_name: str) -> bool:
+    """Tell whether a text may be the name of an X server's socket in its directory."""
+    return _X11_NAME.fullmatch(untrusted_name) is not None
 
 
 def is_user_name(untrusted_name: str) -> bool:

@@ -160,6 +160,9 @@ class SessionInfo:
     )
     socket: int | None = option("h", "the compositor's socket, opened with O_PATH")
     socket_name: str | None = option("s", "its name in the user's runtime directory")
+    x11_socket: int | None = option("h", "the socket of the user's X server, opened with O_PATH")
+    x11_socket_name: str | None = option("s", "its name in /tmp/.X11-unix")
+    x11_cookie: bytes | None = option("ay", "what that X server knows its clients by (MIT-MAGIC-COOKIE-1), if by that")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,21 +45,25 @@ def attach_directory(request: dict[str, object], fds: list[int]) -> None:
 def attach_socket(request: dict[str, object], fds: list[int]) -> None:
     """Put a socket of a user's runtime directory at /run/isoctl/UID/NAME inside, in the place of a file there.
 
-    Descriptors: a pidfd of the container, and the socket (O_PATH), which must be what stands in /run/user/UID under
-    `socket`. Raises ValueError, OSError.
+    Descriptors: a pidfd of the container, and the socket (O_PATH), which must be what stands under `socket` in
+    /run/user/UID, or in /tmp/.X11-unix for an X server. Raises ValueError, OSError.
     """
     uid, name, socket_name = fields.number(request, "uid"), fields.text(request, "name"), fields.text(request, "socket")
     shift = fields.number(request, "uid_shift")
     fields.check_rest(request, fds, count=2)
-    if name not in {names.WAYLAND_SOCKET, names.X11_SOCKET} or "/" in socket_name:
+    is_x11 = name == names.X11_SOCKET
+    if not (is_x11 or name == names.WAYLAND_SOCKET) or "/" in socket_name:
         raise ValueError("no such socket")
+    if is_x11 and not names.is_x11_name(socket_name):
+        raise ValueError("that is not the name of an X server's socket")
+    directory = names.X11_DIRECTORY if is_x11 else f"run/user/{uid}"
     wanted = os.fstat(fds[1])
     # By its path too: a mount can only be cloned where it is mounted, and the caller's namespace is another one.
-    source_fd = mountapi.open_beneath(os.open("/", _PATH | os.O_DIRECTORY), f"run/user/{uid}/{socket_name}", _PATH)
+    source_fd = mountapi.open_beneath(os.open("/", _PATH | os.O_DIRECTORY), f"{directory}/{socket_name}", _PATH)
     found = os.fstat(source_fd)
     if not stat.S_ISSOCK(found.st_mode) or (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
         raise ValueError("that socket is no longer there")
-    if found.st_uid != uid:
+    if found.st_uid != uid and not (is_x11 and found.st_uid == 0):
         raise ValueError("that socket is not the user's own")
     tree_fd = mountapi.clone(source_fd)
     if shift:

@@ -15,8 +15,10 @@ _TIMEOUT_SEC = 2.0  # a launch waits for this
 
 # Of one terminal or one start of a program, not of the session.
 _PER_CALL = frozenset({"TERM", "COLORTERM", "NO_COLOR", "XDG_ACTIVATION_TOKEN", "DESKTOP_STARTUP_ID"})
+# For this service alone: a path of the host.
+OWN_NAMES = frozenset({"XAUTHORITY"})
 _OF_SESSION = frozenset({"XDG_SESSION_TYPE", "XDG_CURRENT_DESKTOP", "XCURSOR_THEME", "XCURSOR_SIZE"})
-NAMES = (HINT_NAMES - _PER_CALL) | _OF_SESSION
+NAMES = (HINT_NAMES - _PER_CALL) | _OF_SESSION | OWN_NAMES
 
 
 def session_environment(own: Mapping[str, str], manager: Iterable[str]) -> tuple[str, ...]:

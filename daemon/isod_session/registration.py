@@ -1,6 +1,7 @@
 """Making the live session known to isod, again whenever isod or the session is a new one."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -8,12 +9,15 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
 from isod_contract import names
+from isod_session import xhost
 from isod_session.choice import Choice
 from isod_session.display import Display
-from isod_session.environment import SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH, read_environment
+from isod_session.environment import OWN_NAMES, SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH, read_environment
 from isod_session.forwarder import Forwarder
+from isod_session.inotify import watching
 from isod_session.sockets import Sockets
 from isod_session.x11 import XServers
+from isod_session.xhost import XServer
 from isod_wire import Connection, MatchRule, Message, Variant, WireError
 
 _log = logging.getLogger(__name__)
@@ -48,6 +52,8 @@ class Registration:
         environment = await read_environment(self._session_bus, self._environment)
         self._display.begin(dict(entry.split("=", 1) for entry in environment))
         self._sockets.begin()
+        if xhost.DIRECTORY.is_dir():
+            self._soon(self._follow_x_servers())
         # One that was killed may have left it.
         self._set(None)
         rule = MatchRule(sender=SYSTEMD, path=_GRAPHICAL_SESSION, interface=names.PROPERTIES)
@@ -90,17 +96,17 @@ class Registration:
         """Register if there is anything that isod does not know; never raises, since a launch goes on without it."""
         async with self._turn:
             environment = await read_environment(self._session_bus, self._environment)
-            if self._display.environment_changed(dict(entry.split("=", 1) for entry in environment)) and not (
-                await self._choice.is_in_use()
-            ):
+            variables = dict(entry.split("=", 1) for entry in environment)
+            if self._display.environment_changed(variables) and not await self._choice.is_in_use():
                 self._display.reconsider()
             system_bus = self._system_bus
-            wanted = (environment, self._display.told)
+            x_server = await asyncio.to_thread(XServer.find, variables, self._runtime_directory)
+            wanted = (environment, self._display.told, x_server)
             if system_bus is None or wanted == self._registered:
                 return
             try:
-                await self._register(system_bus, environment)
-            except WireError as error:
+                await self._register(system_bus, variables, x_server)
+            except (OSError, WireError) as error:
                 _log.warning("isod does not know this session: %s", error)
                 self._set(None)
             else:
@@ -132,24 +138,40 @@ class Registration:
         else:
             await self._x_servers.serve(container, x11)
 
-    async def _register(self, system_bus: Connection, environment: tuple[str, ...]) -> None:
-        session = {"environment": Variant("as", list(environment))}
+    async def _register(self, system_bus: Connection, variables: Mapping[str, str], x_server: XServer | None) -> None:
+        told = [f"{name}={value}" for name, value in variables.items() if name not in OWN_NAMES]
+        session = {"environment": Variant("as", told)}
         fds: list[int] = []
         served = self._display.served
         if self._display.told is not None:
-            told = self._display.told
-            session["wayland"] = Variant("s", told.exposure.mode)
-            session["exposed"] = Variant("as", list(told.exposure.interfaces))
+            exposure = self._display.told.exposure
+            session["wayland"] = Variant("s", exposure.mode)
+            session["exposed"] = Variant("as", list(exposure.interfaces))
         if served is not None and served.path.parent == self._runtime_directory:
-            session["socket"] = Variant("h", 0)
+            session["socket"] = Variant("h", len(fds))
             session["socket-name"] = Variant("s", served.path.name)
             fds.append(served.socket_fd)
-        session_id = next((entry.partition("=")[2] for entry in environment if entry.startswith("XDG_SESSION_ID=")), "")
-        if session_id:
+        if session_id := variables.get("XDG_SESSION_ID"):
             session["session"] = Variant("s", session_id)
-        manager = (names.BUS_NAME, names.ROOT_PATH, names.MANAGER)
-        (await system_bus.call(*manager, "RegisterSession", "a{sv}", (session,), fds=fds)).close()
-        (await system_bus.call(*manager, "Subscribe")).close()
+        with contextlib.ExitStack() as stack:
+            if x_server is not None:
+                session["x11-socket"] = Variant("h", len(fds))
+                session["x11-socket-name"] = Variant("s", x_server.name)
+                if x_server.cookie:
+                    session["x11-cookie"] = Variant("ay", x_server.cookie)
+                fds.append(x_server.open())
+                stack.callback(os.close, fds[-1])
+            manager = (names.BUS_NAME, names.ROOT_PATH, names.MANAGER)
+            (await system_bus.call(*manager, "RegisterSession", "a{sv}", (session,), fds=fds)).close()
+            (await system_bus.call(*manager, "Subscribe")).close()
+
+    async def _follow_x_servers(self) -> None:
+        """Register anew when an X server of the host's comes or goes."""
+        with watching(str(xhost.DIRECTORY)) as made:
+            while True:
+                await made.wait()
+                made.clear()
+                await self.refresh()
 
     def _on_owner_changed(self, signal: Message) -> None:
         if signal.signature != "sss":

@@ -306,6 +306,7 @@ async def test_what_is_no_compositor_of_the_users_is_no_choice(
     """A variable of an old terminal, or of somebody else's session."""
     await desktop.start_service()
     client = await desktop.client()
+    await until(desktop.flag.exists)
     (desktop.runtime / "wayland-3").write_text("")
     for name in ("wayland-2", "wayland-3", "/", "", "/run/dbus/system_bus_socket", "x" * 5000):
         assert await _choose(client, name, path=names.SESSION_PATH) == ""

@@ -92,6 +92,14 @@ class FakeDirectories:
         self.remove(directory_fd, name)
         os.close(os.open(name, os.O_CREAT, dir_fd=directory_fd))
 
+    def write(self, directory_fd: int, name: str, content: bytes, directory: Directory) -> None:
+        self.remove(directory_fd, name)
+        if content:
+            fd = os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=directory_fd)
+            os.write(fd, content)
+            os.close(fd)
+            self.owners[f"{directory.uid}/{name}"] = directory.owner
+
     def identity_inside(self, _root_fd: int, uid: int, name: str) -> tuple[int, int] | None:
         if cover := self.covers.get(f"{uid}/{name}"):
             return cover

@@ -127,6 +127,9 @@ os.makedirs('/run/user/1000')
 os.chmod('/run/user', 0o755)
 os.chown('/run/user/1000', 1000, 1000)
 compositor = listen('/run/user/1000/wayland-1', 1000)
+os.makedirs('/tmp/.X11-unix', exist_ok=True)
+checked(libc.mount(b'none', b'/tmp/.X11-unix', b'tmpfs', 0, None))
+x_server = listen('/tmp/.X11-unix/X0', 1000)
 open('/run/secret', 'w').write('secret')
 
 def directory(container, machine='blog', **more):
@@ -221,6 +224,22 @@ def test_a_compositors_socket_is_the_users_inside_and_private(run: Run, shift: i
 
 
 @pytest.mark.attack("C20")
+@pytest.mark.attack("C17")
+def test_an_x_servers_socket_is_attached_and_no_other_of_roots(run: Run) -> None:
+    """Root's own too, since Xorg is; but nothing that only says it is one: root inside could use it."""
+    said = run(
+        "c = Container(); directory(c); place(c); open('/run/isod/container/blog/run/1000/X', 'w').close()",
+        "roots, x = listen('/run/docker.sock', 0), {'name': 'X', 'socket': 'X0'}",
+        "for name in ('X0', '../../run/docker.sock', 'docker.sock'):",
+        "    print(sock(c, '/run/docker.sock', **x | {'socket': name}))",
+        "for owner in (1000, 0, 1001):",
+        "    os.chown('/tmp/.X11-unix/X0', owner, owner)",
+        "    print(sock(c, '/tmp/.X11-unix/X0', **x))",
+    )
+    expected = ("no longer there", "no such socket", "not the name", "done", "done", "not the user's own")
+    assert all(part in line for part, line in zip(expected, said, strict=True)), said
+
+
 @SHIFTS
 def test_what_root_inside_mounts_over_it_the_host_does_not_see(run: Run, shift: int) -> None:
     """Measured with machined's BindMountMachine on systemd 257: there the host's own socket was replaced."""

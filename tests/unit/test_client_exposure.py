@@ -117,6 +117,12 @@ def test_each_thing_that_is_reachable_is_one_exposure(code: str, severity: Sever
     assert found.fix
 
 
+def test_the_hosts_x_server_by_policy_is_exposed_also_where_nothing_was_measured() -> None:
+    (found,) = judge(parse(WELL.encode()), BLOG._replace(grants={"x11": "host"}), FakeOwners())
+    assert (found.code, found.severity) == ("x-server", Severity.CRITICAL)
+    assert 'grants.x11 = "isolated"' in found.fix
+
+
 @pytest.mark.parametrize(
     "lines",
     [

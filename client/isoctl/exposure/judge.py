@@ -154,6 +154,7 @@ def judge(report: Report, container: Container, owners: Owners) -> list[Exposure
         *_files(report, container),
         *_devices(report, container),
         *_sockets(report, container),
+        *_granted(container),
     ]
     return sorted(set(found), key=lambda item: (-item.severity, item.code, item.what))
 
@@ -270,6 +271,14 @@ def _devices(report: Report, container: Container) -> Iterator[Exposure]:
         else:
             fix = f"no `DeviceAllow=` and no bind of it in {container.unit}; NixOS: allowedDevices, bindMounts"
         yield Exposure(severity, "device", f"{target.address} opens: {why}", fix)
+
+
+def _granted(container: Container) -> Iterator[Exposure]:
+    """Name what policy gives whatever is measured: the server of another display than the app is on is not tried."""
+    if container.grants.get("x11") == "host":
+        text = "policy gives it the user's own X server: it reads the screen and all keys of X programs"
+        fix = f'`grants.x11 = "isolated"` in /etc/isod/containers/{container.name}.toml'
+        yield Exposure(Severity.CRITICAL, "x-server", text, fix)
 
 
 def _sockets(report: Report, container: Container) -> Iterator[Exposure]:

@@ -24,7 +24,7 @@ from pydantic import (
 from isod.bus.values import shown
 from isod_contract import limits
 from isod_contract.errors import InvalidArgument
-from isod_contract.names import is_app_id, is_container_name, is_user_name
+from isod_contract.names import is_app_id, is_container_name, is_user_name, is_x11_name
 from isod_contract.options import DISPLAY_MODES, HINT_NAMES, WAYLAND_MODES, Wire, wire_key, wire_options
 from isod_wire import FdSet, Variant
 
@@ -222,6 +222,12 @@ def _exposed(untrusted_names: tuple[str, ...]) -> tuple[str, ...]:
     return untrusted_names
 
 
+def _cookie(untrusted_bytes: bytes) -> bytes:
+    if not 0 < len(untrusted_bytes) <= limits.X11_COOKIE_BYTES_MAX:
+        raise ValueError(f"is not 1 to {limits.X11_COOKIE_BYTES_MAX} bytes")
+    return untrusted_bytes
+
+
 def _only(test: Callable[[str], bool], reason: str) -> Callable[[str], str]:
     def check(untrusted_text: str) -> str:
         if not test(untrusted_text):
@@ -258,5 +264,7 @@ _RULES: dict[str, Callable[[Any], Any]] = {
     "wayland": _only(WAYLAND_MODES.__contains__, f"is none of {', '.join(WAYLAND_MODES)}"),
     "exposed": _exposed,
     "socket_name": _only(lambda text: _SOCKET_NAME.fullmatch(text) is not None, "is not a name in a directory"),
+    "x11_socket_name": _only(is_x11_name, "is not the name of an X server's socket"),
+    "x11_cookie": _cookie,
     "session": _only(lambda text: _SESSION_ID.fullmatch(text) is not None, "is not an id of logind"),
 }

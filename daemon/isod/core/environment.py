@@ -8,7 +8,7 @@ from isod.ports import Account
 from isod.resources import owned_variables
 from isod.resources.base import Attachment
 from isod_contract.errors import InvalidArgument
-from isod_contract.names import GUEST_DIRECTORY, WAYLAND_SOCKET, X11_SOCKET
+from isod_contract.names import GUEST_DIRECTORY, WAYLAND_SOCKET, X11_AUTHORITY, X11_SOCKET
 
 # Pointers into the host: meaningless or dangerous inside; an attached resource sets its own value instead.
 _HOST_ONLY = frozenset({"XDG_SESSION_ID", "XDG_SESSION_TYPE"})
@@ -49,6 +49,8 @@ def display_variables(attached: Mapping[str, Attachment], uid: int) -> dict[str,
         result["WAYLAND_DISPLAY"] = f"{directory}/{WAYLAND_SOCKET}"
     if "x11" in attached:
         result["DISPLAY"] = f"{directory}/{X11_SOCKET}"
+        if attached["x11"].cookie:
+            result["XAUTHORITY"] = f"{directory}/{X11_AUTHORITY}"
     return result
 
 

@@ -212,7 +212,7 @@ class Launcher:
             attached, problem = await self._reconciler.for_launch(request.container, guest, caller, account)
         except IsodError as error:
             attached, problem = {}, error
-        if mode == "require" and "wayland" not in attached:
+        if mode == "require" and attached.keys().isdisjoint(("wayland", "x11")):
             reason = "its policy says none"
             raise problem or NotGranted(resource="wayland", container=request.container.name, reason=reason)
         if problem is not None:

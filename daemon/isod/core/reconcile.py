@@ -19,10 +19,12 @@ from isod.core.events import Events
 from isod.core.listeners import Listener, Listeners
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
-from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, LiveSession, Mounter
+from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, Mounter
 from isod.resources import kinds
 from isod.resources.base import Attachment, How
+from isod.resources.x11 import authority
 from isod_contract.errors import ContainerGone, IsodError, NoSession, Unsupported
+from isod_contract.names import X11_AUTHORITY, X11_SOCKET
 from isod_contract.records import ATTACH, DETACH
 
 _log = logging.getLogger(__name__)
@@ -152,6 +154,8 @@ class Reconciler:
                 # After a restart with another range of uids the account is another one to the host.
                 fresh = await guest.account(account.name)
                 await self._round(container, guest, user.caller, fresh or account)
+                if isinstance(user.problem, Unsupported):
+                    raise user.problem
             except (IsodError, TimeoutError) as error:
                 told = {"container": container.name, "uid": user.caller.uid, "reason": str(error)}
                 _log.warning("display.not_attached", extra=told)
@@ -167,7 +171,8 @@ class Reconciler:
             for name in gone:
                 self._close(user, container.machine, name)
                 user.attached.pop(name, None)
-            self._listeners.remove_files(container.machine, user.caller.uid, gone)
+            files = gone | {X11_AUTHORITY} if X11_SOCKET in gone else gone
+            self._listeners.remove_files(container.machine, user.caller.uid, files)
             self._tell(container, user.caller.uid, before, user)
 
     async def _round(self, container: Container, guest: Any, caller: Caller, account: Account) -> _User:
@@ -228,7 +233,11 @@ class Reconciler:
                     await self._remove(guest, user, directory_fd, name)
                 if not away:
                     for item in wanted.values():
-                        await self._attach(guest, user, directory_fd, place, item)
+                        try:
+                            await self._attach(guest, user, directory_fd, place, item)
+                        except (NoSession, Unsupported) as error:
+                            # One that can't be had here is no reason to go without the other.
+                            user.problem = user.problem or error
             finally:
                 os.close(directory_fd)
             if not wanted:
@@ -239,14 +248,17 @@ class Reconciler:
     async def _attach(self, guest: Any, user: _User, directory_fd: int, place: Directory, item: Attachment) -> None:
         make = self._listen if item.how is How.LISTEN else self._mount
         try:
-            await make(guest, user, directory_fd, place, item.name)
+            await make(guest, user, directory_fd, place, item)
         except BaseException:
             # Half done: what stood there is not what is there now.
             user.attached.pop(item.name, None)
             raise
         user.attached[item.name] = item
 
-    async def _listen(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
+    async def _listen(self, guest: Any, user: _User, directory_fd: int, place: Directory, item: Attachment) -> None:
+        name = item.name
+        if name == X11_SOCKET:
+            self._directories.remove(directory_fd, X11_AUTHORITY)
         await self._unmount(guest, user, directory_fd, place, name)
         listener = user.listeners.get(name)
         standing = self._directories.identity(directory_fd, name, place)
@@ -257,28 +269,24 @@ class Reconciler:
         user.listeners[name] = self._listeners.make(directory_fd, name, place)
         user.renewals += 1  # the session must be told, also where an old one stood
 
-    async def _mount(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
+    async def _mount(self, guest: Any, user: _User, directory_fd: int, place: Directory, item: Attachment) -> None:
+        name = item.name
         session = self._sessions.find(place.uid)
-        if session is None or session.socket_identity is None:
-            raise NoSession(uid=place.uid, reason="its compositor's socket is not known")
-        if await self._inside(guest, place.uid, name) == session.socket_identity:
+        host = session.sockets.get(name) if session is not None else None
+        if host is None:
+            raise NoSession(uid=place.uid, reason=f"{item.what}: its socket is not known")
+        _check_mountable(guest, place.uid, user.account, item)
+        if name == X11_SOCKET:
+            self._directories.write(directory_fd, X11_AUTHORITY, authority(item.cookie), place)
+        if await self._inside(guest, place.uid, name) == host.identity:
             return
-        self._check_mountable(guest, user, session)
         self._close(user, place.machine, name)
         await self._unmount(guest, user, directory_fd, place, name)
         self._directories.ensure_place(directory_fd, name, place)
-        source = (session.socket_name, session.socket_fd)
         try:
-            await self._mounter.attach_socket(guest.pidfd, guest.uid_shift, place.uid, name, source)
+            await self._mounter.attach_socket(guest.pidfd, guest.uid_shift, place.uid, name, (host.name, host.fd))
         except OSError as error:
-            raise Unsupported(what="the compositor's own socket", reason=f"it can't be mounted ({error})") from None
-
-    @staticmethod
-    def _check_mountable(guest: Any, user: _User, session: LiveSession) -> None:
-        uid = session.caller.uid
-        if guest.uid_shift and user.account is not None and user.account.uid != uid:
-            reason = f"with a user namespace {user.account.name!r} must have uid {uid} inside, as on the host"
-            raise Unsupported(what="the compositor's own socket", reason=reason)
+            raise Unsupported(what=item.what, reason=f"it can't be mounted ({error})") from None
 
     async def _unmount(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
         """Take away a mount over a name, if there is one: what the container sees is not what stands there."""
@@ -303,10 +311,25 @@ class Reconciler:
                 await self._mounter.detach_socket(guest.pidfd, user.caller.uid, name)
         self._close(user, guest.machine, name)
         self._directories.remove(directory_fd, name)
+        if name == X11_SOCKET:
+            self._directories.remove(directory_fd, X11_AUTHORITY)
         user.attached.pop(name, None)
 
     def _close(self, user: _User, machine: str, name: str) -> None:
         self._listeners.close(machine, user.caller.uid, name, user.listeners.pop(name, None))
+
+
+def _check_mountable(guest: Any, uid: int, account: Account | None, item: Attachment) -> None:
+    """Refuse what would be there and let no app in. Raises Unsupported."""
+    if account is None or (account.uid == uid and not guest.uid_shift):
+        return
+    if item.key == "x11" and not item.cookie:
+        # Xwayland of wlroots: SO_PEERCRED is all that it looks at.
+        reason = f"it takes clients of uid {uid} alone, and apps in this container have another to the host"
+        raise Unsupported(what=item.what, reason=reason)
+    if guest.uid_shift and account.uid != uid:
+        reason = f"with a user namespace {account.name!r} must have uid {uid} inside, as on the host"
+        raise Unsupported(what=item.what, reason=reason)
 
 
 def _status_identity(directory_fd: int, name: str) -> tuple[int, int] | None:

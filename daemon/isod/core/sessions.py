@@ -7,8 +7,9 @@ import stat
 import time
 from collections.abc import Callable
 
-from isod.ports import AuditSink, Caller, LiveSession
+from isod.ports import AuditSink, Caller, HostSocket, LiveSession
 from isod_contract.errors import InvalidArgument
+from isod_contract.names import WAYLAND_SOCKET, X11_SOCKET
 from isod_contract.options import HINT_NAMES, SessionInfo
 from isod_contract.records import SESSION
 
@@ -38,8 +39,9 @@ class Sessions:
         try:
             fresh = _live_session(caller, session)
         except BaseException:
-            if session.socket is not None:
-                os.close(session.socket)
+            for fd in (session.socket, session.x11_socket):
+                if fd is not None:
+                    os.close(fd)
             raise
         self._drop(caller.uid)
         self._by_uid[caller.uid] = fresh
@@ -97,29 +99,39 @@ class Sessions:
         if timer is not None:
             timer.cancel()
         old = self._by_uid.pop(uid, None)
-        if old is not None and old.socket_fd >= 0:
-            os.close(old.socket_fd)
+        for known in old.sockets.values() if old is not None else ():
+            os.close(known.fd)
 
 
 def _live_session(caller: Caller, session: SessionInfo) -> LiveSession:
     pairs = (entry.partition("=") for entry in session.environment or ())
     environment = {name: value for name, _, value in pairs if name in _NAMES}
-    if (session.socket is None) != (session.socket_name is None):
-        raise InvalidArgument(argument="socket", reason="comes with socket-name, or neither comes")
-    identity = None
-    if session.socket is not None:
-        status = os.fstat(session.socket)
-        if not fcntl.fcntl(session.socket, fcntl.F_GETFL) & os.O_PATH or not stat.S_ISSOCK(status.st_mode):
-            raise InvalidArgument(argument="socket", reason="is not a socket in a file system, opened with O_PATH")
-        if status.st_uid != caller.uid:
-            raise InvalidArgument(argument="socket", reason=f"is owned by uid {status.st_uid}, not {caller.uid}")
-        identity = (status.st_dev, status.st_ino)
+    uid = caller.uid
+    sockets = {
+        WAYLAND_SOCKET: _host_socket("socket", session.socket, session.socket_name, (uid,)),
+        # Xorg is root's where no logind gives it its devices.
+        X11_SOCKET: _host_socket("x11-socket", session.x11_socket, session.x11_socket_name, (uid, 0)),
+    }
     return LiveSession(
         caller=caller,
         environment=environment,
         wayland=session.wayland or "",
         exposed=session.exposed or (),
-        socket_fd=-1 if session.socket is None else session.socket,
-        socket_identity=identity,
-        socket_name=session.socket_name or "",
+        sockets={name: found for name, found in sockets.items() if found is not None},
+        x11_cookie=session.x11_cookie or b"",
     )
+
+
+def _host_socket(argument: str, fd: int | None, name: str | None, owners: tuple[int, ...]) -> HostSocket | None:
+    """Check a socket that a session names: kind, and owner. Raises InvalidArgument."""
+    if (fd is None) != (name is None):
+        raise InvalidArgument(argument=argument, reason=f"comes with {argument}-name, or neither comes")
+    if fd is None or name is None:
+        return None
+    status = os.fstat(fd)
+    if not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH or not stat.S_ISSOCK(status.st_mode):
+        raise InvalidArgument(argument=argument, reason="is not a socket in a file system, opened with O_PATH")
+    if status.st_uid not in owners:
+        wanted = " or ".join(map(str, owners))
+        raise InvalidArgument(argument=argument, reason=f"is owned by uid {status.st_uid}, not {wanted}")
+    return HostSocket(name, fd, (status.st_dev, status.st_ino))

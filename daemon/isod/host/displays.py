@@ -135,6 +135,27 @@ class ContainerDirectories:
         except OSError as error:
             raise _failure(directory, name, error) from None
 
+    def write(self, directory_fd: int, name: str, content: bytes, directory: Directory) -> None:
+        """Have a file of the directory's owner, that he alone may read; no content: none. Raises NoSpace, UnsafePath.
+
+        In one step: an app may be about to read what stands there, which may be anything.
+        """
+        if not content:
+            self.remove(directory_fd, name)
+            return
+        fresh = f"{name}.new"
+        self.remove(directory_fd, fresh)
+        try:
+            fd = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o400, dir_fd=directory_fd)
+            try:
+                os.write(fd, content)
+                os.fchown(fd, *directory.owner)
+            finally:
+                os.close(fd)
+            os.rename(fresh, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        except OSError as error:
+            raise _failure(directory, name, error) from None
+
     def identity_inside(self, root_fd: int, uid: int, name: str) -> tuple[int, int] | None:
         """Tell which file the container sees under a user's name; None where there is none."""
         try:

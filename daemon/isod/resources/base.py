@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -30,6 +30,7 @@ class Attachment:
     how: How
     what: str  # a phrase for people
     exposed: str  # what an app reaches by it beyond what it is for; "" for nothing
+    cookie: bytes = field(default=b"", repr=False)  # what an X server wants to see, if it does
 
 
 class Resource(ABC):

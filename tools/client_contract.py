@@ -47,6 +47,8 @@ def constants() -> dict[str, object]:
         },
         "ENDED": tuple(sorted(str(state) for state in states.ENDED)),
         "POLKIT_TIMEOUT_SEC": limits.POLKIT_TIMEOUT_SEC,
+        "CLIPBOARD_BYTES_MAX": limits.CLIPBOARD_BYTES_MAX,
+        "CLIPBOARD_TIMEOUT_SEC": limits.CLIPBOARD_TIMEOUT_SEC,
         "HINT_NAMES": tuple(sorted(options.HINT_NAMES)),
         "CHOICES": {"display": options.DISPLAY_MODES},
     }

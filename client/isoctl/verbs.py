@@ -130,6 +130,16 @@ VERBS = (
         counts=(0, 1),
     ),
     Verb(
+        "clipboard",
+        "copy|paste NAME",
+        "Copy text out of X programs of a container, or paste yours into them; by nothing else does it get there",
+        (
+            ("isoctl clipboard copy blog", "what an X program of blog has copied becomes your clipboard"),
+            ("isoctl clipboard paste blog", "your clipboard becomes that of blog's X programs"),
+        ),
+        counts=(2, 2),
+    ),
+    Verb(
         "list",
         "",
         "List the containers that you may use",

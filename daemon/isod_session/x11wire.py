@@ -14,10 +14,12 @@ _EVENT_BYTES = 32
 # Core requests.
 _CREATE_WINDOW, _CHANGE_ATTRIBUTES, _MAP_WINDOW, _CONFIGURE_WINDOW = 1, 2, 8, 12
 _INTERN_ATOM, _CHANGE_PROPERTY, _GET_PROPERTY, _SEND_EVENT, _GRAB_BUTTON = 16, 18, 20, 25, 28
+_SET_SELECTION_OWNER, _CONVERT_SELECTION = 22, 24
 _ALLOW_EVENTS, _SET_INPUT_FOCUS, _QUERY_EXTENSION = 35, 42, 98
 # Events.
 BUTTON_PRESS, DESTROY_NOTIFY, UNMAP_NOTIFY, MAP_REQUEST = 4, 17, 18, 20
 CONFIGURE_NOTIFY, CONFIGURE_REQUEST = 22, 23
+SELECTION_REQUEST, SELECTION_NOTIFY = 30, 31
 _STRUCTURE_NOTIFY, _SUBSTRUCTURE_NOTIFY, _SUBSTRUCTURE_REDIRECT = 0x20000, 0x80000, 0x100000
 _CW_X, _CW_Y, _CW_WIDTH, _CW_HEIGHT, _CW_BORDER, _CW_STACK = 1, 2, 4, 8, 16, 64
 
@@ -113,16 +115,37 @@ class XConnection:
         """Let the window have the click that we were told of."""
         self._send(_ALLOW_EVENTS, 2, struct.pack("<I", 0))
 
-    def set_property(self, window: int, name: str, kind: int, values: tuple[int, ...]) -> None:
+    def set_property(self, window: int, name: int, kind: int, values: tuple[int, ...]) -> None:
         """Set a property of 32-bit values."""
-        body = struct.pack("<IIIBxxxI", window, self.atom(name), kind, 32, len(values))
+        body = struct.pack("<IIIBxxxI", window, name, kind, 32, len(values))
         self._send(_CHANGE_PROPERTY, 0, body + struct.pack(f"<{len(values)}I", *values))
 
-    def set_text(self, window: int, name: str, text: str) -> None:
-        """Set a property of UTF-8 text."""
-        data = text.encode()
-        body = struct.pack("<IIIBxxxI", window, self.atom(name), self.atom("UTF8_STRING"), 8, len(data))
+    def set_bytes(self, window: int, name: int, kind: int, data: bytes) -> None:
+        """Set a property of bytes."""
+        body = struct.pack("<IIIBxxxI", window, name, kind, 8, len(data))
         self._send(_CHANGE_PROPERTY, 0, body + data + b"\0" * (-len(data) % 4))
+
+    def take_property(self, window: int, name: int, most: int) -> tuple[bytes, int, bool]:
+        """Read a property of bytes and remove it; gives its bytes, its type, and whether that is all of it."""
+        self._send(_GET_PROPERTY, 1, struct.pack("<IIIII", window, name, 0, 0, most // 4))
+        reply = self._reply()
+        if not reply:
+            return b"", 0, True
+        kind, left, count = struct.unpack_from("<III", reply, 8)
+        return reply[32 : 32 + count] if reply[1] == 8 else b"", int(kind), left == 0
+
+    def own_selection(self, window: int, selection: int) -> None:
+        """Become the owner of a selection; who pastes asks us by SELECTION_REQUEST."""
+        self._send(_SET_SELECTION_OWNER, 0, struct.pack("<III", window, selection, 0))
+
+    def convert_selection(self, window: int, selection: int, target: int, name: int) -> None:
+        """Ask the owner of a selection for it, as a property of our window; SELECTION_NOTIFY tells."""
+        self._send(_CONVERT_SELECTION, 0, struct.pack("<IIIII", window, selection, target, name, 0))
+
+    def notify_selection(self, time: bytes, requestor: int, selection: int, target: int, name: int) -> None:
+        """Tell who asked us where it is; 0: nowhere."""
+        event = struct.pack("<Bxxx4sIIII", SELECTION_NOTIFY, time, requestor, selection, target, name)
+        self._send(_SEND_EVENT, 0, struct.pack("<II", requestor, 0) + event.ljust(_EVENT_BYTES, b"\0"))
 
     def get_number(self, window: int, name: int) -> int:
         """Read the first 32-bit value of a property; 0 where there is none."""

@@ -30,6 +30,7 @@ from isod_session.x11wire import (
     Geometry,
     XConnection,
 )
+from isod_session.xclipboard import Clipboard
 
 _FIRST_CLIENT_SEC = 30.0
 _IDLE_SEC = 1.0
@@ -60,10 +61,10 @@ class WindowManager:
         x.become_window_manager()
         check = x.create_window()
         for window in (check, x.root):
-            x.set_property(window, "_NET_SUPPORTING_WM_CHECK", WINDOW, (check,))
-        x.set_text(check, "_NET_WM_NAME", "isoctl")
+            x.set_property(window, x.atom("_NET_SUPPORTING_WM_CHECK"), WINDOW, (check,))
+        x.set_bytes(check, x.atom("_NET_WM_NAME"), x.atom("UTF8_STRING"), b"isoctl")
         supported = ("_NET_SUPPORTING_WM_CHECK", "_NET_ACTIVE_WINDOW", "_NET_WM_NAME")
-        x.set_property(x.root, "_NET_SUPPORTED", ATOM, tuple(map(x.atom, supported)))
+        x.set_property(x.root, x.atom("_NET_SUPPORTED"), ATOM, tuple(map(x.atom, supported)))
 
     def handle(self, event: Event) -> None:
         """Do what one event asks for."""
@@ -86,7 +87,8 @@ class WindowManager:
             self._floating.setdefault(window, Geometry(0, 0, 0, 0))
         else:
             self._fill(window)
-        self._x.set_property(window, "WM_STATE", self._x.atom("WM_STATE"), (_NORMAL_STATE, 0))
+        state = self._x.atom("WM_STATE")
+        self._x.set_property(window, state, state, (_NORMAL_STATE, 0))
         self._x.map(window)
         self._to_front(window)
 
@@ -124,7 +126,7 @@ class WindowManager:
         self._stack.append(window)
         self._x.raise_(window)
         self._x.focus(window)
-        self._x.set_property(self._x.root, "_NET_ACTIVE_WINDOW", WINDOW, (window,))
+        self._x.set_property(self._x.root, self._x.atom("_NET_ACTIVE_WINDOW"), WINDOW, (window,))
 
 
 def _start_server(listen_fd: int, own_fd: int) -> subprocess.Popen[bytes]:
@@ -134,26 +136,36 @@ def _start_server(listen_fd: int, own_fd: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, pass_fds=(listen_fd, own_fd), stdin=subprocess.DEVNULL)
 
 
-def _serve(path: Path, server: subprocess.Popen[bytes]) -> None:
+def _serve(path: Path, server: subprocess.Popen[bytes], clipboard_path: Path) -> None:
     """Manage windows until the server ends, or nobody uses it any more."""
     x = XConnection(str(path))
     manager = WindowManager(x)
     manager.begin()
+    clipboard = Clipboard.listen(x, clipboard_path)
     deadline = time.monotonic() + _FIRST_CLIENT_SEC
     while server.poll() is None:
-        if x.has_events() or select.select([x], [], [], None if manager.has_windows else _LOOK_SEC)[0]:
+        wait_sec = None if manager.has_windows and not clipboard.is_asking else _LOOK_SEC
+        sources: list[XConnection | Clipboard] = [x, clipboard]
+        ready = [x] if x.has_events() else select.select(sources, [], [], wait_sec)[0]
+        if x in ready:
             for event in x.events():
-                manager.handle(event)
+                if not clipboard.handle(event):
+                    manager.handle(event)
+        if clipboard in ready:
+            clipboard.accept()
+        clipboard.give_up()
         # A client without windows, as xclip is one, keeps the server too.
         if manager.has_windows or x.client_count() > 1:
             deadline = time.monotonic() + _IDLE_SEC
         elif time.monotonic() > deadline:
-            return
+            break
+    clipboard.close()
 
 
 def _run(container: str) -> int:
     runtime_directory = Path(os.environ["XDG_RUNTIME_DIR"])
     path = runtime_directory / f"isoctl/x11-{container}"
+    clipboard_path = runtime_directory / f"isoctl/clipboard-{container}"
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as own:
         own.bind(str(path))
@@ -162,11 +174,12 @@ def _run(container: str) -> int:
         listen_fd = os.dup(0)
         server = _start_server(listen_fd, own.fileno())
     try:
-        _serve(path, server)
+        _serve(path, server, clipboard_path)
     except ConnectionError as error:
         sys.stderr.write(f"isod-xserver: {error}\n")
     finally:
         path.unlink(missing_ok=True)
+        clipboard_path.unlink(missing_ok=True)
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(_START_SEC)

@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab test-gui test-gui-full test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab test-lab-host test-lab-gui test-gui test-gui-full test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
@@ -47,7 +47,11 @@ test-nix: venv
 test-lab: venv
 	@# apart from the tests, since building them takes longer than a test may
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
-	$(PYTEST) tests/lab
+	@# on two labs at once: most tests wait
+	+$(MAKE) --no-print-directory -j2 --output-sync=target test-lab-host test-lab-gui
+
+test-lab-host test-lab-gui: venv
+	$(PYTEST) $(if $(filter test-lab-gui,$@),tests/lab/gui,tests/lab --ignore=tests/lab/gui)
 
 test-gui: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree desktop

@@ -77,11 +77,12 @@ def _grant_changes(name: str, before: ContainerPolicy, after: ContainerPolicy) -
         old, new = before.grants.value(key), after.grants.value(key)
         if old != new:
             texts = (kind.text_of(old),), (kind.text_of(new),)
-            changes.append(PolicyChange(name, f"grants.{key}", *texts, ends=_takes_away(kind, old, new)))
+            changes.append(PolicyChange(name, f"grants.{key}", *texts, ends=takes_away(kind, old, new)))
     return changes
 
 
-def _takes_away(kind: type[Resource], old: GrantValue, new: GrantValue) -> bool:
+def takes_away(kind: type[Resource], old: GrantValue, new: GrantValue) -> bool:
+    """Tell whether the new grant lacks something that the old one gave."""
     old_rank, new_rank = kind.levels.index(kind.level_of(old)), kind.levels.index(kind.level_of(new))
     if old_rank != new_rank:
         return new_rank < old_rank

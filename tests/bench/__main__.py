@@ -5,10 +5,15 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from lab import flood
+from lab.devices import Card, Graphics, graphics
+from lab.enter import LabProcess
 from lab.machine import Lab
+from lab.policies import added_policy
 
 _RUNS = 20
 _IDLE_SEC = 30
@@ -24,6 +29,7 @@ OURS = {
 }
 WINDOWS = {"foot": ("foot",), "isoctl run blog foot": ("isoctl", "run", "blog", "foot")}
 _WINDOW_RUNS = 10
+_PLUGGED = ("blog", "priv", "net", "plain", "shared")
 _LAUNCH_SCRIPT = """
 import statistics, subprocess, sys, time
 times = []
@@ -145,12 +151,47 @@ def _windows(lab: Lab) -> None:
     print(f"  difference {own - host:.1f} ms; `isoctl run blog true` takes {float(launch.stdout):.1f} ms there")
 
 
+def _plugging(lab: Lab) -> None:
+    """From the uevent of a new render node until containers can open it."""
+    script = (Path(__file__).parent / "plug_time.py").read_text()
+    card = Card()
+    with ExitStack() as stack:
+        gpus = stack.enter_context(graphics(lab))
+        for name in _PLUGGED:
+            stack.enter_context(added_policy(lab, name, "[grants]", 'gpu = "render"'))
+        lab.run("isoctl", "start", *_PLUGGED, user="alice")
+        for names in (_PLUGGED[:1], _PLUGGED):
+            argv = ("python3", "-c", script, card.node, str(_RUNS))
+            with ExitStack() as watching:
+                watchers = [
+                    watching.enter_context(lab.container_popen(name, *argv, user="alice", stdout=subprocess.PIPE))
+                    for name in names
+                ]
+                times = list(_plug_times(gpus, card, watchers))
+            print(f"median and greatest of {_RUNS}, from a uevent until {len(names)} containers can open the device")
+            print(f"  {statistics.median(times) * 1000:7.1f} ms {max(times) * 1000:7.1f} ms   aim: 100")
+
+
+def _plug_times(gpus: Graphics, card: Card, watchers: list[LabProcess]) -> Iterator[float]:
+    def told() -> list[str]:
+        return [watcher.stdout.readline().decode().strip() for watcher in watchers if watcher.stdout]
+
+    told()
+    for _ in range(_RUNS):
+        gpus.place(card)
+        began = gpus.tell("add", card)
+        yield max(map(float, told())) - began
+        gpus.remove(card.name)
+        told()
+
+
 def main() -> int:
     """Measure and print."""
     with Lab.boot() as lab:
         lab.run("isoctl", "run", "blog", "true", user="alice")
         _times(lab)
         _idling(lab)
+        _plugging(lab)
     for bus in ("dbus-daemon", "dbus-broker"):
         _flood(bus)
     with Lab.boot(tree="desktop") as lab:

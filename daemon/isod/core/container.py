@@ -7,7 +7,7 @@ from isod.authorise import account_for
 from isod.nixos import declared_system
 from isod.policy import ContainerPolicy
 from isod.ports import Caller
-from isod.resources import GrantValue, kinds
+from isod.resources import GrantValue, device_kinds, kinds
 from isod_contract.errors import IsodError
 from isod_contract.states import ContainerState
 
@@ -46,6 +46,11 @@ class Container:
     def grant_values(self, key: str) -> list[GrantValue]:
         """Give the grants of one kind: by policy, and until it stops."""
         return [self.policy.grants.value(key), *([self.granted[key]] if key in self.granted else [])]
+
+    def device_levels(self) -> dict[str, str]:
+        """Give the levels of devices that policy grants: what is granted until it stops ends by itself."""
+        levels = {key: self.policy.grants.level(key) for key in device_kinds()}
+        return {key: level for key, level in levels.items() if level != "none"}
 
     @property
     def is_outdated(self) -> bool:

@@ -196,6 +196,7 @@ class Launcher:
     async def _made_ready(self, app: App, request: _Request, guest: Any) -> tuple[Account, dict[str, str]]:
         account = await self._account(guest, app, request)
         await self._prepare.run(guest, account, request.container.name)
+        app.record.grants = request.container.device_levels()
         return account, await self._display(app, request, guest, account)
 
     async def _display(self, app: App, request: _Request, guest: Any, account: Account) -> dict[str, str]:
@@ -218,7 +219,7 @@ class Launcher:
         if problem is not None:
             self._apps.warn(app, problem)
         granted = request.container.grants()
-        app.record.grants = {key: granted[key] for key in attached}
+        app.record.grants |= {key: granted[key] for key in attached}
         display = environment.display_variables(attached, caller.uid)
         if display:
             session = self._sessions.environment(caller.uid)

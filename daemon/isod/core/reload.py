@@ -17,7 +17,7 @@ from isod.core.idle import Idle
 from isod.core.reconcile import Reconciler
 from isod.core.shorten import shortened
 from isod.policy import ContainerPolicy
-from isod.policy_diff import diff_policies
+from isod.policy_diff import diff_policies, takes_away
 from isod.policy_loader import LoadResult, Policy, load_policy
 from isod.ports import AuditSink, Caller
 from isod.resources import kinds
@@ -128,7 +128,7 @@ class PolicyInForce:
             old, new = (policy.containers.get(record.container) for policy in (before, after))
             owner = await asyncio.to_thread(caller_of, record.owner_uid)
             gone = not record.running if new is None else is_withdrawn(old, new, owner, record.user)
-            lost = [] if new is None else _lost(record.grants, new)
+            lost = [] if new is None else _lost(record.grants, old, new)
             if gone:
                 reason = f"policy no longer admits {owner.user or owner.uid} as {record.user}"
                 ending.append((app, owner, NotPermitted(reason=reason)))
@@ -138,17 +138,16 @@ class PolicyInForce:
         return ending
 
 
-def _lost(held: Mapping[str, str], policy: ContainerPolicy) -> list[str]:
-    """Give the resources that an app holds at a level which policy no longer grants."""
-    granted = policy.grants.texts()
-    ranks = {key: kind.levels for key, kind in kinds().items()}
-    return [
-        key
-        for key, level in held.items()
-        if level in ranks[key]
-        and granted[key] in ranks[key]
-        and ranks[key].index(granted[key]) < ranks[key].index(level)
-    ]
+def _lost(held: Mapping[str, str], old: ContainerPolicy | None, new: ContainerPolicy) -> list[str]:
+    """Give the resources that an app holds at a level which policy no longer grants, or of which it grants less."""
+    lost = []
+    for key in sorted(held.keys() & kinds().keys()):
+        kind, level = kinds()[key], new.grants.level(key)
+        lower = held[key] in kind.levels and kind.levels.index(level) < kind.levels.index(held[key])
+        same = old is not None and held[key] == level == old.grants.level(key)
+        if lower or (same and old and takes_away(kind, old.grants.value(key), new.grants.value(key))):
+            lost.append(key)
+    return lost
 
 
 def _told(app: App, owner: Caller) -> dict[str, object]:

@@ -31,11 +31,12 @@ done
 """
 # Sends a uevent into the lab's network namespace, by the kernel: udevd takes it for one of a driver's.
 _INJECT = """
-import socket, struct, sys
+import socket, struct, sys, time
 uevents = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)
 uevents.bind((0, 0))
 for line in sys.stdin:
     body = line.strip().replace(";", chr(0)).encode() + bytes(1)
+    print(time.monotonic())
     uevents.send(struct.pack("=IHHII", 16 + len(body), 16, 1 | 4, 1, 0) + body)
     assert not struct.unpack_from("=i", uevents.recv(4096), 16)[0]
 """
@@ -141,11 +142,12 @@ class Graphics:
         self.lab.host_path(card.node).unlink(missing_ok=True)
         return card
 
-    def tell(self, action: str, *cards: Card) -> None:
-        """Send uevents for cards, and wait until udevd is done with them."""
+    def tell(self, action: str, *cards: Card) -> float:
+        """Send uevents for cards, and wait until udevd is done with them; gives when the first was sent (monotonic)."""
         lines = "".join(self._line(action, card) for card in cards)
-        self.lab.run("python3", "-c", _INJECT, stdin=lines.encode())
+        sent = self.lab.run("python3", "-c", _INJECT, stdin=lines.encode()).stdout
         self.lab.run("udevadm", "settle", "--timeout=20")
+        return float(sent.split()[0])
 
     def touch(self, path: str) -> None:
         """Tell once more of a device that is real; the kernel itself can't be asked to, by a copy of sysfs."""
@@ -160,7 +162,7 @@ class Graphics:
 
     def burst(self, card: Card, times: int) -> None:
         """Plug a card in and out, as fast as that can be told."""
-        with self.lab.popen("python3", "-uc", _INJECT, stdin=subprocess.PIPE) as process:
+        with self.lab.popen("python3", "-uc", _INJECT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             assert process.stdin is not None
             for _ in range(times):
                 self.place(card)

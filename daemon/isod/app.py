@@ -248,7 +248,7 @@ class Daemon:
         self._recovery.finish()
         self._reconciler.recover()
         self._store.drop_rest()
-        await self._devices.open()
+        self._devices.open()
         await self._logins.open()
         # Callers come only when everything is in place.
         await self._endpoint.open()

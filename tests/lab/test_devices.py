@@ -131,6 +131,20 @@ def test_what_is_open_stays_open_until_it_is_closed(lab: Lab, gpus: Graphics) ->
     assert ABSENT in error.decode()
 
 
+def test_a_reload_that_withdraws_it_ends_the_apps_that_had_it(lab: Lab, gpus: Graphics) -> None:
+    gpus.add(Card())
+    with added_policy(lab, "blog", *RENDER):
+        lab.run("isoctl", "start", "blog", user="alice")
+        opens(lab, "blog")
+        process = lab.popen("isoctl", "run", "blog", "--", "sleep", "4711", user="alice", stderr=subprocess.PIPE)
+        lab.wait_for(lambda: "4711" in inside(lab, "blog", "pgrep", "-fa", "sleep"), 30)
+    with process:
+        _, error = process.communicate(timeout=60)
+    assert process.returncode
+    assert "gpu" in error.decode()
+    is_gone(lab, "blog")
+
+
 def test_card_nodes_are_never_given_and_a_dock_of_them_breaks_nothing(lab: Lab, gpus: Graphics) -> None:
     """A docking station brings cards that can set a mode but not render."""
     with added_policy(lab, "blog", *RENDER):

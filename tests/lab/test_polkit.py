@@ -16,6 +16,7 @@ from lab.enter import LabProcess
 from lab.machine import Lab
 
 RUN, MANAGE, ROOT = "org.isoctl1.run", "org.isoctl1.manage", "org.isoctl1.root"
+GRANT = "org.isoctl1.grant"
 AGENT = Path(__file__).parent / "lab/polkit_agent.py"
 # Only catches hangs: below the 25 s after which a D-Bus call is usually given up.
 SOON_SEC = 20.0
@@ -362,3 +363,24 @@ def test_another_users_app_is_ended_only_by_an_administrator(host: Lab, alice: U
             assert told(isoctl)[0] == code
         active = host.run("systemctl", "is-active", host.unit("shared"), check=False).stdout
         assert active == ("inactive\n" if code == 0 else "active\n")
+
+
+def test_an_administrator_is_asked_before_a_running_container_gets_more(host: Lab, alice: User) -> None:
+    """The user's own password does not do, and what he may not have he can't ask for."""
+    host.run("isoctl", "start", "blog")
+    with asking(host, "grant", "blog", "gpu=render") as isoctl:
+        alice.sees(f"asked {GRANT}")
+        alice.does("answer wonderland")
+        alice.sees(f"settled {GRANT}")
+        code, _, err = told(isoctl)
+    assert code == 1
+    assert err.startswith(f"isoctl: not permitted: polkit refused {GRANT}")
+    with asking(host, "grant", "blog", "gpu=render") as isoctl:
+        alice.sees(f"asked {GRANT}")
+        alice.does("answer secret")
+        alice.sees(f"settled {GRANT}")
+        code, _, err = told(isoctl)
+    assert (code, err) == (0, "isoctl: gpu: no such device now; it is attached when it is plugged in\n")
+    # who granted takes it back without a question
+    assert host.run("isoctl", "revoke", "--quiet", "blog", "gpu", user="alice").stderr == ""
+    assert alice.sees_nothing()

@@ -153,7 +153,7 @@ async def test_the_next_isod_knows_its_own(world: World, tmp_path: Path) -> None
     await world.run(**RENDER)
     await world.plug(card())
     again = World(tmp_path, world)
-    await again.devices.open()
+    again.devices.open()
     again.plugged = [card()]
     await again.run(**RENDER)
     assert [call for call in again.calls if call.startswith("allow")] == []
@@ -165,7 +165,7 @@ async def test_the_next_isod_knows_its_own(world: World, tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"unit": "other.service", "allowed": [], "invocation_id": ""}'])
 async def test_a_spoiled_record_is_dropped(world: World, tmp_path: Path, text: str) -> None:
     (tmp_path / f"devices-{UNIT}.json").write_text(text)
-    await world.devices.open()
+    world.devices.open()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -268,14 +268,14 @@ async def test_a_grant_outlives_isod_and_not_another_run(world: World, tmp_path:
     await granted(world)
     again = World(tmp_path, world)
     again.plugged = [card()]
-    await again.devices.open()
+    again.devices.open()
     again.start()
     await again.settle()
     assert again.container.grants()["gpu"] == "render"
     assert again.seen == ["/dev/dri/renderD128"]
     later = World(tmp_path, again)
     later.plugged = [card()]
-    await later.devices.open()
+    later.devices.open()
     later.start("cd" * 16)
     await later.settle()
     assert (later.seen, later.ours) == ([], [])

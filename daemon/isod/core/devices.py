@@ -5,6 +5,7 @@ for a container, and a container's rounds come one after another.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -71,22 +72,25 @@ class Devices:
         self._tasks: dict[Container, asyncio.Task[None]] = {}
         self._again: set[Container] = set()
         self._retries: dict[Container, asyncio.TimerHandle] = {}
+        self._opening: asyncio.Task[None] | None = None
         events.listen(self)
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Take over what an earlier isod left, and follow the host's devices."""
         self._records.load()
         self.look_at_all()
-        await self._host.open(self.look_at_all)
+        # Callers need not wait for that.
+        self._opening = asyncio.get_running_loop().create_task(self._host.open(self.look_at_all))
 
     async def close(self) -> None:
         """End what is under way; what is attached stays."""
         self._again.clear()
         for retry in self._retries.values():
             retry.cancel()
-        for task in list(self._tasks.values()):
+        tasks = [*self._tasks.values(), *([self._opening] if self._opening else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def look_at_all(self) -> None:
         """Ask for a round for each container: devices or policy changed."""
@@ -219,7 +223,9 @@ class Devices:
 
     async def _unmount(self, guest: Any, path: str, number: str) -> None:
         if number and await self._inside(guest, path) == number:
-            await self._maker.detach_node(guest.pidfd, guest.uid_shift, path.lstrip("/"))
+            # What stays is a node that can't be opened any more.
+            with contextlib.suppress(OSError):
+                await self._maker.detach_node(guest.pidfd, guest.uid_shift, path.lstrip("/"))
 
     async def _give(self, container: Container, guest: Any, device: Device) -> None:
         """Have the node at its path inside. Raises Unsupported, UnsafePath, OSError."""

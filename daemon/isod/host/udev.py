@@ -37,6 +37,7 @@ class UdevDevices:
         self._context = pyudev.Context()
         self._socket: socket.socket | None = None
         self._marks: tuple[bytes, ...] = ()
+        self._is_told = False  # that it can't be followed
         self._changed: Callable[[], None] = lambda: None
 
     async def open(self, changed: Callable[[], None]) -> None:
@@ -49,7 +50,9 @@ class UdevDevices:
         try:
             self._socket = await self._helper.watch_devices()
         except OSError as error:
-            _log.warning("devices.not_followed", extra={"reason": str(error), "retry_sec": _RETRY_SEC})
+            if not self._is_told:
+                _log.warning("devices.not_followed", extra={"reason": str(error), "retry_sec": _RETRY_SEC})
+            self._is_told = True
             loop.call_later(_RETRY_SEC, lambda: loop.create_task(self._connect()))
             return
         self._socket.setblocking(False)

@@ -136,12 +136,10 @@ def test_a_reload_that_withdraws_it_ends_the_apps_that_had_it(lab: Lab, gpus: Gr
     with added_policy(lab, "blog", *RENDER):
         lab.run("isoctl", "start", "blog", user="alice")
         opens(lab, "blog")
-        process = lab.popen("isoctl", "run", "blog", "--", "sleep", "4711", user="alice", stderr=subprocess.PIPE)
+        process = lab.popen("isoctl", "run", "blog", "--", "sleep", "4711", user="alice")
         lab.wait_for(lambda: "4711" in inside(lab, "blog", "pgrep", "-fa", "sleep"), 30)
     with process:
-        _, error = process.communicate(timeout=60)
-    assert process.returncode
-    assert "gpu" in error.decode()
+        assert process.wait(60) in (129, 143)
     is_gone(lab, "blog")
 
 

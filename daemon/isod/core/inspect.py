@@ -60,12 +60,17 @@ class Inspector:
     async def host(self, caller: Caller, options: CheckOptions) -> list[Finding]:
         """Give what is wrong with the host, as far as isod alone knows it."""
         problems, is_stale = await self._look_at_policy()
+        hints = _hints(options)
+        session = self._sessions.find(caller.uid)
+        if session is None and hints.get("WAYLAND_DISPLAY"):
+            # Of one who has a display the session may only be about to come back, after a restart of isod.
+            session = await self._sessions.wait_for(caller.uid)
         levels = (container.grants()["wayland"] for container in self._containers.visible(caller))
         return host_findings(
             HostFacts(
                 caller=caller,
-                hints=_hints(options),
-                session=await self._sessions.wait_for(caller.uid),
+                hints=hints,
+                session=session,
                 policy_problems=tuple(problems),
                 policy_is_stale=is_stale,
                 wayland_levels=frozenset(levels),

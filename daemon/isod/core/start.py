@@ -88,7 +88,7 @@ class Starts:
         while not _usable(container):
             starting = container.starting or self._begin(container, self._start(container, caller))
             # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
-            # be an adoption that failed; then the first to wake starts, and the others wait for him.
+            # be an adoption of what just ended; then the first to wake starts, and the others wait for him.
             guest = await asyncio.shield(starting)
             if guest is not None:
                 return guest

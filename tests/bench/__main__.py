@@ -1,6 +1,7 @@
 """Ratios against peers, start-up, memory and wake-ups, measured in one run on one lab; reported, never a gate."""
 
 import json
+import math
 import re
 import statistics
 import subprocess
@@ -115,12 +116,16 @@ def _flood(bus: str) -> None:
                 lab.run("gpasswd", "--add", "alice", "isoctl")
                 lab.run("systemctl", "reload", "dbus")
             counts, times = _flooded(lab, script, connections)
-            isod, driver = (sorted(times[name])[int(len(times[name]) * 0.99)] for name in ("isod", "bus"))
+            isod, driver = (_p99(times[name]) for name in ("isod", "bus"))
             pid = lab.run("systemctl", "show", "-P", "MainPID", "isod").stdout.strip()
             name = f"{counts['connections']} connections{', bus policy by group' if only_group else ''}"
             print(f"  {name:44} {isod:8.1f} ms {driver:8.1f} ms  {isod / driver:5.2f} x  {_rss_mib(lab, pid):6.1f} MiB")
             shown = ", ".join(f"{key} {counts[key]}" for key in ("sent", "answered", "limit", "denied"))
             print(f"    {len(times['isod'])} of alice's calls; the flood: {shown}")
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)] if values else math.nan
 
 
 def _flooded(lab: Lab, script: str, connections: int) -> tuple[dict[str, int], dict[str, list[float]]]:

@@ -13,8 +13,8 @@ from lab.machine import Lab
 
 SCRIPT = Path(flood.__file__).read_text()
 SECONDS = 6
-# A machine that is busy with other things makes it ten times what it is on one that is not.
-P99_MAX_MS = 2000
+# 12 ms on a quiet machine, ten and more times that on a busy one; who is starved waits for as long as the flood lasts.
+P99_MAX_MS = 5000
 RSS_MAX_KIB = 128 * 1024
 GROUP_POLICY = "/etc/dbus-1/system.d/org.isoctl1-group.conf"
 

@@ -61,14 +61,9 @@ Among the examples of the documentation; in /etc/dbus-1/system.d it has the bus 
 and the group isoctl, of which whoever may use a container must then be a member.
 .SH SANDBOX
 .B systemd-analyze security isod.service
-shows it. isod-session, a unit of each user's systemd, needs user namespaces for its own; on a host that forbids them to
-users, give it a drop-in with PrivateUsers=no and
-.nh
-CapabilityBoundingSet=~
-.hy
-by
-.B systemctl edit --global --user isod-session.service
-so that it starts.
+shows it. isod-session, a unit of each user's systemd, needs user namespaces for its own. On a host that forbids them to
+users, put isod-session-without-user-namespaces.conf, among the examples of the documentation, in
+/etc/systemd/user/isod-session.service.d; without that it does not start, and apps have no display.
 .SH AUDIT
 Every decision, launch and exit is one record in the journal, with a MESSAGE_ID and fields ISOCTL_*. A text that came
 from a user stands in a field of its own and has its control characters escaped; of environment variables only names are

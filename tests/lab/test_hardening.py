@@ -100,3 +100,35 @@ def test_a_stopped_loop_is_started_again_and_apps_live_on(lab: Lab, short_watchd
     assert int(lab.run("systemctl", "show", "-P", "NRestarts", "isod").stdout) == 1
     lab.run("isoctl", "kill", path.rsplit("/", 1)[1], user="alice")
     wait_for_state(lab, "alice", path, "exited")
+
+
+@pytest.fixture
+def without_user_namespaces(lab: Lab) -> Iterator[None]:
+    """Carol's systemd and all that it starts may make none, as on a host that forbids them."""
+    drop_in = lab.host_path("/run/systemd/system/user@1003.service.d/namespaces.conf")
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.write_text("[Service]\nRestrictNamespaces=~user\n")
+    lab.run("systemctl", "daemon-reload")
+    lab.run("systemctl", "restart", "user@1003")
+    yield
+    drop_in.unlink()
+    lab.run("systemctl", "daemon-reload")
+    lab.run("systemctl", "restart", "user@1003")
+
+
+def test_the_example_for_hosts_without_user_namespaces_is_all_that_it_takes(
+    lab: Lab, without_user_namespaces: None
+) -> None:
+    call = ("busctl", "--user", "call", "org.isoctl1", "/org/isoctl1", "org.isoctl1.Manager", "ListContainers")
+    assert lab.run(*call, user="carol", check=False).returncode != 0
+    example = lab.host_path("/usr/share/doc/isoctl/examples/isod-session-without-user-namespaces.conf")
+    drop_in = lab.host_path("/etc/systemd/user/isod-session.service.d/example.conf")
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text(example.read_text())
+    try:
+        lab.run("systemctl", "--user", "daemon-reload", user="carol")
+        lab.run("systemctl", "--user", "reset-failed", user="carol")
+        assert "shared" in lab.run(*call, user="carol").stdout
+    finally:
+        drop_in.unlink()
+        drop_in.parent.rmdir()

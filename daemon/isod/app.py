@@ -244,11 +244,11 @@ class Daemon:
         floor.check({"systemd": await self._units.version()})
         self._policy.tell()
         await self._units.open()
+        self._devices.open()
         await self._containers.open(self._recovery.begin())
         self._recovery.finish()
         self._reconciler.recover()
         self._store.drop_rest()
-        self._devices.open()
         await self._logins.open()
         # Callers come only when everything is in place.
         await self._endpoint.open()

@@ -273,6 +273,7 @@ async def test_a_grant_outlives_isod_and_not_another_run(world: World, tmp_path:
     await again.settle()
     assert again.container.grants()["gpu"] == "render"
     assert again.seen == ["/dev/dri/renderD128"]
+    assert again.followed == {"drm"}
     later = World(tmp_path, again)
     later.plugged = [card()]
     later.devices.open()

@@ -76,7 +76,10 @@ class Devices:
         events.listen(self)
 
     def open(self) -> None:
-        """Take over what an earlier isod left, and follow the host's devices."""
+        """Take over what an earlier isod left, and follow the host's devices; before containers are followed.
+
+        Else a round would find a device that was granted to a running container, and no grant of it.
+        """
         self._records.load()
         self.look_at_all()
         # Callers need not wait for that.
@@ -94,13 +97,18 @@ class Devices:
 
     def look_at_all(self) -> None:
         """Ask for a round for each container: devices or policy changed."""
-        subsystems: set[str] = set()
+        self._follow()
         for container in self._containers():
-            for key, kind in device_kinds().items():
-                for value in container.grant_values(key):
-                    subsystems |= kind.subsystems(value)
             self.look_at(container)
-        self._host.follow(subsystems)
+
+    def _follow(self) -> None:
+        grants = (
+            (kind, value)
+            for container in self._containers()
+            for key, kind in device_kinds().items()
+            for value in container.grant_values(key)
+        )
+        self._host.follow(subsystem for kind, value in grants for subsystem in kind.subsystems(value))
 
     def look_at(self, container: Container) -> None:
         """Ask for a round for one container."""
@@ -133,6 +141,7 @@ class Devices:
     def container_changed(self, container: Any, changed: frozenset[str]) -> None:
         """Look at a container that has started or stopped."""
         if "State" in changed:
+            self._follow()
             self.look_at(container)
 
     def app_added(self, app: Any) -> None:
@@ -200,6 +209,7 @@ class Devices:
         granted = {key: grant.value for key, grant in record.granted.items()}
         if granted != container.granted:
             container.granted = granted
+            self._follow()
             self._events.container_changed(container, "Grants")
 
     def _wanted(self, container: Container) -> tuple[dict[str, tuple[str, Device]], list[tuple[str, str]]]:

@@ -93,6 +93,19 @@ class Reconciler:
             for item in user.attached.values()
         ]
 
+    def shown(self, container: Container) -> list[tuple[Caller, frozenset[str]]]:
+        """Give to whom which displays are shown in a running container, other than those that end with the grant.
+
+        That is all but an X server of the container's own: what is connected to that ends with it.
+        """
+        if container.guest is None:
+            return []
+        found = [
+            (user.caller, frozenset(item.key for item in user.attached.values() if _outlives_grant(item)))
+            for user in self._users.get(container, {}).values()
+        ]
+        return [(caller, keys) for caller, keys in found if keys]
+
     async def for_launch(
         self, container: Container, guest: Any, caller: Caller, account: Account
     ) -> tuple[Mapping[str, Attachment], IsodError | None]:
@@ -317,6 +330,11 @@ class Reconciler:
 
     def _close(self, user: _User, machine: str, name: str) -> None:
         self._listeners.close(machine, user.caller.uid, name, user.listeners.pop(name, None))
+
+
+def _outlives_grant(item: Attachment) -> bool:
+    """Tell whether a client that is connected stays so: the server is the user's, and goes on."""
+    return not (item.key == "x11" and item.how is How.LISTEN)
 
 
 def _check_mountable(guest: Any, uid: int, account: Account | None, item: Attachment) -> None:

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from isod.authorise import is_withdrawn
+from isod.authorise import is_withdrawn, sees
 from isod.core.app import App
 from isod.core.apps import Apps
 from isod.core.containers import Containers
@@ -96,6 +96,7 @@ class PolicyInForce:
                 for change in diff_policies(before, fresh.policy)
             ]
             changes += [{"container": "", "change": f"refused: {problem}"} for problem in fresh.problems]
+            changes += self._staying(fresh.policy)
             if not dry_run:
                 # First in force, so that no launch is decided by the old one while apps are ended.
                 self._loaded = fresh
@@ -112,6 +113,26 @@ class PolicyInForce:
             if not dry_run:
                 self.tell()
             return changes
+
+    def _staying(self, after: Policy) -> Iterator[Mapping[str, object]]:
+        """Name the displays that a new policy takes from running containers where something may stay connected.
+
+        What D-Bus or systemd started inside is no app of isod's, and a compositor goes on serving who is connected.
+        """
+        for container in self._containers.all():
+            new = after.containers.get(container.name)
+            if new is None:
+                continue
+            held = container.grants()
+            lost: set[str] = set()
+            for caller, keys in self._reconciler.shown(container):
+                lost.update(_lost({key: held[key] for key in keys}, new) if sees(new, caller) else keys)
+            for key in sorted(lost):
+                change = (
+                    "programs that D-Bus or systemd started inside stay connected until they end; "
+                    f"`isoctl restart {container.name}` ends them"
+                )
+                yield {"container": container.name, "key": f"grants.{key}", "change": change, "ends": False}
 
     async def _ending(self, before: Policy, after: Policy) -> list[tuple[App, Caller, IsodError]]:
         """Give the apps that a new policy ends, with their owners, and why.

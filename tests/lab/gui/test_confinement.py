@@ -5,7 +5,7 @@ import pytest
 from lab.compositors import Sway
 from lab.contained import Contained, interfaces, mounts, policy, show
 from lab.machine import Lab
-from lab.programs import FOOT
+from lab.programs import ACTIVATE, FOOT, XTERM
 
 # parts of names, so that a new version of one of them counts too
 FORBIDDEN = (
@@ -127,6 +127,34 @@ def test_withdrawing_the_grant_closes_the_windows(clean_desk: Sway) -> None:
     with policy(clean_desk.lab, "blog", "[grants]", 'wayland = "none"'):
         clean_desk.wait_no_window(title="withdrawn")
         assert app.process.wait(20) != 0
+
+
+@pytest.mark.attack("C18")
+def test_a_reload_names_the_displays_to_which_something_inside_may_stay_connected(clean_desk: Sway) -> None:
+    """What D-Bus started inside is no app of isod's, and the compositor goes on serving it; a restart ends it."""
+    caller = Contained(clean_desk, "blog", *ACTIVATE)
+    caller.window(title="activated")
+    caller.end()
+    with policy(clean_desk.lab, "blog", "[grants]", 'wayland = "none"') as told:
+        assert "grants.wayland: programs that D-Bus or systemd started inside stay connected" in told
+        assert "`isoctl restart blog`" in told
+        clean_desk.run("isoctl", "restart", "blog")
+        clean_desk.wait_no_window(title="activated")
+    # nothing is taken by giving it back
+    assert "stay connected" not in clean_desk.lab.run("isoctl", "reload").stdout
+
+
+@pytest.mark.attack("C17")
+def test_withdrawing_x11_ends_the_clients_of_the_containers_own_server(clean_desk: Sway) -> None:
+    """Also those that systemd or D-Bus started inside, which are no apps of isod's: the server is ours to end."""
+    told = ("isoctl", "run", "blog", "systemctl", "--user", "show-environment")
+    clean_desk.lab.wait_for(lambda: "\nDISPLAY=" in clean_desk.run(*told).stdout, 30, "not told of the display")
+    command = ("systemd-run", "--user", "--quiet", *XTERM.command("by systemd"))
+    clean_desk.run("isoctl", "run", "blog", "--", *command)
+    clean_desk.wait_picture(lambda picture: picture.share(XTERM.colour) > 0.1, 40)
+    with policy(clean_desk.lab, "blog", "[grants]", 'x11 = "none"') as changes:
+        assert "stay connected" not in changes
+        clean_desk.wait_picture(lambda picture: picture.share(XTERM.colour) == 0)
 
 
 @pytest.mark.attack("C17")

@@ -150,3 +150,25 @@ def test_a_container_stops_with_its_last_users_desktop_where_policy_says_so(lab:
         finally:
             lab.run("loginctl", "enable-linger", "alice")
     show(clean_desk, "blog", FOOT, "started again").end()
+
+
+def test_a_logout_while_isod_is_down_counts_when_it_is_back(lab: Lab, clean_desk: Sway) -> None:
+    with policy(lab, "blog", 'on_logout = "stop"'):
+        show(clean_desk, "blog", FOOT, "until logout").end()
+        show(clean_desk, "plain", FOOT, "stays").end()
+        lab.run("loginctl", "disable-linger", "alice")
+        try:
+            lab.run("systemctl", "stop", "isod")
+            clean_desk.log_out()
+            lab.wait_for(lambda: not lab.host_path("/run/user/1000").exists(), 30, "alice's manager stays")
+            assert _is_active(lab, "blog")
+            lab.run("systemctl", "start", "isod")
+            lab.wait_for(lambda: not _is_active(lab, "blog"), 40, "blog still runs")
+            assert _is_active(lab, "plain")
+            _no_stacks_and_no_leftovers(lab, "plain")
+        finally:
+            lab.run("systemctl", "start", "isod")
+            lab.run("loginctl", "enable-linger", "alice")
+        clean_desk.log_in()
+    for container in ("blog", "plain"):
+        show(clean_desk, container, FOOT, "after a new login").end()

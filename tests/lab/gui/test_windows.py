@@ -7,7 +7,7 @@ import pytest
 from lab.compositors import Sway
 from lab.contained import Contained, show
 from lab.machine import Lab
-from lab.programs import ACTIVATED_NAME, BROWSERS, FOOT, GTK4, PROGRAMS, SDL2, XTERM, Program, wait_typed
+from lab.programs import ACTIVATE, BROWSERS, FOOT, GTK4, PROGRAMS, SDL2, XTERM, Program, wait_typed
 from lab.screenshot import Box
 
 CONTAINERS = ["priv", "net", "plain", "deb", "nixlike", "nologind", "Upper.Case-1"]
@@ -159,8 +159,7 @@ def test_text_copied_inside_is_pasted_on_the_host(clean_desk: Sway) -> None:
 
 def test_a_program_that_dbus_activates_inside_gets_the_display(clean_desk: Sway) -> None:
     """gnome-terminal and others are started by the bus inside, not by us, and know only what it was told."""
-    call = ("busctl", "--user", "--timeout=5", "call", ACTIVATED_NAME, "/", "org.freedesktop.DBus.Peer", "Ping")
-    caller = Contained(clean_desk, "blog", *call)
+    caller = Contained(clean_desk, "blog", *ACTIVATE)
     clean_desk.close_window(caller.window(title="activated"))
     caller.end()
 

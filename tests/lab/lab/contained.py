@@ -89,14 +89,14 @@ def interfaces(desktop: Desktop, container: str | None = None) -> set[str]:
 
 
 @contextmanager
-def policy(lab: Lab, container: str, *lines: str) -> Iterator[None]:
-    """Another policy for a container, for a while."""
+def policy(lab: Lab, container: str, *lines: str) -> Iterator[str]:
+    """Another policy for a container, for a while; gives what the reload told."""
     path = lab.host_path(f"/etc/isod/containers/{container}.toml")
     before = path.read_text()
     path.write_text("\n".join((*before.splitlines(), *lines)) + "\n")
-    lab.run("isoctl", "reload")
+    told = lab.run("isoctl", "reload").stdout
     try:
-        yield
+        yield told
     finally:
         path.write_text(before)
         lab.run("isoctl", "reload")

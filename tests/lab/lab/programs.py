@@ -85,6 +85,8 @@ _PAGE = """<!doctype html><title>page</title><body style="background: #00aaaa">
 _ACTIVATED = "#!/bin/sh\nexec foot --override=colors.background=aa0000 --title=activated sleep 600\n"
 # a name that the session bus, of the host and of the containers, starts a program for
 ACTIVATED_NAME = "org.lab.Activated"
+# has D-Bus start it; it never answers
+ACTIVATE = ("busctl", "--user", "--timeout=5", "call", ACTIVATED_NAME, "/", "org.freedesktop.DBus.Peer", "Ping")
 _SERVICE = f"[D-BUS Service]\nName={ACTIVATED_NAME}\nExec={DIRECTORY}/activated\n"
 
 _SOURCES = {

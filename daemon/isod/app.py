@@ -194,6 +194,7 @@ class Daemon:
             apps=self._apps,
             prepare=Prepare(GuestFiles()),
             reconciler=self._reconciler,
+            devices=self._devices,
             activation=activation,
             machines=machines,
             sessions=self._sessions,

@@ -153,6 +153,9 @@ class Nothing:
     async def for_launch(self, *_: Any) -> tuple[Mapping[str, Any], None]:
         return {}, None
 
+    async def arrive(self, *_: Any) -> None:
+        """Have no device."""
+
 
 class Core:
     """The core of one isod, as it is until it is restarted."""
@@ -179,6 +182,7 @@ class Core:
             apps=self.apps,
             prepare=nothing,
             reconciler=nothing,
+            devices=nothing,
             activation=nothing,
             machines=nothing,
             sessions=nothing,

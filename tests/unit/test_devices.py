@@ -213,6 +213,28 @@ async def test_a_device_that_goes_meanwhile_is_no_fault(world: World) -> None:
     assert world.devices.attachments(world.container) == []
 
 
+async def test_an_app_waits_for_the_devices_that_its_container_is_about_to_get(world: World) -> None:
+    """Else the first app of a container that starts, or of a new policy, would find no device."""
+    world.plugged = [card()]
+    world.start()
+    world.grant(**RENDER)
+    assert world.seen == []
+    await world.devices.arrive(world.container)
+    assert world.seen == ["/dev/dri/renderD128"]
+    await world.devices.arrive(world.container)
+
+
+async def test_a_device_that_does_not_come_keeps_no_app_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_ARRIVE_SEC", 0.01)
+    monkeypatch.setattr(world, "make_node", lambda *_: asyncio.sleep(3600))
+    world.plugged = [card()]
+    world.start()
+    world.grant(**RENDER)
+    await world.devices.arrive(world.container)
+    assert world.seen == []
+    await world.devices.close()
+
+
 async def test_what_a_busy_helper_could_not_give_is_given_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """No event tells that it is idle again."""
     monkeypatch.setattr(devices, "_RETRY_SEC", 0.01)

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _DRI = "/dev/dri/"
 # No event tells when a helper that was too busy is so no more.
 _RETRY_SEC = 5.0
+# A device that can't be had never keeps an app from starting.
+_ARRIVE_SEC = 3.0
 _PASSING = (TimeoutError, BlockingIOError, ConnectionError)
 
 
@@ -122,6 +124,11 @@ class Devices:
         self.look_at_all()
         while (task := self._tasks.get(container)) is not None:
             await asyncio.wait({task})
+
+    async def arrive(self, container: Container) -> None:
+        """Let what is under way for a container end, for a bounded time: an app finds the devices it was granted."""
+        if (task := self._tasks.get(container)) is not None:
+            await asyncio.wait({task}, timeout=_ARRIVE_SEC)
 
     def attachments(self, container: Container) -> list[dict[str, str]]:
         """Give what is attached now, and what is granted and could not be attached."""

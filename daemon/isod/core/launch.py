@@ -19,6 +19,7 @@ from isod.core.app_unit import EXEC_FAILED, why_not_started, working_directory
 from isod.core.apps import Apps
 from isod.core.container import Container
 from isod.core.containers import Containers
+from isod.core.devices import Devices
 from isod.core.host_users import login_user
 from isod.core.prepare import Prepare
 from isod.core.queue import LaunchQueue
@@ -69,6 +70,7 @@ class Launcher:
         apps: Apps,
         prepare: Prepare,
         reconciler: Reconciler,
+        devices: Devices,
         activation: Activation,
         machines: Machines,
         sessions: Sessions,
@@ -79,6 +81,7 @@ class Launcher:
         self._apps = apps
         self._prepare = prepare
         self._reconciler = reconciler
+        self._devices = devices
         self._activation = activation
         self._machines = machines
         self._sessions = sessions
@@ -196,6 +199,7 @@ class Launcher:
     async def _made_ready(self, app: App, request: _Request, guest: Any) -> tuple[Account, dict[str, str]]:
         account = await self._account(guest, app, request)
         await self._prepare.run(guest, account, request.container.name)
+        await self._devices.arrive(request.container)
         app.record.grants = request.container.device_levels()
         return account, await self._display(app, request, guest, account)
 

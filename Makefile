@@ -12,12 +12,13 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab test-lab-host test-lab-gui test-gui test-gui-full test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab test-lab-host test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
 	@echo "make test        everything that must pass; test-unit, test-bus, test-nix, test-lab, lint are its parts"
 	@echo "make test-security  [FULL=1] every attack of docs/threat-model.md, and a table of what was tried"
+	@echo "make test-vm     real graphics devices, in a virtual machine"
 	@echo "make fuzz        [FUZZ_SECONDS=600] look for inputs that break what reads untrusted bytes"
 	@echo "make fmt         format; make generate: write what is made from the contract"
 	@echo "make lab-shell   a root shell on the lab host; make bench: measure there"
@@ -60,6 +61,11 @@ test-gui: venv
 test-gui-full: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree desktop-full
 	$(PYTEST) -m "gui_full" tests/lab/gui
+
+# On a host of its own, in an emulated machine: real graphics devices, real controllers. Out of `make test`: it is slow.
+test-vm: venv
+	PYTHONPATH=tests/lab:tests/vm $(BIN)/python -m vm prepare
+	$(PYTEST) tests/vm -m vm
 
 # Every attack of docs/threat-model.md, with a table of what was tried; FULL=1: races as often as it says there.
 test-security: venv

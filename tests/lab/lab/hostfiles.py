@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from lab.containers import CONTAINERS, Container, policy_text, unit_text
+from lab.containers import Container, policy_text, unit_text
 from lab.tree import USERS
 
 EXEC_UNIT = "lab-exec.service"
@@ -78,19 +79,24 @@ def write_host(root: Path, name: str, bus: str) -> None:
     )
 
 
-def write_containers(root: Path) -> None:
-    """Units and policies of the lab's containers."""
+def write_containers(root: Path, containers: Iterable[Container]) -> None:
+    """Units and policies of these containers."""
     etc = root / "etc"
     units = etc / "systemd/system"
     write(units / "container@.service", unit_text("%i", "$LAB_NSPAWN_FLAGS $EXTRA_NSPAWN_FLAGS"))
     write(units / "plain-container.service", unit_text("plain", ""))
     write(etc / "systemd/nspawn/deb.nspawn", "[Exec]\nBoot=yes\n[Files]\nBindReadOnly=/usr\n")
-    write(etc / "nixos-containers/nixlike.conf", "PRIVATE_NETWORK=0\nPRIVATE_USERS=no\n")
+    write(etc / "isod/isod.toml", "")
+    for container in containers:
+        if container.name == "nixlike":
+            _write_nix(root)
+        _write_container(etc, units, container)
+
+
+def _write_nix(root: Path) -> None:
+    write(root / "etc/nixos-containers/nixlike.conf", "PRIVATE_NETWORK=0\nPRIVATE_USERS=no\n")
     for kind in ("profiles", "gcroots"):
         (root / "nix/var/nix" / kind / "per-container/nixlike").mkdir(parents=True)
-    write(etc / "isod/isod.toml", "")
-    for container in CONTAINERS:
-        _write_container(etc, units, container)
 
 
 def _write_container(etc: Path, units: Path, container: Container) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 # program -> Debian package
@@ -24,26 +25,26 @@ class LabUnavailable(RuntimeError):
     """This machine can't run the lab; the text says what is missing."""
 
 
-def missing_packages() -> list[str]:
+def missing_packages(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
     """Debian packages that still have to be installed on this machine."""
-    missing = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
+    missing = {package for program, package in programs.items() if shutil.which(program) is None}
     if not KEYRING.exists():
         missing.add("debian-archive-keyring")
     return sorted(missing)
 
 
-def check() -> None:
+def check(programs: Mapping[str, str] = PROGRAMS) -> None:
     """Raise LabUnavailable with one clear sentence unless the lab can run here."""
     if os.geteuid() != 0:
         raise LabUnavailable("the lab needs root")
-    missing = missing_packages()
+    missing = missing_packages(programs)
     if missing:
         raise LabUnavailable(f"missing: {' '.join(missing)} (run: python3 -m lab prepare)")
 
 
-def install() -> None:
+def install(programs: Mapping[str, str] = PROGRAMS) -> None:
     """Install what is missing, without questions."""
-    missing = missing_packages()
+    missing = missing_packages(programs)
     if not missing:
         return
     if shutil.which("apt-get") is None:

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab.cgroups import remove_stale
-from lab.containers import BY_NAME
+from lab.containers import CONTAINERS, Container
 from lab.guestroots import make_all
 from lab.hostfiles import write_containers, write_host
 from lab.product import enable, install
@@ -58,13 +59,14 @@ def _overlay(plan: Plan) -> Path:
     mount("-t", "tmpfs", "-o", "mode=755", "lab", str(base))
     root = base / "root"
     root.mkdir()
-    _mount_copy(Path(plan.tree), base, root)
+    mount_copy(Path(plan.tree), base, root)
     # not on the overlay: containers' roots shall allow id-mapped mounts, as usual file systems do
     mount("-t", "tmpfs", "-o", "mode=755", "lab-machines", str(root / "var/lib/machines"))
     return root
 
 
-def _mount_copy(tree: Path, memory: Path, target: Path) -> None:
+def mount_copy(tree: Path, memory: Path, target: Path) -> None:
+    """Mount the tree at the target so that what is written goes to `memory`, a directory."""
     for name in ("upper", "work"):
         (memory / name).mkdir(parents=True)
     options = f"lowerdir={tree},upperdir={memory}/upper,workdir={memory}/work"
@@ -78,6 +80,14 @@ def _own_nspawn_state() -> None:
     mount("-t", "tmpfs", "-o", "mode=755", "lab-nspawn", str(state))
 
 
+def furnish(root: Path, repository: Path | None, containers: Collection[Container] = CONTAINERS) -> None:
+    """Have containers on the host whose root this is, and the product as `make install` of the repository leaves it."""
+    write_containers(root, containers)
+    if repository and install(repository, root):
+        enable(root)
+    make_all(root, containers)
+
+
 def main() -> None:
     """Prepare everything that the plan names and boot it."""
     plan = Plan(**json.loads(sys.argv[1]))
@@ -88,12 +98,9 @@ def main() -> None:
     write_host(root, plan.name, plan.bus)
     if plan.guest:
         (root / GUEST).mkdir()
-        _mount_copy(Path(plan.guest), Path(plan.run_dir) / "memory/guest", root / GUEST)
+        mount_copy(Path(plan.guest), Path(plan.run_dir) / "memory/guest", root / GUEST)
     else:
-        write_containers(root)
-        if plan.repository and install(Path(plan.repository), root):
-            enable(root)
-        make_all(root, BY_NAME.values())
+        furnish(root, Path(plan.repository) if plan.repository else None)
     env = {
         **os.environ,
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",

@@ -52,12 +52,22 @@ DESKTOP_HOOKS = ('rm -rf "$1"/etc/systemd/user/default.target.wants "$1"/etc/sys
 # as little as shows a window, since a newcomer waits for it
 PICTURE = "sway foot grim wtype fonts-dejavu-core".split()
 
-# what a lab is booted from, packages and hooks; each holds all of the one before
+# a machine of its own, with a kernel that has real graphics devices (tests/vm)
+KERNEL = "linux-image-amd64 initramfs-tools kmod openssh-server".split()
+# no more modules than find the disk: an emulated processor takes long to unpack the others
+KERNEL_HOOKS = (
+    'echo MODULES=list > "$1/etc/initramfs-tools/conf.d/lab"',
+    'printf "%s\\n" virtio_pci virtio_blk ext4 >> "$1/etc/initramfs-tools/modules"',
+    'chroot "$1" update-initramfs -u',
+)
+
+# what a lab is booted from, packages and hooks
 TREES = {
     "plain": (PACKAGES, HOOKS),
     "demo": ((*PACKAGES, *PICTURE), (*HOOKS, *DESKTOP_HOOKS)),
     "desktop": ((*PACKAGES, *DESKTOP), (*HOOKS, *DESKTOP_HOOKS)),
     "desktop-full": ((*PACKAGES, *DESKTOP, *BIG), (*HOOKS, *DESKTOP_HOOKS)),
+    "vm": ((*PACKAGES, *KERNEL), (*HOOKS, *KERNEL_HOOKS)),
 }
 
 

@@ -38,7 +38,9 @@ def test_a_booted_host_has_no_finding(vm: Vm, user: str) -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_container_on_it_has_no_finding(vm: Vm, container: str) -> None:
+def test_a_container_on_it_has_no_finding_but_the_true_one(vm: Vm, container: str) -> None:
+    """Debian's stock unit gives a network of its own, which networkd serves; here is none."""
     vm.run("isoctl", "run", container, "true", user="alice")
     done = vm.run("isoctl", "doctor", "--json", container, user="alice", check=False)
-    assert (json.loads(done.stdout)["findings"], done.returncode) == ([], 0)
+    codes = [finding["code"] for finding in json.loads(done.stdout)["findings"]]
+    assert codes == (["network-no-address"] if container == "deb" else [])

@@ -126,7 +126,8 @@ class PolicyInForce:
             held = container.grants()
             lost: set[str] = set()
             for caller, keys in self._reconciler.shown(container):
-                lost.update(_lost({key: held[key] for key in keys}, new) if sees(new, caller) else keys)
+                mine = {key: held[key] for key in keys}
+                lost.update(_lost(mine, container.policy, new) if sees(new, caller) else keys)
             for key in sorted(lost):
                 change = (
                     "programs that D-Bus or systemd started inside stay connected until they end; "

@@ -6,7 +6,7 @@ from isod.core.command import CARRIER_PREFIX
 from isod.policy import GrantsBase
 from isod.ports import Account
 from isod.resources import owned_variables
-from isod.resources.base import Attachment
+from isod.resources.base import Attachment, How
 from isod_contract.errors import InvalidArgument
 from isod_contract.names import GUEST_DIRECTORY, WAYLAND_SOCKET, X11_AUTHORITY, X11_SOCKET
 
@@ -39,6 +39,11 @@ _ANY_X11 = {"_JAVA_AWT_WM_NONREPARENTING": "1"}
 _BUILT_IN_LOCALES = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8", ""})
 # Compositors that draw the windows' borders themselves.
 _WLROOTS_DESKTOPS = frozenset({"sway", "wlroots", "hyprland", "river", "labwc", "niri", "wayfire", "dwl"})
+
+
+def has_screen(attached: Mapping[str, Attachment]) -> bool:
+    """Tell whether windows can appear: an X server of the container's own shows none without the compositor."""
+    return "wayland" in attached or ("x11" in attached and attached["x11"].how is How.MOUNT)
 
 
 def display_variables(attached: Mapping[str, Attachment], uid: int) -> dict[str, str]:

@@ -26,7 +26,6 @@ from isod.core.queue import LaunchQueue
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
 from isod.ports import Account, Caller, FdStore, Machines
-from isod.resources.base import How
 from isod.settings import Limits
 from isod_contract import limits
 from isod_contract.errors import (
@@ -218,9 +217,7 @@ class Launcher:
             attached, problem = await self._reconciler.for_launch(request.container, guest, caller, account)
         except IsodError as error:
             attached, problem = {}, error
-        # An X server of the container's own is no display where its compositor is none.
-        has_display = "wayland" in attached or ("x11" in attached and attached["x11"].how is How.MOUNT)
-        if mode == "require" and not has_display:
+        if mode == "require" and not environment.has_screen(attached):
             reason = "its policy says none"
             raise problem or NotGranted(resource="wayland", container=request.container.name, reason=reason)
         if problem is not None:

@@ -100,12 +100,15 @@ class SystemdUnits:
         return str(properties.get("StatusText", "")).startswith(_BOOTED)
 
     async def settings(self, unit: str) -> UnitSettings:
-        """Read how a unit is set up, with the command of its main process if that runs. Raises WireError."""
+        """Read how a unit is set up, with the command of its main process if that runs. Raises TimeoutError."""
         values: dict[str, Any] = {}
-        for interface in (UNIT_INTERFACE, f"{SYSTEMD}.Service"):
-            values |= await read_properties(
-                self._connection, SYSTEMD, unit_path(unit), interface, timeout_sec=HOST_CALL_TIMEOUT_SEC
-            )
+        try:
+            for interface in (UNIT_INTERFACE, f"{SYSTEMD}.Service"):
+                values |= await read_properties(
+                    self._connection, SYSTEMD, unit_path(unit), interface, timeout_sec=HOST_CALL_TIMEOUT_SEC
+                )
+        except WireError as error:
+            raise TimeoutError(f"systemd tells nothing of {unit} ({error})") from None
         return UnitSettings(
             load_state=str(values["LoadState"]),
             active_state=str(values["ActiveState"]),
@@ -157,7 +160,7 @@ class SystemdUnits:
     async def allow_devices(self, unit: str, entries: Sequence[tuple[str, str]], *, only: bool) -> None:
         """Add entries to DeviceAllow, or make them all that it holds, at once and until the next boot.
 
-        Raises Unsupported where systemd refuses.
+        Raises Unsupported where systemd refuses, TimeoutError where it does not answer.
         """
         # An empty list empties the property; the entries of the next one are added to what is there then.
         lists: list[list[list[str]]] = [[]] if only else []
@@ -175,6 +178,8 @@ class SystemdUnits:
             )
         except RemoteError as error:
             raise Unsupported(what="a device", reason=f"{unit} takes no DeviceAllow ({error.text})") from None
+        except WireError as error:
+            raise TimeoutError(f"systemd does not say that {unit} takes DeviceAllow ({error})") from None
 
     async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
         """Give (unit, InvocationID) of the process behind a pidfd (GetUnitByPIDFD, systemd 253)."""

@@ -62,6 +62,8 @@ def test_a_healthy_container_has_no_finding(lab: Lab, container: str) -> None:
 def test_a_fault_is_exactly_the_finding_that_fits_and_its_fix_clears_it(lab: Lab, fault: Fault) -> None:
     with ExitStack() as stack:
         stack.enter_context(fault.planted(lab))
+        # isod reads the policy's files at most once a second
+        lab.wait_for(lambda: bool(doctor(lab, *fault.where, env=fault.env)), what="nothing is found")
         (finding,) = doctor(lab, *fault.where, env=fault.env)
         assert finding["code"] == fault.code
         assert finding["container"] == "".join(fault.where)

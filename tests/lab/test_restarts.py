@@ -228,6 +228,7 @@ def test_isod_session_goes_and_nothing_ends(lab: Lab, waiting: Callable[..., Wai
     lab.wait_for(lambda: registered(lab))
     before = session_pid(lab)
     lab.run("systemctl", "--user", *SESSION_ENDS[how], "isod-session", user="alice")
+    lab.wait_for(lambda: lab.run("kill", "-0", str(before), check=False).returncode != 0)
     # Forwarding works at once: D-Bus starts the service for the first call.
     assert apps(lab, "alice", bus="--user")[path]["State"] == "running"
     lab.wait_for(lambda: registered(lab))

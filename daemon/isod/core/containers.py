@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,6 +24,8 @@ from isod_contract.errors import (
 from isod_contract.names import is_container_name
 from isod_contract.records import CONTAINER_STOP
 from isod_contract.states import ContainerState
+
+_log = logging.getLogger(__name__)
 
 _STATES = {
     "active": ContainerState.RUNNING,
@@ -184,8 +187,14 @@ class Containers:
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # Nobody may wait for it: the bus may be gone, with isod about to follow.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("containers.step_failed", extra={"reason": f"{type(error).__name__}: {error}"})
 
     async def close(self) -> None:
         """End what is under way here; containers, and jobs that systemd has, go on."""

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from attacker import Attack, RawClient
 from buses import Bus, Connect, dbus_broker, dbus_daemon
+from isod_side import ALICE, BOB, FakePolkit, IsodSide, running_isod_side
 from isod_wire import SYSTEM_BUS_CAPS, Caps, Connection, connect
 
 _STARTERS = {"dbus-daemon": dbus_daemon, "dbus-broker": dbus_broker}
@@ -61,3 +62,30 @@ def count_fds() -> Callable[[], int]:
         return len(os.listdir("/proc/self/fd"))
 
     return count
+
+
+@pytest_asyncio.fixture
+async def isod(bus: Bus) -> AsyncIterator[IsodSide]:
+    """Run isod's bus side over fakes of the core."""
+    if os.getuid() != 0:
+        pytest.skip("callers of several uids need root")
+    async with running_isod_side(bus) as side:
+        yield side
+
+
+@pytest_asyncio.fixture
+async def alice(isod: IsodSide) -> Connection:
+    """Give a connection of alice's."""
+    return await isod.client(ALICE)
+
+
+@pytest_asyncio.fixture
+async def bob(isod: IsodSide) -> Connection:
+    """Give one of bob's."""
+    return await isod.client(BOB)
+
+
+@pytest_asyncio.fixture
+async def polkit(isod: IsodSide) -> FakePolkit:
+    """Run a polkit that isod asks."""
+    return await isod.start_polkit()

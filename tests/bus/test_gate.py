@@ -1,45 +1,20 @@
 """The gate on a real bus: what no caller may do, whatever it sends, and what is recorded of it."""
 
 import logging
-import os
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from buses import Bus
 from isod.bus.gate import Gate
 from isod_contract import names
 from isod_contract.errors import ContainerGone, UnsafeFd
 from isod_contract.methods import METHODS, PROPERTIES, Access
-from isod_side import ALICE, ALICES_APP, BOB, BOBS_APP, ROOT, IsodSide, call, refused, running_isod_side, until
+from isod_side import ALICE, ALICES_APP, BOB, BOBS_APP, ROOT, IsodSide, call, refused, until
 from isod_wire import Connection, Variant
-
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.skipif(os.getuid() != 0, reason="callers of several uids need root"),
-]
 
 PROPERTIES_GET = {"interface": names.PROPERTIES}
 BLOG, SHARED = names.container_path("blog"), names.container_path("shared")
 RUN = ("sasa{sv}", ["blog", ["true"], {}])
-
-
-@pytest_asyncio.fixture
-async def isod(bus: Bus) -> AsyncIterator[IsodSide]:
-    async with running_isod_side(bus) as side:
-        yield side
-
-
-@pytest_asyncio.fixture
-async def alice(isod: IsodSide) -> Connection:
-    return await isod.client(ALICE)
-
-
-@pytest_asyncio.fixture
-async def bob(isod: IsodSide) -> Connection:
-    return await isod.client(BOB)
 
 
 @pytest.mark.attack("C07")

@@ -2,36 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from buses import Bus
 from isod_contract import names
 from isod_contract.errors import UnsafeFd
-from isod_side import ALICE, IsodSide, call, refused, running_isod_side, until
+from isod_side import IsodSide, call, refused, until
 from isod_wire import Connection, Variant
-
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.skipif(os.getuid() != 0, reason="callers of several uids need root"),
-]
 
 BLOG = names.container_path("blog")
 RUN = ("sasa{sv}", ["blog", ["true"], {}])
-
-
-@pytest_asyncio.fixture
-async def isod(bus: Bus) -> AsyncIterator[IsodSide]:
-    async with running_isod_side(bus) as side:
-        yield side
-
-
-@pytest_asyncio.fixture
-async def alice(isod: IsodSide) -> Connection:
-    return await isod.client(ALICE)
 
 
 def _refusals(fds: int) -> list[tuple[str, str, list[Any], dict[str, Any]]]:

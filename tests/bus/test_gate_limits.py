@@ -1,35 +1,16 @@
 """How many calls and subscriptions a user may have, and that whatever is over is refused at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
-from buses import Bus
 from isod.bus import gate
 from isod.settings import Limits
 from isod_contract import names
-from isod_side import ALICE, BOB, ROOT, IsodSide, call, refused, running_isod_side, until
+from isod_side import ALICE, ROOT, IsodSide, call, refused, until
 from isod_wire import Connection, RemoteError
 
 BLOG = names.container_path("blog")
-
-
-@pytest_asyncio.fixture
-async def isod(bus: Bus) -> AsyncIterator[IsodSide]:
-    async with running_isod_side(bus) as side:
-        yield side
-
-
-@pytest_asyncio.fixture
-async def alice(isod: IsodSide) -> Connection:
-    return await isod.client(ALICE)
-
-
-@pytest_asyncio.fixture
-async def bob(isod: IsodSide) -> Connection:
-    return await isod.client(BOB)
 
 
 @pytest.mark.attack("C15")

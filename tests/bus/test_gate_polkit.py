@@ -1,14 +1,10 @@
 """polkit's questions on a real bus: only an explicit yes, to somebody who is still there, lets anything happen."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from buses import Bus
 from isod.host import polkit as polkit_adapter
 from isod_contract import names
 from isod_side import (
@@ -23,35 +19,13 @@ from isod_side import (
     IsodSide,
     call,
     refused,
-    running_isod_side,
     until,
 )
 from isod_wire import Connection, ConnectionLost, RemoteError
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.skipif(os.getuid() != 0, reason="callers of several uids need root"),
-]
-
 # Reload is the one call that the gate itself asks polkit about; the core asks through the same door.
 RELOAD = ("Reload", "a{sv}", [{}])
 MANAGE = "org.isoctl1.manage"
-
-
-@pytest_asyncio.fixture
-async def isod(bus: Bus) -> AsyncIterator[IsodSide]:
-    async with running_isod_side(bus) as side:
-        yield side
-
-
-@pytest_asyncio.fixture
-async def polkit(isod: IsodSide) -> FakePolkit:
-    return await isod.start_polkit()
-
-
-@pytest_asyncio.fixture
-async def alice(isod: IsodSide) -> Connection:
-    return await isod.client(ALICE)
 
 
 async def test_uid_0_is_not_asked(isod: IsodSide, polkit: FakePolkit) -> None:

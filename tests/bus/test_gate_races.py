@@ -1,38 +1,19 @@
 """Many callers at once, each asked about under its own name, and callers that leave at every moment of their call."""
 
 import asyncio
-import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
 
 from attacker import Attack
-from buses import Bus
 from isod_contract import names
 from isod_contract.actions import MANAGE
-from isod_side import ALICE, BOB, YES, FakePolkit, IsodSide, call, running_isod_side, until
+from isod_side import ALICE, BOB, YES, FakePolkit, IsodSide, call, until
 from isod_wire import RemoteError, Variant
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.skipif(os.getuid() != 0, reason="callers of several uids need root"),
-]
-
 RELOAD = ("Reload", "a{sv}", [{}])
-
-
-@pytest_asyncio.fixture
-async def isod(bus: Bus) -> AsyncIterator[IsodSide]:
-    async with running_isod_side(bus) as side:
-        yield side
-
-
-@pytest_asyncio.fixture
-async def polkit(isod: IsodSide) -> FakePolkit:
-    return await isod.start_polkit()
 
 
 @pytest.mark.attack("C05")

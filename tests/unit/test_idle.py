@@ -71,7 +71,7 @@ class World:
         callback, arguments = timer._callback, timer._args  # type: ignore[attr-defined]
         timer.cancel()
         callback(*arguments)
-        await asyncio.gather(*self.idle._tasks)
+        await self.idle._background.settle()
         return self.stopped
 
 

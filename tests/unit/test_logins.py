@@ -128,5 +128,5 @@ async def test_a_login_starts_what_policy_says_and_the_user_may(
     seen = Seen(FakeLogind(c1=1000), tmp_path / "logins.json")
     autostart = Autostart(containers=containers, logins=seen.watch)
     await seen.opened()
-    await asyncio.gather(*autostart._tasks)
+    await autostart._background.settle()
     assert containers.started == [("c0", 1000)]

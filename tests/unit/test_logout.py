@@ -1,6 +1,5 @@
 """Containers that policy wants stopped with the last desktop of their users."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -69,8 +68,7 @@ class World:
         return await self.looked()
 
     async def looked(self) -> list[str]:
-        while self.logout._tasks:
-            await asyncio.gather(*self.logout._tasks)
+        await self.logout._background.settle()
         return [name for name, _ in self.stopped]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from isod.core.background import Background
 from isod.core.command import DEFAULT_PATH
 from isod.ports import Account
 from isod_contract import limits
@@ -34,7 +35,7 @@ class Activation:
         """Begin with nobody told."""
         self._told: WeakKeyDictionary[Any, dict[int, dict[str, str]]] = WeakKeyDictionary()
         self._turns: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def show(self, guest: Any, account: Account, variables: Mapping[str, str]) -> None:
         """Have these variables, and none that were shown before, in the account's session; does not wait."""
@@ -43,9 +44,7 @@ class Activation:
         if before == now:
             return
         told[account.uid] = now
-        task = asyncio.get_running_loop().create_task(self._change(guest, account, before, now))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.spawn(self._change(guest, account, before, now))
 
     def withdraw(self, guest: Any, account: Account) -> None:
         """Take away what was shown, if anything was."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from isod.core import stdio
 from isod.core.app import App
+from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.events import Events
@@ -46,7 +47,7 @@ class Apps:
         self._audit = audit
         self._events = events
         self._apps: dict[str, App] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         containers.others_running = self._others_running
 
     def visible(self, caller: Caller) -> list[App]:
@@ -102,11 +103,8 @@ class Apps:
         self._files.save(app.record)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
-        """Run something for an app; the reference is kept here."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        """Run something for an app."""
+        return self._background.spawn(work)
 
     # -- life time
 

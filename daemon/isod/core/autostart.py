@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from isod.authorise import Outcome, Verb, decide
+from isod.core.background import Background
 from isod.core.containers import Containers
 from isod.core.host_users import caller_of
 from isod.core.logins import LoginWatch
@@ -18,13 +19,11 @@ class Autostart:
     def __init__(self, *, containers: Containers, logins: LoginWatch) -> None:
         """Take the parts, and follow the logins."""
         self._containers = containers
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         logins.listen(arrived=self._arrived)
 
     def _arrived(self, uid: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._start_for(uid))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.spawn(self._start_for(uid))
 
     async def _start_for(self, uid: int) -> None:
         user = await asyncio.to_thread(caller_of, uid)

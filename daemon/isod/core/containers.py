@@ -1,6 +1,5 @@
 """All containers: found by policy, started on demand with one shared job, followed by their units' signals."""
 
-import asyncio
 import contextlib
 import logging
 import re
@@ -8,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from isod.authorise import Verb, sees
+from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.leftovers import Leftovers
@@ -71,7 +71,7 @@ class Containers:
         self._known: dict[tuple[str, str], Container] = {}
         self._chosen: dict[str, str] = {}
         self._stock_watched: set[str] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         self.guest_ready: Callable[[Container], None] = lambda _: None
         self.guest_lost: Callable[[Container], None] = lambda _: None
         self.others_running: Callable[[Container, Caller], bool] = lambda _container, _caller: False
@@ -111,7 +111,7 @@ class Containers:
             await self._follow(container)
 
     def _choose_again(self, name: str) -> None:
-        self._spawn(self._choose(name))
+        self._background.spawn(self._choose(name))
 
     async def _usual_unit(self, name: str, stock: str) -> str:
         """Give the unit of a container whose policy names none: what runs, else what is set up (nixos-container(8))."""
@@ -144,7 +144,7 @@ class Containers:
         if container.refreshing is not None:
             container.refresh_again = True
             return
-        container.refreshing = self._spawn(self._refresh_until_quiet(container))
+        container.refreshing = self._background.spawn(self._refresh_until_quiet(container))
 
     async def _refresh_until_quiet(self, container: Container) -> None:
         try:
@@ -184,24 +184,9 @@ class Containers:
         if guest is not None:
             await guest.close()
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        # Nobody may wait for it: the bus may be gone, with isod about to follow.
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("containers.step_failed", extra={"reason": f"{type(error).__name__}: {error}"})
-
     async def close(self) -> None:
         """End what is under way here; containers, and jobs that systemd has, go on."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.close()
         await self._starts.close()
 
     def all(self) -> list[Container]:
@@ -242,7 +227,7 @@ class Containers:
             fresh = (name, unit) not in self._known
             container = self._instance(name, unit or "")
             if fresh:
-                self._spawn(self._follow(container))
+                self._background.spawn(self._follow(container))
             return container
         return self._known.get((name, self._chosen.get(name, "")))
 
@@ -252,7 +237,7 @@ class Containers:
     async def start(self, container: Container, caller: Caller) -> None:
         """Begin a start; State and Problem tell the rest."""
         self._forget_problem(container)
-        self._spawn(self._start_for(container, caller))
+        self._background.spawn(self._start_for(container, caller))
 
     async def _start_for(self, container: Container, caller: Caller) -> None:
         try:
@@ -267,14 +252,14 @@ class Containers:
         await self.authorise(container, caller, Verb.STOP, force=force)
         self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
         self._forget_problem(container)
-        self._spawn(self._stop(container))
+        self._background.spawn(self._stop(container))
 
     async def restart(self, container: Container, caller: Caller, *, force: bool) -> None:
         """Stop and start. Raises Busy, NotPermitted."""
         await self.authorise(container, caller, Verb.RESTART, force=force)
         self._audit.record(CONTAINER_STOP, uid=caller.uid, container=container.name, unit=container.unit)
         self._forget_problem(container)
-        self._spawn(self._stop_and_start(container, caller))
+        self._background.spawn(self._stop_and_start(container, caller))
 
     def _forget_problem(self, container: Container) -> None:
         """Begin anew: whoever asks now must not take an older failure for his own."""
@@ -302,7 +287,7 @@ class Containers:
         if container.guest is not guest:
             if container.guest is not None:
                 # The run before this one ended unheard.
-                self._spawn(container.guest.close())
+                self._background.spawn(container.guest.close())
                 container.guest = None
                 self.guest_lost(container)
             container.guest = guest
@@ -315,7 +300,7 @@ class Containers:
     def _guest_closed(self, container: Container, guest: Any) -> None:
         # The lost connection is often the first that is heard of an end. The guest still holds the container's root,
         # which without this would be kept mounted for ever.
-        self._spawn(guest.close())
+        self._background.spawn(guest.close())
         if container.guest is guest:
             container.guest = None
             self.guest_lost(container)

@@ -3,16 +3,14 @@
 The first tells them from the administrator's own; the second lasts until the container stops, whatever isod does.
 """
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from isod.core.json_file import write_json
 from isod.resources import GrantValue, device_kinds
-from isod_contract.errors import NoSpace
 from isod_contract.names import STATE_DIRECTORY
 
 
@@ -107,11 +105,4 @@ class DeviceRecords:
         if record.is_empty:
             path.unlink(missing_ok=True)
             return
-        fresh = path.with_suffix(".new")
-        try:
-            fresh.write_text(json.dumps(record.to_json()))
-            fresh.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
-            raise NoSpace(what=str(self._directory), reason=os.strerror(error.errno or 0)) from None
+        write_json(path, record.to_json())

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 from isod.core.apps import Apps
+from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.ports import Caller
@@ -26,7 +27,7 @@ class Idle:
         self._apps = apps
         self._timers: dict[Container, asyncio.TimerHandle] = {}
         self._watched: dict[Container, Any] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def container_changed(self, container: Container, changed: frozenset[str]) -> None:
         """Begin with a container that runs, end with one that does not."""
@@ -78,7 +79,7 @@ class Idle:
         guest = container.guest
         if guest is not None and self._watched.get(container) is not guest:
             self._watched[container] = guest
-            self._spawn(guest.logins.watch(lambda: self._login_changed(container, guest)))
+            self._background.spawn(guest.logins.watch(lambda: self._login_changed(container, guest)))
 
     def _login_changed(self, container: Container, guest: Any) -> None:
         if container.guest is guest:
@@ -86,7 +87,7 @@ class Idle:
 
     def _due(self, container: Container) -> None:
         self._timers.pop(container, None)
-        self._spawn(self._stop_if_idle(container))
+        self._background.spawn(self._stop_if_idle(container))
 
     async def _stop_if_idle(self, container: Container) -> None:
         guest = container.guest
@@ -107,8 +108,3 @@ class Idle:
         return any(
             app.record.host_unit == container.unit and (app.record.running or not app.ended) for app in self._apps.all()
         )
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from isod.core.json_file import write_json
 from isod.ports import Logins
+from isod_contract.errors import NoSpace
 from isod_contract.names import STATE_DIRECTORY
 
 
@@ -78,7 +80,5 @@ class LoginWatch:
             return {}
 
     def _record(self, logins: dict[str, int]) -> None:
-        fresh = self._path.with_suffix(".new")
-        with contextlib.suppress(OSError):  # the next isod then takes all for new
-            fresh.write_text(json.dumps(logins))
-            fresh.replace(self._path)
+        with contextlib.suppress(NoSpace):  # the next isod then takes all for new
+            write_json(self._path, logins)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from isod.authorise import sees
+from isod.core.background import Background
 from isod.core.containers import Containers
 from isod.core.host_users import caller_of
 from isod.core.logins import LoginWatch
@@ -26,7 +27,7 @@ class Logout:
         self._sessions = sessions
         self._containers = containers
         self._logins = logins
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         sessions.listen(self._session_changed)
         watch.listen(departed=self._begin)
 
@@ -35,9 +36,7 @@ class Logout:
             self._begin(uid)
 
     def _begin(self, uid: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._look(uid))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.spawn(self._look(uid))
 
     async def _look(self, uid: int) -> None:
         gone = await asyncio.to_thread(caller_of, uid)

@@ -14,6 +14,7 @@ from typing import Any
 
 from isod.authorise import sees
 from isod.core.activation import Activation
+from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.listeners import Listener, Listeners
@@ -68,7 +69,7 @@ class Reconciler:
         self._events = events
         self._users: dict[Container, dict[int, _User]] = {}
         self._turns: dict[Container, asyncio.Lock] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         sessions.listen(self._session_changed)
 
     def recover(self) -> None:
@@ -152,9 +153,7 @@ class Reconciler:
     def _touch(self, container: Container) -> None:
         """Ask for a round for each user who has something there."""
         for user in self._users.get(container, {}).values():
-            task = asyncio.get_running_loop().create_task(self._look(container, user))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._background.spawn(self._look(container, user))
 
     async def _look(self, container: Container, user: _User) -> None:
         guest, account = container.guest, user.account

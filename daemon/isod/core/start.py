@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.leftovers import Leftovers
@@ -42,31 +43,16 @@ class Starts:
         self._guard = guard
         self._leftovers = leftovers
         self._connected = connected
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._background = Background()
 
     async def close(self) -> None:
         """End what is under way here; jobs that systemd has go on."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.close()
 
     def adopt(self, container: Container) -> None:
         """Begin to connect to a container that somebody else started, unless that is under way."""
         if container.starting is None:
-            self._begin(container, self._adopt(container))
-
-    def _begin(self, container: Container, work: Coroutine[Any, Any, Guest | None]) -> asyncio.Task[Guest | None]:
-        container.starting = task = self._spawn(work)
-        # Noted as the container's problem; those who waited may all have left, and nobody else asks for it.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
+            container.starting = self._background.spawn(self._adopt(container))
 
     async def _adopt(self, container: Container) -> Guest | None:
         try:
@@ -86,10 +72,11 @@ class Starts:
         Raises StartFailed, StartTimeout, Unsupported, IdentityMismatch, UnsafePath, ContainerGone.
         """
         while not _usable(container):
-            starting = container.starting or self._begin(container, self._start(container, caller))
+            if container.starting is None:
+                container.starting = self._background.spawn(self._start(container, caller))
             # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
             # be an adoption of what just ended; then the first to wake starts, and the others wait for him.
-            guest = await asyncio.shield(starting)
+            guest = await asyncio.shield(container.starting)
             if guest is not None:
                 return guest
         return container.guest
@@ -146,7 +133,7 @@ class Starts:
     async def _until(self, job: Coroutine[Any, Any, str], container: Container, deadline: float, late: str) -> str:
         """Wait for a job; it is left to systemd when we stop waiting. Raises StartTimeout."""
         try:
-            return await asyncio.wait_for(asyncio.shield(self._spawn(job)), deadline - time.monotonic())
+            return await asyncio.wait_for(asyncio.shield(self._background.spawn(job)), deadline - time.monotonic())
         except TimeoutError:
             raise _timeout(container, late) from None
 

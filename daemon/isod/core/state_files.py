@@ -1,12 +1,10 @@
 """Records of apps under /run/isod/state, written whole or not at all; systemd and the kernel hold the rest."""
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
 from isod.core.app import AppRecord
-from isod_contract.errors import NoSpace
+from isod.core.json_file import write_json
 from isod_contract.names import STATE_DIRECTORY, is_app_id
 
 
@@ -22,15 +20,7 @@ class StateFiles:
 
     def save(self, record: AppRecord) -> None:
         """Write a record by rename. Raises NoSpace."""
-        path = self._path(record.id)
-        fresh = path.with_suffix(".new")
-        try:
-            fresh.write_text(json.dumps(record.to_json()))
-            fresh.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
-            raise NoSpace(what=str(self._directory), reason=os.strerror(error.errno or 0)) from None
+        write_json(self._path(record.id), record.to_json())
 
     def remove(self, app_id: str) -> None:
         """Forget a record."""

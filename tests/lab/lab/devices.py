@@ -10,7 +10,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,11 +89,13 @@ class Graphics:
         """Remove all of it."""
         for name in list(self.cards):
             self.remove(name)
-        self.lab.run("umount", "/sys/class", "/sys/devices", "/sys/dev", "/run/lab-sysfs", check=False)
+        self.lab.run("umount", "/sys/class", "/sys/devices", "/sys/dev", "/run/lab-sysfs")
         for unit in ("systemd-udevd", "systemd-logind", "isod"):
             self.lab.host_path(f"/run/systemd/system/{unit}.service.d/lab-sysfs.conf").unlink()
         self.lab.run("systemctl", "daemon-reload")
         self.lab.run("systemctl", "restart", "systemd-udevd", "systemd-logind", "isod")
+        # Links of containers that came while udevd was restarted or busy: networkd waits for it to have seen them.
+        self.lab.run("udevadm", "trigger", "--action=add", "--subsystem-match=net", "--settle")
 
     def add(self, card: Card) -> Card:
         """Plug it in, and wait until udevd is done with it."""
@@ -121,11 +123,12 @@ class Graphics:
 
     def _make_node(self, card: Card) -> None:
         node = self.lab.host_path(card.node)
-        node.parent.mkdir(exist_ok=True)
-        if not node.exists():
-            old = os.umask(0o117)
-            os.mknod(node, stat.S_IFCHR | 0o660, os.makedev(*card.number))
-            os.umask(old)
+        while not node.exists():
+            node.parent.mkdir(exist_ok=True)
+            # udevd removes the directory with the last link in it.
+            with suppress(FileNotFoundError):
+                os.mknod(node, stat.S_IFCHR, os.makedev(*card.number))
+                node.chmod(0o660)
 
     def remove(self, name: str) -> None:
         """Unplug it, and wait until udevd is done with that."""

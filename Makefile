@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab test-lab-host test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test test-unit test-bus test-nix test-lab test-lab-odd test-lab-even test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
@@ -53,11 +53,14 @@ test-nix: venv
 test-lab: venv
 	@# apart from the tests, since building them takes longer than a test may
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
-	@# on two labs at once: most tests wait
-	+$(MAKE) --no-print-directory -j2 --output-sync=target test-lab-host test-lab-gui
+	@# on three labs at once: most tests wait
+	+$(MAKE) --no-print-directory -j3 --output-sync=target test-lab-odd test-lab-even test-lab-gui
 
-test-lab-host test-lab-gui: venv
-	$(call twice,$(if $(filter test-lab-gui,$@),tests/lab/gui,tests/lab --ignore=tests/lab/gui))
+test-lab-odd: LAB_TESTS = $(shell ls tests/lab/test_*.py | awk 'NR % 2 == 1')
+test-lab-even: LAB_TESTS = $(shell ls tests/lab/test_*.py | awk 'NR % 2 == 0')
+test-lab-gui: LAB_TESTS = tests/lab/gui
+test-lab-odd test-lab-even test-lab-gui: venv
+	$(call twice,$(LAB_TESTS))
 
 test-gui: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree desktop

@@ -38,7 +38,7 @@ def attach_directory(request: dict[str, object], fds: list[int]) -> None:
     mountapi.restrict(tree_fd, _DIRECTORY_ATTRIBUTES)
     root_fd = enter(fds[0])
     parent, _, name = target.rpartition("/")
-    as_root_of(shift, lambda: _make_directory(root_fd, parent, name))
+    as_root_of(shift, lambda: make_directory(root_fd, parent, name))
     mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, target, _PATH | os.O_DIRECTORY))
 
 
@@ -98,7 +98,8 @@ def enter(pidfd: int) -> int:
     return root_fd
 
 
-def _make_directory(root_fd: int, parent: str, name: str) -> None:
+def make_directory(root_fd: int, parent: str, name: str) -> None:
+    """Make a directory below the container's root, if it is not there. Raises OSError."""
     parent_fd = mountapi.open_beneath(root_fd, parent, _PATH | os.O_DIRECTORY)
     try:
         os.mkdir(name, 0o755, dir_fd=parent_fd)

@@ -9,7 +9,7 @@ import stat
 
 from isod_contract import names
 from isod_helper import fields, mountapi
-from isod_helper.attach import as_root_of, enter
+from isod_helper.attach import as_root_of, enter, make_directory
 from isod_helper.prepare import UnsafeDirectory, base_directory, open_own
 
 _ATTRIBUTES = mountapi.NO_SUID | mountapi.NO_EXEC
@@ -68,20 +68,12 @@ def _place(request: dict[str, object]) -> str:
 def _make_place(root_fd: int, place: str) -> None:
     *parents, name = place.split("/")
     for depth in range(2, len(parents) + 1):
-        _make_directory(root_fd, "/".join(parents[: depth - 1]), parents[depth - 1])
+        make_directory(root_fd, "/".join(parents[: depth - 1]), parents[depth - 1])
     parent_fd = mountapi.open_beneath(root_fd, "/".join(parents), _PATH | os.O_DIRECTORY)
     try:
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=parent_fd))
     except FileExistsError:
         # Perhaps the place of an earlier one: looked at when it is open.
-        return
-
-
-def _make_directory(root_fd: int, parent: str, name: str) -> None:
-    parent_fd = mountapi.open_beneath(root_fd, parent, _PATH | os.O_DIRECTORY)
-    try:
-        os.mkdir(name, 0o755, dir_fd=parent_fd)
-    except FileExistsError:
         return
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.changes import kept
 from lab.container_faults import OF_A_CONTAINER
-from lab.faults import OF_THE_HOST, Fault, command_in, drop_in, kept
+from lab.faults import OF_THE_HOST, Fault, command_in, drop_in
 from lab.login import Login
 from lab.machine import Lab
 

@@ -49,9 +49,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def exposure(lab: Lab, container: str, desk: Sway | None = None) -> dict[str, Any]:
-    run = desk.run if desk else lab.run
-    user = {} if desk else {"user": "alice"}
-    done = run("isoctl", "exposure", "--json", container, check=False, **user)  # type: ignore[arg-type]
+    command = ("isoctl", "exposure", "--json", container)
+    done = desk.run(*command, check=False) if desk else lab.run(*command, user="alice", check=False)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     assert report["complete"], report["notes"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.apps import apps, run_app, wait_for_state
+from lab.changes import unit_settings
 from lab.machine import Lab
 
 # `systemd-analyze security` of systemd 257, 0 to 10, less is better; what each unit needs is told in it.
@@ -74,15 +75,8 @@ def test_memory_tasks_and_descriptors_of_a_unit_are_bounded(lab: Lab, unit: str)
 
 @pytest.fixture
 def short_watchdog(lab: Lab) -> Iterator[None]:
-    drop_in = lab.host_path("/run/systemd/system/isod.service.d/watchdog.conf")
-    drop_in.parent.mkdir(parents=True, exist_ok=True)
-    drop_in.write_text("[Service]\nWatchdogSec=2s\n")
-    lab.run("systemctl", "daemon-reload")
-    lab.run("systemctl", "restart", "isod")
-    yield
-    drop_in.unlink()
-    lab.run("systemctl", "daemon-reload")
-    lab.run("systemctl", "restart", "isod")
+    with unit_settings(lab, "isod.service", "WatchdogSec=2s", restart=True):
+        yield
 
 
 def main_pid(lab: Lab) -> str:
@@ -105,15 +99,8 @@ def test_a_stopped_loop_is_started_again_and_apps_live_on(lab: Lab, short_watchd
 @pytest.fixture
 def without_user_namespaces(lab: Lab) -> Iterator[None]:
     """Carol's systemd and all that it starts may make none, as on a host that forbids them."""
-    drop_in = lab.host_path("/run/systemd/system/user@1003.service.d/namespaces.conf")
-    drop_in.parent.mkdir(parents=True, exist_ok=True)
-    drop_in.write_text("[Service]\nRestrictNamespaces=~user\n")
-    lab.run("systemctl", "daemon-reload")
-    lab.run("systemctl", "restart", "user@1003")
-    yield
-    drop_in.unlink()
-    lab.run("systemctl", "daemon-reload")
-    lab.run("systemctl", "restart", "user@1003")
+    with unit_settings(lab, "user@1003.service", "RestrictNamespaces=~user", restart=True):
+        yield
 
 
 # her systemd makes its sockets anew

@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from isod_contract import names
+from lab.changes import unit_settings
 from lab.login import Login
 from lab.machine import Lab
 from lab.policies import added_policy
@@ -35,19 +34,6 @@ def seen(lab: Lab, container: str, key: str = "State", user: str = "alice") -> o
 
 def invocation(lab: Lab, container: str) -> str:
     return lab.run("systemctl", "show", "-P", "InvocationID", lab.unit(container)).stdout.strip()
-
-
-@contextmanager
-def unit_drop_in(lab: Lab, container: str, text: str) -> Iterator[None]:
-    path = lab.host_path(f"/run/systemd/system/{lab.unit(container)}.d/test.conf")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    lab.run("systemctl", "daemon-reload")
-    try:
-        yield
-    finally:
-        path.unlink()
-        lab.run("systemctl", "daemon-reload")
 
 
 @pytest.mark.parametrize("container", KINDS)
@@ -95,7 +81,7 @@ def test_what_root_inside_does_to_it_is_seen(lab: Lab, container: str, verb: str
 def test_a_stop_that_hangs_is_shown_and_a_launch_waits_for_its_end(lab: Lab, container: str) -> None:
     """I-93: a container whose systemd does nothing any more is killed by the host's, in that one's time."""
     assert isoctl(lab, "run", container, "true").returncode == 0
-    with unit_drop_in(lab, container, "[Service]\nTimeoutStopSec=4\n"):
+    with unit_settings(lab, lab.unit(container), "TimeoutStopSec=4"):
         os.kill(lab.leader(container), signal.SIGSTOP)
         stop = lab.popen("isoctl", "stop", container, user="alice", stderr=subprocess.DEVNULL)
         lab.wait_for(lambda: state(lab, container) == "deactivating", 20)

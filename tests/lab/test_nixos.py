@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from isod_contract import names
+from lab.changes import kept
 from lab.machine import Lab
 from lab.nixos import USR_FLAG, Evaluated, install
 from laid_out import laid_out
@@ -138,10 +139,9 @@ def test_what_it_needs_of_isod_was_bound_at_its_start(nixos: Lab) -> None:
 @pytest.fixture
 def conf_of_masked(nixos: Lab) -> Iterator[Path]:
     """What NixOS declares of the container, which a test may change."""
-    path = nixos.host_path("/etc/nixos-containers/masked.conf")
-    before = path.read_text()
-    yield path
-    path.write_text(before)
+    path = "/etc/nixos-containers/masked.conf"
+    with kept(nixos, path):
+        yield nixos.host_path(path)
 
 
 def test_a_new_system_waits_for_a_restart_and_status_says_so(nixos: Lab, conf_of_masked: Path) -> None:

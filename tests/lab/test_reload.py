@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from lab.apps import apps, run_app, wait_for_state
+from lab.changes import kept
 from lab.machine import Lab
 
 
 @pytest.fixture
 def shared_policy(lab: Lab) -> Iterator[Path]:
     """The policy file of the container that alice and carol share; put back at the end."""
-    path = lab.host_path("/etc/isod/containers/shared.toml")
-    text = path.read_text()
-    yield path
-    path.write_text(text)
+    path = "/etc/isod/containers/shared.toml"
+    with kept(lab, path):
+        yield lab.host_path(path)
     lab.run("isoctl", "reload")
 
 

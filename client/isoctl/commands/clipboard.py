@@ -103,10 +103,11 @@ def _set_own(text: bytes) -> None:
         raise _Failed(message)
 
 
-def _start(argv: "tuple[str, ...]", **streams: int) -> "subprocess.Popen[bytes]":
-    kept = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams}
+def _start(
+    argv: "tuple[str, ...]", *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
     try:
-        return subprocess.Popen(argv, **kept)  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL)
     except FileNotFoundError:
         message = f"{argv[0]} is not on PATH; install wl-clipboard"
         raise _Failed(message) from None

@@ -7,6 +7,7 @@ from isod.bus.objects.app import AppObject
 from isod.bus.objects.container import ContainerObject
 from isod.bus.services import AppView, ContainerService, ContainerView
 from isod.bus.values import Variants
+from isod.core.events import Listener
 from isod.ports import Caller
 from isod_contract import names
 from isod_contract.errors import LimitExceeded, NoSuchContainer
@@ -33,7 +34,7 @@ class Emitter(Protocol):
         """Send a signal without waiting."""
 
 
-class Subscriptions:
+class Subscriptions(Listener):
     """Who wants which signals; listens to the core's events and sends them on at once, so in their order."""
 
     def __init__(

@@ -15,7 +15,7 @@ from typing import Any
 from isod.core.container import Container
 from isod.core.device_allow import DeviceAllow
 from isod.core.device_records import DeviceRecord, DeviceRecords
-from isod.core.events import Events
+from isod.core.events import Events, Listener
 from isod.core.shown import ShownDirectories
 from isod.device_ports import Device, HostDevices, NodeMaker, Nodes
 from isod.ports import AuditSink, HostUnits
@@ -42,7 +42,7 @@ class _State:
     problems: list[tuple[str, str]] = field(default_factory=list)  # kind and sentence
 
 
-class Devices:
+class Devices(Listener):
     """Keeps the devices of all containers right."""
 
     def __init__(
@@ -150,14 +150,6 @@ class Devices:
         if "State" in changed:
             self._follow()
             self.look_at(container)
-
-    def app_added(self, app: Any) -> None:
-        """Nothing: devices are a container's, not an app's."""
-
-    app_exited = app_removed = app_added
-
-    def app_changed(self, app: Any, changed: frozenset[str]) -> None:
-        """Nothing, as well."""
 
     # -- rounds
 

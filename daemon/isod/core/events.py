@@ -1,10 +1,10 @@
 """What changed, told to whoever shows it on a bus."""
 
-from typing import Any, Protocol
+from typing import Any
 
 
-class Listener(Protocol):
-    """Is told of changes, on the loop, in their order."""
+class Listener:
+    """Is told of changes, on the loop, in their order; whoever has no use for some leaves them."""
 
     def container_changed(self, container: Any, changed: frozenset[str]) -> None:
         """Properties of a container changed."""

@@ -8,6 +8,7 @@ from isod.core.apps import Apps
 from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.containers import Containers
+from isod.core.events import Listener
 from isod.ports import Caller
 from isod_contract.errors import IsodError
 from isod_contract.states import ContainerState
@@ -15,10 +16,10 @@ from isod_contract.states import ContainerState
 _log = logging.getLogger(__name__)
 
 
-class Idle:
+class Idle(Listener):
     """Counts the time since the last app of ours ended and the last person inside logged out.
 
-    Listens to `Events`. Whatever happens begins the time anew; what is the case is looked at when it is over.
+    Whatever happens begins the time anew; what is the case is looked at when it is over.
     """
 
     def __init__(self, *, containers: Containers, apps: Apps) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from lab.faults import UNITS, Fault, Planted, command_in, drop_in, kept
+from lab.changes import kept
+from lab.faults import UNITS, Fault, Planted, command_in, drop_in
 from lab.policies import added_policy
 
 if TYPE_CHECKING:

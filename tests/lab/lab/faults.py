@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from isod_contract.names import BUS_NAME
+from lab.changes import kept
 from lab.product import repository
 
 if TYPE_CHECKING:
@@ -38,21 +39,6 @@ def command_in(fix: str) -> str:
     """The first thing in a fix that stands between backticks: what to type, or the line to write."""
     (command, *_) = re.findall(r"`([^`]+)`", fix)
     return str(command)
-
-
-@contextmanager
-def kept(lab: Lab, *paths: str) -> Iterator[None]:
-    """Files that are put back as they were, absent ones too."""
-    before = {path: lab.host_path(path) for path in paths}
-    texts = {path: file.read_bytes() if file.exists() else None for path, file in before.items()}
-    try:
-        yield
-    finally:
-        for path, text in texts.items():
-            if text is None:
-                before[path].unlink(missing_ok=True)
-            else:
-                before[path].write_bytes(text)
 
 
 def drop_in(unit: str, *lines: str, restart: str = "", stop: str = "") -> Planted:

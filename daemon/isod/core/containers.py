@@ -1,7 +1,6 @@
 """All containers: found by policy, started on demand with one shared job, followed by their units' signals."""
 
 import contextlib
-import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,15 +16,10 @@ from isod.nixos import is_declared
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
 from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
-from isod_contract.errors import (
-    IsodError,
-    NoSuchContainer,
-)
+from isod_contract.errors import IsodError, NoSuchContainer
 from isod_contract.names import is_container_name
 from isod_contract.records import CONTAINER_STOP
 from isod_contract.states import ContainerState
-
-_log = logging.getLogger(__name__)
 
 _STATES = {
     "active": ContainerState.RUNNING,

@@ -16,6 +16,7 @@ from isod_wire.errors import (
 from isod_wire.fds import FdSet
 from isod_wire.match import Match, MatchRule
 from isod_wire.message import Message, MessageKind
+from isod_wire.shed import ShedGroup
 from isod_wire.signature import Variant
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "MessageKind",
     "Rate",
     "RemoteError",
+    "ShedGroup",
     "Stats",
     "TooLarge",
     "Variant",

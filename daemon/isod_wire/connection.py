@@ -18,6 +18,7 @@ from isod_wire.message import Message, MessageKind
 from isod_wire.pump import ReadPump
 from isod_wire.reader import Refused
 from isod_wire.sender import Sender
+from isod_wire.shed import LoadShed
 from isod_wire.subscriptions import Subscriptions
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Connection:
         self._refusal_logs = TokenBucket(_REFUSAL_LOG_RATE)
         self._dropped_signals = self._dropped_replies = self._refused = self._strays = 0
         self._sender = Sender(sock, caps, self._die)
-        self._pump = ReadPump(sock, caps, self._on_frame, self._die, self._sender.queue.batch)
+        self.shed = LoadShed(self._refuse)
+        self._pump = ReadPump(sock, caps, self.shed, self._on_frame, self._die, self._sender.queue.batch)
         self._pump.start()
 
     @property
@@ -162,7 +164,11 @@ class Connection:
 
     def refuse(self, call: Message, error_name: str, text: str) -> None:
         """Answer a call as reply_error does, cheaply, where the same caller may get the same error again and again."""
-        if not call.no_reply_expected and not self._sender.refuse(call.sender, call.serial, error_name, text):
+        if not call.no_reply_expected:
+            self._refuse(call.sender, call.serial, error_name, text)
+
+    def _refuse(self, sender: str | None, serial: int, error_name: str, text: str) -> None:
+        if not self._sender.refuse(sender, serial, error_name, text):
             self._dropped_replies += 1
 
     def emit(

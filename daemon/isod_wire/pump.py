@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from isod_wire.caps import Caps
 from isod_wire.errors import BadMessage
 from isod_wire.message import Message
-from isod_wire.reader import EndOfStream, FrameReader, Refused
+from isod_wire.reader import EndOfStream, FrameReader, Refused, Shed
+from isod_wire.shed import LoadShed
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class ReadPump:
         self,
         sock: socket.socket,
         caps: Caps,
+        shed: LoadShed,
         on_frame: Callable[[Message | Refused], None],
         on_end: Callable[[str], None],
         turn: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -33,7 +35,7 @@ class ReadPump:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._caps = caps
-        self._reader = FrameReader(sock, caps)
+        self._reader = FrameReader(sock, caps, shed)
         self._on_frame = on_frame
         self._on_end = on_end
         self._turn = turn
@@ -91,6 +93,8 @@ class ReadPump:
             frame = self._reader.next_message()
             if frame is None:
                 return False
+            if isinstance(frame, Shed):
+                continue
             try:
                 self._on_frame(frame)
             except Exception:  # noqa: BLE001 - a fault of ours costs this message, not the connection

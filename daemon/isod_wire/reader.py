@@ -11,6 +11,7 @@ from isod_wire.errors import BadMessage
 from isod_wire.fds import FdSet
 from isod_wire.header import FIXED_HEADER_BYTES, FixedHeader, read_fields, read_fixed_header
 from isod_wire.message import KNOWN_KINDS, EncodedBody, Message
+from isod_wire.shed import LoadShed
 
 _CHUNK_BYTES = 64 * 1024
 _MAX_ANSWERED_HEADER_BYTES = 16 * 1024  # the header of a message over the cap is read up to this, to answer it
@@ -34,6 +35,13 @@ class Refused:
     header: Message | None
     reason: str
     violation: bool = True
+
+
+class Shed:
+    """Stands for a call that was refused unread."""
+
+
+SHED = Shed()
 
 
 class FdQueue:
@@ -89,10 +97,11 @@ class FdQueue:
 class FrameReader:
     """Reads one connected, non-blocking Unix socket."""
 
-    def __init__(self, sock: socket.socket, caps: Caps) -> None:
-        """Read from `sock` within `caps`; the socket stays the caller's."""
+    def __init__(self, sock: socket.socket, caps: Caps, shed: LoadShed) -> None:
+        """Read from `sock` within `caps`; the socket stays the caller's. `shed` says which calls are not read."""
         self._sock = sock
         self._caps = caps
+        self._shed = shed
         self._buffer = bytearray()
         self._offset = 0  # where in the buffer the next message begins
         self._position = 0  # the same as a position in the stream
@@ -125,7 +134,7 @@ class FrameReader:
         self._buffer += memoryview(data)[skipped:] if skipped else data
         return True
 
-    def next_message(self) -> Message | Refused | None:
+    def next_message(self) -> Message | Refused | Shed | None:
         """Take the next whole message out of the buffer, or None until there is one.
 
         Raises BadMessage if the stream is out of step, which nothing can mend.
@@ -141,6 +150,9 @@ class FrameReader:
             self._wait_for_more(available)
             return None
         start = self._offset
+        if self._shed.take(self._buffer, start, fixed):
+            _close(self._consume(fixed.total_bytes, fixed.total_bytes))
+            return SHED
         data = bytes(memoryview(self._buffer)[start : start + fixed.total_bytes])
         fds = self._consume(fixed.total_bytes, fixed.total_bytes)
         return self._parse(data, fixed, fds)

@@ -113,7 +113,8 @@ class Sender:
         return Outgoing(message.data, message.route.destination, message.fds)
 
 
-@lru_cache(maxsize=256)
+# For as many connections as a broker gives one user.
+@lru_cache(maxsize=4096)
 def _encoded_error(destination: str | None, error_name: str, text: str) -> bytes:
     body = encode_body("s", [text])
     route = Route(kind=MessageKind.ERROR, destination=destination, reply_serial=1, error_name=error_name)

@@ -57,7 +57,7 @@ async def test_callers_that_leave_at_any_moment_leave_nothing(
         await come_and_go(number)
     gate = isod.endpoint.gate
     await until(lambda: not gate._tasks)
-    await until(lambda: not isod.endpoint.callers._lookups)
+    await until(lambda: not isod.endpoint.callers._lookups and not isod.endpoint.callers._uids)
     assert not gate._open
     assert not isod.prompts._open
     assert not isod.endpoint.subscriptions._subscribers

@@ -13,6 +13,7 @@ from isod.policy_loader import load_policy
 from isod_wire import CONTAINER_CAPS, SYSTEM_BUS_CAPS, BadMessage, Message
 from isod_wire.encode import encode_body
 from isod_wire.reader import EndOfStream, FrameReader
+from isod_wire.shed import LoadShed
 
 OWNERS = frozenset({0, os.geteuid()})
 SEPARATOR = b"\n---\n"
@@ -39,7 +40,7 @@ def framing(data: bytes) -> None:
     first = data[0] if data else 0
     caps = CONTAINER_CAPS if first & 1 else SYSTEM_BUS_CAPS
     stream: Any = _Stream(data[1:], 1 + (first >> 1) * 8)
-    reader = FrameReader(stream, caps)
+    reader = FrameReader(stream, caps, LoadShed(lambda *_: None))
     try:
         while reader.receive():
             while (frame := reader.next_message()) is not None:

@@ -11,7 +11,8 @@ import pytest
 from isod_wire import SYSTEM_BUS_CAPS, BadMessage, Message, MessageKind
 from isod_wire.encode import encode_body
 from isod_wire.header import Route, encode_header
-from isod_wire.reader import EndOfStream, FrameReader, Refused
+from isod_wire.reader import EndOfStream, FrameReader, Refused, Shed
+from isod_wire.shed import LoadShed
 
 CAPS = replace(SYSTEM_BUS_CAPS, max_message_bytes=4_096, max_fds=4)
 
@@ -21,7 +22,7 @@ def ends() -> Iterator[tuple[FrameReader, socket.socket]]:
     """Return a reader and the socket whose bytes it reads."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    reader = FrameReader(ours, CAPS)
+    reader = FrameReader(ours, CAPS, LoadShed(lambda *_: None))
     with ours, theirs:
         yield reader, theirs
         reader.close()
@@ -33,8 +34,8 @@ def message(serial: int, *, text: str = "x", path: str = "/", fds: int = 0) -> b
     return encode_header(route, serial, "s", len(body), fds) + body
 
 
-def read_all(reader: FrameReader) -> list[Message | Refused]:
-    found: list[Message | Refused] = []
+def read_all(reader: FrameReader) -> list[Message | Refused | Shed]:
+    found: list[Message | Refused | Shed] = []
     while True:
         try:
             received = reader.receive()
@@ -108,7 +109,7 @@ def test_oversize_message_is_skipped_and_its_header_kept(ends: tuple[FrameReader
 def test_messages_in_pieces(ends: tuple[FrameReader, socket.socket], step: int) -> None:
     reader, sock = ends
     data = b"".join(message(serial) for serial in range(1, 6))
-    found: list[Message | Refused] = []
+    found: list[Message | Refused | Shed] = []
     for start in range(0, len(data), step):
         sock.sendall(data[start : start + step])
         found += read_all(reader)

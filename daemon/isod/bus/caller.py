@@ -56,6 +56,7 @@ class Callers:
         self._connection = connection
         self._units = units
         self._is_container_unit = is_container_unit
+        self._uids: dict[str, asyncio.Task[int]] = {}
         self._lookups: dict[str, asyncio.Task[Caller]] = {}
         self._on_gone: list[Callable[[str], None]] = []
         self._waiting: dict[str, set[asyncio.Task[Any]]] = {}
@@ -69,7 +70,7 @@ class Callers:
 
     def close(self) -> None:
         """Drop all lookups."""
-        for task in list(self._lookups.values()):
+        for task in (*self._uids.values(), *self._lookups.values()):
             task.cancel()
         self._names.shutdown(wait=False, cancel_futures=True)
 
@@ -85,12 +86,13 @@ class Callers:
         """
         return sender in self._lookups
 
+    def known_uid(self, sender: str) -> int | None:
+        """Give whose connection a name is, if the broker has told that already."""
+        return _result(self._uids.get(sender))
+
     def known(self, sender: str) -> Caller | None:
         """Give a caller that was looked up and is still connected; None for any other."""
-        task = self._lookups.get(sender)
-        if task is None or not task.done() or task.cancelled() or task.exception():
-            return None
-        return task.result()
+        return _result(self._lookups.get(sender))
 
     async def while_there(self, sender: str, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Await something for a caller; it is cancelled, and CallerGoneError raised, once the caller leaves the bus."""
@@ -112,14 +114,25 @@ class Callers:
             if not waiting:
                 self._waiting.pop(sender, None)
 
+    async def uid_of(self, sender: str) -> int:
+        """Give whose connection a name is: all that one who calls too much is asked for. Raises RefusedError."""
+        return await self._shared(self._uids, sender, self._ask_uid)
+
     async def resolve(self, sender: str) -> Caller:
         """Give the caller behind a unique name; raises RefusedError (AccessDenied) if any fact about it is missing."""
-        task = self._lookups.get(sender)
+        return await self._shared(self._lookups, sender, self._ask)
+
+    async def _shared(
+        self,
+        lookups: dict[str, asyncio.Task[_Result]],
+        sender: str,
+        ask: Callable[[str], Coroutine[Any, Any, _Result]],
+    ) -> _Result:
+        """Have several calls of one connection wait for one lookup; the broker never gives a unique name twice."""
+        task = lookups.get(sender)
         if task is None:
-            # Several calls of one connection wait for one lookup; the broker never gives a unique name twice.
-            task = asyncio.get_running_loop().create_task(self._look_up(sender))
-            self._lookups[sender] = task
-            task.add_done_callback(lambda done: self._looked_up(sender, done))
+            task = lookups[sender] = asyncio.get_running_loop().create_task(_in_time(ask, sender))
+            task.add_done_callback(lambda done: _forget_failed(lookups, sender, done))
         try:
             # Shielded: one call that is cancelled must not take the lookup from the others.
             return await asyncio.shield(task)
@@ -128,29 +141,23 @@ class Callers:
                 raise access_denied("You left the bus") from None
             raise
 
-    def _looked_up(self, sender: str, task: asyncio.Task[Caller]) -> None:
-        if (task.cancelled() or task.exception()) and self._lookups.get(sender) is task:
-            # A failure is not remembered: the next call asks again.
-            del self._lookups[sender]
-
     def _name_lost(self, message: Message) -> None:
         name = message.body[0]
-        task = self._lookups.pop(name, None)
-        if task is None:
+        tasks = [task for task in (self._uids.pop(name, None), self._lookups.pop(name, None)) if task is not None]
+        if not tasks:
             return
-        task.cancel()
+        for task in tasks:
+            task.cancel()
         for work in list(self._waiting.get(name, ())):
             work.cancel()
         for callback in self._on_gone:
             callback(name)
 
-    async def _look_up(self, sender: str) -> Caller:
-        try:
-            async with asyncio.timeout(_TIMEOUT_SEC):
-                return await self._ask(sender)
-        except (WireError, OSError, IsodError, TimeoutError):
-            # Whatever failed, a caller of whom something is unknown is nobody. There is no uid to fall back on.
-            raise access_denied("Your credentials can't be established") from None
+    async def _ask_uid(self, sender: str) -> int:
+        with await self._connection.call(
+            _BUS, _BUS_PATH, _BUS, "GetConnectionUnixUser", "s", [sender], timeout_sec=_TIMEOUT_SEC, expect="u"
+        ) as reply:
+            return int(reply.body[0])
 
     async def _ask(self, sender: str) -> Caller:
         reply = await self._connection.call(
@@ -180,6 +187,27 @@ class Callers:
         finally:
             os.close(pidfd)
         return unit
+
+
+def _result(task: asyncio.Task[_Result] | None) -> _Result | None:
+    if task is None or not task.done() or task.cancelled() or task.exception():
+        return None
+    return task.result()
+
+
+async def _in_time(ask: Callable[[str], Coroutine[Any, Any, _Result]], sender: str) -> _Result:
+    try:
+        async with asyncio.timeout(_TIMEOUT_SEC):
+            return await ask(sender)
+    except (WireError, OSError, IsodError, TimeoutError):
+        # Whatever failed, a caller of whom something is unknown is nobody. There is no uid to fall back on.
+        raise access_denied("Your credentials can't be established") from None
+
+
+def _forget_failed(lookups: dict[str, asyncio.Task[_Result]], sender: str, task: asyncio.Task[_Result]) -> None:
+    if (task.cancelled() or task.exception()) and lookups.get(sender) is task:
+        # A failure is not remembered: the next call asks again.
+        del lookups[sender]
 
 
 def _names_of(uid: int, group_ids: object) -> tuple[str, frozenset[str]]:

@@ -20,6 +20,7 @@ class Facts:
     method: str
     started_sec: float
     caller: Caller | None = None
+    uid: int | None = None  # the caller's, which may be all that is known
     container: str | None = None
     app: str | None = None
     argv: tuple[str, ...] | None = None
@@ -65,7 +66,7 @@ class Decisions:
 
     def refused(self, facts: Facts, error: str) -> None:
         """Record a refusal at once, or if one of that uid was told just now, together with others a little later."""
-        uid = facts.caller.uid if facts.caller else None
+        uid = facts.uid
         fields = self._fields(facts, "refused", error)
         now_sec = self._clock()
         known = self._refusals.get(uid)
@@ -110,7 +111,7 @@ class Decisions:
     def _fields(self, facts: Facts, outcome: str, error: str | None) -> dict[str, object]:
         caller = facts.caller
         return {
-            "uid": caller.uid if caller else None,
+            "uid": facts.uid,
             "pid": caller.pid if caller else None,
             "caller_unit": caller.unit if caller else None,
             "method": facts.method,

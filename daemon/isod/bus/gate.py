@@ -21,6 +21,7 @@ from isod.bus.request import Handler, Reply, Request
 from isod.bus.requests import check_argv, parse_options, take_fds
 from isod.bus.route import Kind, Route, route, shown_method
 from isod.bus.services import Services
+from isod.bus.shedding import Shedding
 from isod.bus.standard import StandardInterfaces
 from isod.bus.values import shown
 from isod.ports import Answer, Authority, Caller
@@ -32,7 +33,7 @@ from isod_wire import BadMessage, Connection, Message
 _log = logging.getLogger(__name__)
 
 # Calls of one connection that wait until it is known whose it is.
-_UNKNOWN_PER_SENDER = 64
+_UNKNOWN_PER_SENDER = 16
 # What may need a question to the user is decided by the core, which also records that. With USE it does so after the
 # reply, so an error before it is still ours to record.
 _CORE_DECIDES = frozenset({Access.USE, Access.MANAGE, Access.GRANT})
@@ -56,7 +57,7 @@ class _UnderWay:
     call: Message
     sender: str
     facts: Facts
-    counted: bool = False  # for its uid
+    counted_uid: int | None  # the user for whom it is counted
 
 
 @lru_cache(maxsize=64)
@@ -93,6 +94,8 @@ class Gate:
         self._authority = authority
         self._decisions = decisions
         self._limits = call_limits
+        self._shedding = Shedding(connection, decisions, call_limits.wait_sec)
+        callers.on_gone(self._shedding.forget)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
 
@@ -112,42 +115,44 @@ class Gate:
         if sender is None or not is_unique_name(sender):
             call.close()
             return
-        caller = self._callers.known(sender)
-        if caller is not None:
-            reason = self._limits.enter(caller.uid)
+        uid = self._callers.known_uid(sender)
+        if uid is not None:
+            reason = self._limits.enter(uid)
         elif self._open[sender] >= _UNKNOWN_PER_SENDER:
             reason = f"{_UNKNOWN_PER_SENDER} calls before your first was answered"
         else:
             reason = ""
         if reason:
-            self._refuse(call, caller, reason)
+            self._refuse(call, sender, uid, reason)
             return
-        facts = Facts(shown_method(call), time.monotonic(), caller)
-        under_way = _UnderWay(call, sender, facts, counted=caller is not None)
+        facts = Facts(shown_method(call), time.monotonic(), self._callers.known(sender), uid=uid)
+        under_way = _UnderWay(call, sender, facts, uid)
         self._open[sender] += 1
         task = asyncio.get_running_loop().create_task(self._serve(under_way))
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._served(done, under_way))
 
-    def _refuse(self, call: Message, caller: Caller | None, reason: str) -> None:
+    def _refuse(self, call: Message, sender: str, uid: int | None, reason: str) -> None:
         """Refuse what is over a limit at once and without a task: it must cost as little as can be."""
         name, text = _limit_exceeded(reason)
-        if caller is None or not self._decisions.refused_again(caller.uid):
-            facts = Facts(shown_method(call), time.monotonic(), caller, rule="limits")
+        facts = Facts(shown_method(call), time.monotonic(), self._callers.known(sender), uid=uid, rule="limits")
+        if uid is None or not self._decisions.refused_again(uid):
             self._decisions.refused(facts, name)
         self._connection.refuse(call, name, text)
         call.close()
+        if uid is not None:
+            self._shedding.begin(sender, uid, facts, name, text)
 
     def _served(self, task: asyncio.Task[None], under_way: _UnderWay) -> None:
         # Here and not in the task: one that is cancelled before its first step runs none of its code.
         under_way.call.close()
         self._tasks.discard(task)
-        sender, caller = under_way.sender, under_way.facts.caller
+        sender, uid = under_way.sender, under_way.counted_uid
         self._open[sender] -= 1
         if not self._open[sender]:
             del self._open[sender]
-        if under_way.counted and caller is not None:
-            self._limits.leave(caller.uid)
+        if uid is not None and self._limits.leave(uid):
+            self._shedding.end(uid)
 
     async def _serve(self, under_way: _UnderWay) -> None:
         call, facts = under_way.call, under_way.facts
@@ -181,13 +186,15 @@ class Gate:
 
     async def _handle(self, under_way: _UnderWay) -> None:
         call, facts = under_way.call, under_way.facts
+        if under_way.counted_uid is None:
+            uid = facts.uid = await self._callers.uid_of(under_way.sender)
+            facts.rule = "limits"
+            if reason := self._limits.enter(uid):
+                raise errors.LimitExceeded(reason=reason)
+            under_way.counted_uid = uid
+            facts.rule = "credentials"
         known = await self._callers.resolve(under_way.sender)
         caller = facts.caller = replace(known, interactive=call.allow_interactive)
-        facts.rule = "limits"
-        if not under_way.counted:
-            if reason := self._limits.enter(caller.uid):
-                raise errors.LimitExceeded(reason=reason)
-            under_way.counted = True
         facts.rule = "call"
         way = route(call)
         if len(call.fds) > limits.MESSAGE_FDS_MAX:

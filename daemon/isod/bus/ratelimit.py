@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from isod.settings import Limits
 
 _IDLE_USERS_MAX = 1024
+_WAIT_MAX_SEC = 0.01  # a reload may change the limits meanwhile
 
 
 @dataclass(slots=True)
@@ -41,9 +42,19 @@ class CallLimits:
         user.open_calls += 1
         return ""
 
-    def leave(self, uid: int) -> None:
-        """Count one call less."""
-        self._users[uid].open_calls -= 1
+    def wait_sec(self, uid: int) -> float:
+        """Give for how long each call of a uid will be over a limit, if none of its open calls leaves meanwhile."""
+        bounds = self._limits(uid)
+        user = self._user(uid, bounds)
+        if user.open_calls >= bounds.calls_open:
+            return _WAIT_MAX_SEC
+        return min(_WAIT_MAX_SEC, max(0.0, (1.0 - user.tokens) / bounds.calls_per_sec))
+
+    def leave(self, uid: int) -> bool:
+        """Count one call less; tells whether it was the one that others were refused for."""
+        user = self._users[uid]
+        user.open_calls -= 1
+        return user.open_calls == self._limits(uid).calls_open - 1
 
     def _user(self, uid: int, bounds: Limits) -> _User:
         now_sec = self._clock()

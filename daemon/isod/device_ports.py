@@ -57,6 +57,9 @@ class Nodes(Protocol):
 class NodeMaker(Protocol):
     """Makes and mounts device nodes (isod-helper); all raise OSError."""
 
+    def stand_by(self, needed: bool) -> None:
+        """Be ready to make nodes at once, for as long as that is needed; else it may take a while."""
+
     async def make_node(self, machine: str, directory: str, name: str, node_fd: int) -> None:
         """Make a copy of the host's node in a directory of the container's tmpfs."""
 

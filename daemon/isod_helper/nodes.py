@@ -1,5 +1,6 @@
 """Make copies of the host's device nodes in a container's tmpfs below /run/isod/container."""
 
+import contextlib
 import os
 import stat
 
@@ -23,15 +24,24 @@ def make_node(request: dict[str, object], fds: list[int]) -> None:
     wanted = os.fstat(fds[0])
     if not stat.S_ISCHR(wanted.st_mode):
         raise ValueError("that is not a character device")
+    with contextlib.ExitStack() as opened:
+        directory_fd = _open_directory(opened, machine, directory)
+        os.umask(0)
+        os.mknod(name, stat.S_IFCHR | 0o666, wanted.st_rdev, dir_fd=directory_fd)
+
+
+def _open_directory(opened: contextlib.ExitStack, machine: str, directory: str) -> int:
+    """Open a directory of a container's tmpfs until `opened` ends. Raises ValueError, OSError."""
     try:
-        with base_directory() as base_fd:
-            machine_fd = open_own(machine, base_fd)
-            if os.fstat(machine_fd).st_dev == os.fstat(base_fd).st_dev:
-                raise ValueError("that container has no directory of its own")
-            if directory == names.NODE_DIRECTORY:
-                make_directory(directory, machine_fd, 0o700)
-            directory_fd = open_own(directory, machine_fd)
+        base_fd = opened.enter_context(base_directory())
+        machine_fd = open_own(machine, base_fd)
+        opened.callback(os.close, machine_fd)
+        if os.fstat(machine_fd).st_dev == os.fstat(base_fd).st_dev:
+            raise ValueError("that container has no directory of its own")
+        if directory == names.NODE_DIRECTORY:
+            make_directory(directory, machine_fd, 0o700)
+        directory_fd = open_own(directory, machine_fd)
     except UnsafeDirectory as error:
         raise ValueError(str(error)) from None
-    os.umask(0)
-    os.mknod(name, stat.S_IFCHR | 0o666, wanted.st_rdev, dir_fd=directory_fd)
+    opened.callback(os.close, directory_fd)
+    return directory_fd

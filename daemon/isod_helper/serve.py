@@ -1,11 +1,16 @@
 """The protocol of isod-helper: one JSON object with descriptors in, one out, over a SOCK_SEQPACKET socket.
 
+Most verbs change the process for good, so it serves one call. Where they don't, it waits for more until the caller
+hangs up: a device that is plugged in should not wait for a process to start.
+
 {"verb": "connect-bus", "uid": 524288} with a descriptor is answered by {"ok": true}, with a descriptor if the verb
 gives one, or by {"error": "why", "errno": 111} where errno is 0 if it was no system call that failed.
 """
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import struct
 from collections.abc import Callable, Mapping
@@ -37,6 +42,20 @@ VERBS: dict[str, dict[str, Verb]] = {
     "node": {"make-node": make_node},
     "devices": {"watch-devices": watch_devices},
 }
+
+# The sets whose verbs leave the process as it was.
+LASTING = frozenset({"node"})
+
+
+def serve_all(connection: socket.socket, verbs: Mapping[str, Verb]) -> bool:
+    """Serve calls until the caller hangs up, each within the deadline; tells whether all were done."""
+    done = True
+    with contextlib.suppress(ConnectionError):
+        while connection.recv(1, socket.MSG_PEEK):
+            signal.alarm(DEADLINE_SEC)
+            done &= serve(connection, verbs)
+            signal.alarm(0)
+    return done
 
 
 def serve(connection: socket.socket, verbs: Mapping[str, Verb]) -> bool:

@@ -44,6 +44,7 @@ class World:
     def __init__(self, state: Path, earlier: "World | None" = None) -> None:
         self.plugged: list[Device] = []
         self.followed: frozenset[str] = frozenset()
+        self.ready = False
         self.allowed = earlier.allowed if earlier else list(ADMINS)
         self.policy_of_devices = "closed"
         self.tmpfs: dict[tuple[str, str], str] = earlier.tmpfs if earlier else {}
@@ -162,6 +163,9 @@ class World:
             return self.mounts[path]
         directory, _, name = path.removeprefix("/dev/").partition("/")
         return self.tmpfs.get((directory, name), "") if self.dri_shown else ""
+
+    def stand_by(self, needed: bool) -> None:
+        self.ready = needed
 
     async def make_node(self, _machine: str, directory: str, name: str, _node_fd: int) -> None:
         if self.fault:

@@ -320,3 +320,14 @@ async def test_a_ceiling_that_comes_ends_a_grant(world: World) -> None:
     world.never = {"gpu": ["render"]}
     await world.plug(card())
     assert (world.seen, world.ours) == ([], [])
+
+
+async def test_a_helper_stands_by_while_a_granted_container_runs(world: World) -> None:
+    """So that a device that is plugged in does not wait for a process to start."""
+    world.start()
+    await world.settle()
+    assert not world.ready
+    world.grant(gpu="render")
+    assert world.ready
+    world.stop()
+    assert not world.ready

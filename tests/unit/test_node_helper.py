@@ -112,3 +112,14 @@ def test_what_stands_there_is_neither_followed_nor_covered_nor_removed(run: Run)
     assert said[0] == "FileExistsError: [Errno 17] something stands there already"
     assert said[1] == "FileExistsError: [Errno 17] something stands there already done theirs"
     assert said[2] == "NotADirectoryError: [Errno 20] Not a directory False"
+
+
+def test_it_may_be_asked_many_times_and_keeps_nothing_open(run: Run) -> None:
+    """One process serves all calls of an isod, and may have few descriptors."""
+    said = run(
+        STEPS,
+        "before = len(os.listdir('/proc/self/fd'))",
+        "print({node(name=f'renderD{i}') for i in range(100)}, {node(machine='nosuch') for i in range(100)})",
+        "print(len(os.listdir('/proc/self/fd')) - before - 200)",
+    )
+    assert said == ["{'done'} {'ValueError: nosuch: No such file or directory'}", "0"]

@@ -104,13 +104,17 @@ class Devices(Listener):
             self.look_at(container)
 
     def _follow(self) -> None:
-        grants = (
-            (kind, value)
+        followed = {
+            container: {
+                subsystem
+                for key, kind in device_kinds().items()
+                for value in container.grant_values(key)
+                for subsystem in kind.subsystems(value)
+            }
             for container in self._containers()
-            for key, kind in device_kinds().items()
-            for value in container.grant_values(key)
-        )
-        self._host.follow(subsystem for kind, value in grants for subsystem in kind.subsystems(value))
+        }
+        self._host.follow(set().union(*followed.values()))
+        self._maker.stand_by(any(followed[container] for container in followed if container.guest is not None))
 
     def look_at(self, container: Container) -> None:
         """Ask for a round for one container."""

@@ -1,6 +1,7 @@
 """The client side of isod-helper: acts that need rights which isod does not have."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -15,10 +16,13 @@ _REPLY_BYTES_MAX = 4096
 class Helper:
     """Calls isod-helper, which systemd starts for each connection."""
 
-    def __init__(self, path: str = HELPER_SOCKET, mount_path: str = MOUNT_HELPER_SOCKET) -> None:
+    def __init__(
+        self, path: str = HELPER_SOCKET, mount_path: str = MOUNT_HELPER_SOCKET, node_path: str = NODE_HELPER_SOCKET
+    ) -> None:
         """Take the paths of its sockets."""
         self._path = path
         self._mount_path = mount_path
+        self._nodes = StandingHelper(node_path)
 
     async def connect_bus(self, socket_path_fd: int, uid: int) -> socket.socket:
         """Connect to a container's bus as its root.
@@ -44,10 +48,14 @@ class Helper:
             raise ConnectionError("isod-helper sent no descriptor")
         return socket.socket(fileno=fds[0])
 
+    def stand_by(self, needed: bool) -> None:
+        """Have a helper wait for make_node(), or let it end."""
+        self._nodes.stand_by(needed)
+
     async def make_node(self, machine: str, directory: str, name: str, node_fd: int) -> None:
         """Make a copy of the host's node (O_PATH) in a directory of the container's tmpfs. Raises OSError."""
         request: dict[str, object] = {"verb": "make-node", "machine": machine, "directory": directory, "name": name}
-        await self._call(NODE_HELPER_SOCKET, request, [node_fd])
+        await self._nodes.call(request, [node_fd])
 
     async def attach_node(self, machine: str, pidfd: int, uid_shift: int, name: str, place: str) -> None:
         """Show node/NAME of the container's tmpfs at a place below dev inside. Raises OSError."""
@@ -79,25 +87,99 @@ class Helper:
     @staticmethod
     async def _call(path: str, request: dict[str, object], fds: list[int]) -> list[int]:
         """Send a request with descriptors and give those of the answer, at most one."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as connection:
-            try:
-                async with asyncio.timeout(_TIMEOUT_SEC):
-                    # EAGAIN, a full backlog, is an error like others: the caller tries again anyway.
-                    connection.connect(path)
-                    socket.send_fds(connection, [json.dumps(request).encode()], fds)
-                    await _readable(connection)
-            except TimeoutError:
-                # asyncio's own says nothing, and this one gets into sentences.
-                text = f"isod-helper does not answer within {_TIMEOUT_SEC:.0f} s"
-                raise TimeoutError(errno.ETIMEDOUT, text) from None
-            data, received, _, _ = socket.recv_fds(connection, _REPLY_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        with _connect(path) as connection:
+            data, received = await _exchange(connection, request, fds)
+        return _checked(data, received)
+
+
+class StandingHelper:
+    """A helper that serves many calls, one after another, and may wait for the next with its process already there."""
+
+    def __init__(self, path: str) -> None:
+        """Take the path of its socket."""
+        self._path = path
+        self._connection: socket.socket | None = None
+        self._needed = False
+        self._turn = asyncio.Lock()
+
+    def stand_by(self, needed: bool) -> None:
+        """Have it started if it is not there, or let it end as soon as no call is under way."""
+        self._needed = needed
+        if not needed and not self._turn.locked():
+            self._hang_up()
+        elif needed and self._connection is None:
+            # Then the next call tries that, and tells.
+            with contextlib.suppress(OSError):
+                self._connection = _connect(self._path)
+
+    async def call(self, request: dict[str, object], fds: list[int]) -> list[int]:
+        """Send a request with descriptors and give those of the answer, at most one. Raises OSError."""
+        async with self._turn:
+            data, received = await self._try_twice(request, fds)
+            if not self._needed:
+                self._hang_up()
+        return _checked(data, received)
+
+    async def _try_twice(self, request: dict[str, object], fds: list[int]) -> tuple[bytes, list[int]]:
+        if self._connection is not None:
+            with contextlib.suppress(ConnectionError):
+                data, received = await self._try(self._connection, request, fds)
+                if data:
+                    return data, received
+        # It has ended since it was last asked.
+        self._hang_up()
+        self._connection = _connect(self._path)
+        return await self._try(self._connection, request, fds)
+
+    async def _try(
+        self, connection: socket.socket, request: dict[str, object], fds: list[int]
+    ) -> tuple[bytes, list[int]]:
         try:
-            _check(data)
+            return await _exchange(connection, request, fds)
         except BaseException:
-            for fd in received:
-                os.close(fd)
+            # An answer that is still to come would be taken for that to the next request.
+            self._hang_up()
             raise
-        return received
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _connect(path: str) -> socket.socket:
+    """Raise OSError; EAGAIN, a full backlog, is an error like others: the caller tries again anyway."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _exchange(connection: socket.socket, request: dict[str, object], fds: list[int]) -> tuple[bytes, list[int]]:
+    try:
+        async with asyncio.timeout(_TIMEOUT_SEC):
+            socket.send_fds(connection, [json.dumps(request).encode()], fds)
+            await _readable(connection)
+    except TimeoutError:
+        # asyncio's own says nothing, and this one gets into sentences.
+        text = f"isod-helper does not answer within {_TIMEOUT_SEC:.0f} s"
+        raise TimeoutError(errno.ETIMEDOUT, text) from None
+    data, received, _, _ = socket.recv_fds(connection, _REPLY_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+    return data, received
+
+
+def _checked(data: bytes, received: list[int]) -> list[int]:
+    """Give an answer's descriptors, or raise what it says went wrong."""
+    try:
+        _check(data)
+    except BaseException:
+        for fd in received:
+            os.close(fd)
+        raise
+    return received
 
 
 async def _readable(connection: socket.socket) -> None:

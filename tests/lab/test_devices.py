@@ -66,6 +66,32 @@ def test_a_render_node_opens_while_it_is_granted_and_plugged_in(lab: Lab, gpus: 
     assert sorted(allowed(lab, container)) == before
 
 
+def test_one_helper_waits_for_devices_while_a_running_container_is_granted_some(lab: Lab, gpus: Graphics) -> None:
+    """A device does not wait for a process to start, and one that is killed is replaced."""
+
+    def helpers() -> list[str]:
+        units = ("list-units", "--plain", "--no-legend", "--state=running", "isod-helper-node@*")
+        return [line.split()[0] for line in lab.run("systemctl", *units).stdout.splitlines()]
+
+    lab.run("isoctl", "start", "blog", user="alice")
+    assert helpers() == []
+    with added_policy(lab, "blog", *RENDER):
+        lab.wait_for(lambda: len(helpers()) == 1, 10, "no helper is there")
+        first = helpers()
+        for _ in range(3):
+            gpus.add(Card())
+            opens(lab, "blog")
+            gpus.remove("renderD128")
+            is_gone(lab, "blog")
+        assert helpers() == first
+        lab.run("systemctl", "kill", "--signal=KILL", *first)
+        lab.wait_for(lambda: helpers() == [], 10, "the helper is not dead")
+        gpus.add(Card())
+        opens(lab, "blog")
+        assert len(helpers()) == 1
+    lab.wait_for(lambda: helpers() == [], 10, "the helper stays without need")
+
+
 @pytest.mark.attack("C19")
 @pytest.mark.parametrize("container", ["evil", "priv", "plain"])
 def test_root_inside_makes_no_node_and_opens_none_without_a_grant(lab: Lab, gpus: Graphics, container: str) -> None:

@@ -29,6 +29,7 @@ class Caps:
     max_fds: int = 16
     max_queue_bytes: int = MIB
     max_total_queue_bytes: int = 8 * MIB
+    send_buffer_bytes: int | None = None  # what the kernel holds that the peer has not read; None: its default
     max_messages_per_turn: int = 32
     max_outstanding_calls: int = 64
     max_calls_per_destination: int = 48  # so that one silent service (polkit, waiting for a password) leaves room
@@ -39,7 +40,9 @@ class Caps:
     signals: Rate | None = None  # all signals
 
 
-SYSTEM_BUS_CAPS = Caps(max_message_bytes=256 * KIB)
+# dbus-daemon takes 4 KiB of a connection in a turn, and a turn of all connections may last a second: what the kernel
+# holds by then can't be put behind the reply to another caller any more.
+SYSTEM_BUS_CAPS = Caps(max_message_bytes=256 * KIB, send_buffer_bytes=4 * KIB)
 SESSION_CAPS = Caps(max_message_bytes=256 * KIB)
 CONTAINER_CAPS = Caps(
     max_message_bytes=MIB,

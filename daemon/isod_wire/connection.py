@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,9 @@ class Connection:
         self._signals = TokenBucket(caps.signals) if caps.signals else None
         self._refusal_logs = TokenBucket(_REFUSAL_LOG_RATE)
         self._dropped_signals = self._dropped_replies = self._refused = self._strays = 0
+        if caps.send_buffer_bytes is not None:
+            # The kernel doubles it, for its own use (socket(7)).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, caps.send_buffer_bytes // 2)
         self._sender = Sender(sock, caps, self._die)
         self.shed = LoadShed(self._refuse)
         self._pump = ReadPump(sock, caps, self.shed, self._on_frame, self._die, self._sender.queue.batch)
@@ -202,6 +205,10 @@ class Connection:
         if predicate is None:
             raise ValueError("a match rule given as text needs a predicate")
         return await self._subscriptions.add_text(rule, handler, predicate)
+
+    def share(self, lane_of: Callable[[str | None], Hashable]) -> None:
+        """Send to parties in turn: messages to destinations of one lane keep their order, and wait for no other's."""
+        self._sender.queue.lane_of = lane_of
 
     def on_call(self, handler: Handler) -> None:
         """Give every METHOD_CALL to `handler`, which owns the message and must close it.

@@ -14,7 +14,8 @@ from isod_wire.errors import CallTimeout, ConnectionLost, TooLarge, WireError
 from isod_wire.fds import FdSet
 from isod_wire.header import Route, encode_header, set_reply_serial, set_serial
 from isod_wire.message import Message, MessageKind
-from isod_wire.writer import Outgoing, WriteQueue
+from isod_wire.outgoing import Outgoing
+from isod_wire.writer import WriteQueue
 
 
 @dataclass(slots=True)

@@ -6,42 +6,20 @@ import errno
 import socket
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
 from isod_wire.caps import Caps
-from isod_wire.fds import FdSet
+from isod_wire.lanes import Lanes
+from isod_wire.outgoing import Outgoing
 
 _BATCH_MESSAGES = 32
+_BATCH_BYTES = 16 * 1024
 _IDLE_MESSAGES_MAX = 1024
-
-
-class Outgoing:
-    """One encoded message on its way, with its own copies of the descriptors."""
-
-    __slots__ = ("data", "destination", "dropped", "fds", "on_unsendable", "sent_bytes")
-
-    def __init__(
-        self,
-        data: bytes | bytearray,
-        destination: str | None,
-        fds: FdSet,
-        on_unsendable: Callable[[], None] | None = None,
-    ) -> None:
-        """Take over `fds`; `on_unsendable` is called if the kernel refuses to pass them."""
-        self.data = data
-        self.destination = destination
-        self.fds = fds
-        self.on_unsendable = on_unsendable
-        self.sent_bytes = 0
-        self.dropped = False
-
-    def drop(self) -> None:
-        """Don't send it after all, unless its first byte is out already."""
-        self.dropped = True
+_IDLE = object()
 
 
 class WriteQueue:
-    """Writes messages to one non-blocking socket in order."""
+    """Writes messages to one non-blocking socket: to one party in order, among parties in turn."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, caps: Caps, on_broken: Callable[[str], None]
@@ -51,12 +29,14 @@ class WriteQueue:
         self._sock = sock
         self._caps = caps
         self._on_broken = on_broken
-        self._queue: deque[Outgoing] = deque()
+        self._lanes = Lanes()
+        self._queue: deque[Outgoing] = deque()  # those whose turn it is
         self._idle: deque[Outgoing] = deque()
         self._bytes_by_destination: Counter[str | None] = Counter()
         self._closed = False
         self._waiting = False  # for the socket to become writable
         self._batching = False
+        self.lane_of: Callable[[str | None], Hashable] = lambda _destination: None
         self.queue_bytes = 0
         self.emptied = asyncio.Event()
         self.emptied.set()
@@ -73,7 +53,9 @@ class WriteQueue:
         if self._closed or not self.has_room(len(item.data), item.destination):
             item.fds.close()
             return False
-        self._enqueue(item)
+        item.lane = self.lane_of(item.destination)
+        self._lanes.push(item)
+        self._count(item)
         self.emptied.clear()
         if not self._waiting and not self._batching:
             self._flush()
@@ -102,27 +84,29 @@ class WriteQueue:
             yield
         finally:
             self._batching = False
-            if (self._queue or self._idle) and not self._waiting:
+            if (self._queue or self._lanes or self._idle) and not self._waiting:
                 self._flush()
 
     def close(self) -> None:
         """Drop what is left and stop watching the socket."""
         self._closed = True
         self._stop_waiting()
-        while self._queue:
-            self._forget(self._queue.popleft())
+        for item in (*self._queue, *self._lanes.clear()):
+            self._forget(item)
+        self._queue.clear()
         self._idle.clear()
         self.emptied.set()
 
     def _flush(self) -> None:
         try:
-            while (self._queue or self._take_idle()) and not self._closed:
+            while (self._queue or self._take_next()) and not self._closed:
                 if self._queue[0].dropped and not self._queue[0].sent_bytes:
                     self._forget(self._queue.popleft())
                 else:
                     self._send_some()
         except (BlockingIOError, InterruptedError):
             # dbus-next dies here. A slow reader makes the broker stop reading from us: wait, others queue behind.
+            self._give_back()
             self._wait()
             return
         except OSError as error:
@@ -134,14 +118,30 @@ class WriteQueue:
         if not self._queue:
             self.emptied.set()
 
-    def _take_idle(self) -> bool:
-        """Queue as many as go out in one call; False if there are none."""
-        for _ in range(min(_BATCH_MESSAGES, len(self._idle))):
-            self._enqueue(self._idle.popleft())
+    def _take_next(self) -> bool:
+        """Choose what goes out in one call; False if there is nothing."""
+        self._queue.extend(self._lanes.take(_BATCH_MESSAGES, _BATCH_BYTES))
+        if not self._queue:
+            for _ in range(min(_BATCH_MESSAGES, len(self._idle))):
+                item = self._idle.popleft()
+                item.lane = _IDLE
+                self._count(item)
+                self._queue.append(item)
         return bool(self._queue)
 
-    def _enqueue(self, item: Outgoing) -> None:
-        self._queue.append(item)
+    def _give_back(self) -> None:
+        """Have what was chosen and not begun wait again: what comes meanwhile for another party has its turn first."""
+        rest = []
+        while self._queue and not self._queue[-1].sent_bytes:
+            item = self._queue.pop()
+            if item.lane is _IDLE:
+                self._forget(item)
+                self._idle.appendleft(item)
+            else:
+                rest.append(item)
+        self._lanes.give_back(rest)
+
+    def _count(self, item: Outgoing) -> None:
         self.queue_bytes += len(item.data)
         self._bytes_by_destination[item.destination] += len(item.data)
 

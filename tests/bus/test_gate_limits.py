@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from isod.bus import gate
 from isod.settings import Limits
 from isod_contract import names
 from isod_side import ALICE, ROOT, IsodSide, call, refused, until
@@ -35,10 +34,7 @@ async def test_open_calls_are_bounded_over_all_connections_of_a_uid(
 
 
 @pytest.mark.attack("C15")
-async def test_calls_that_come_before_it_is_known_who_calls_are_bounded(
-    isod: IsodSide, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate, "_UNKNOWN_PER_SENDER", 8)
+async def test_calls_that_come_before_it_is_known_who_calls_are_bounded(isod: IsodSide) -> None:
     client = await isod.client(ALICE)
     results = await asyncio.gather(*(call(client, "ListContainers") for _ in range(40)), return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]

@@ -86,9 +86,9 @@ class Callers:
         """
         return sender in self._lookups
 
-    def known_uid(self, sender: str) -> int | None:
-        """Give whose connection a name is, if the broker has told that already."""
-        return _result(self._uids.get(sender))
+    def known_uid(self, name: str | None) -> int | None:
+        """Give whose connection a name is, if it is a caller's and the broker has told that already."""
+        return _result(self._uids.get(name)) if name else None
 
     def known(self, sender: str) -> Caller | None:
         """Give a caller that was looked up and is still connected; None for any other."""

@@ -33,7 +33,7 @@ from isod_wire import BadMessage, Connection, Message
 _log = logging.getLogger(__name__)
 
 # Calls of one connection that wait until it is known whose it is.
-_UNKNOWN_PER_SENDER = 16
+_UNKNOWN_PER_SENDER = 8
 # What may need a question to the user is decided by the core, which also records that. With USE it does so after the
 # reply, so an error before it is still ours to record.
 _CORE_DECIDES = frozenset({Access.USE, Access.MANAGE, Access.GRANT})
@@ -101,6 +101,7 @@ class Gate:
 
     def open(self) -> None:
         """Begin to take calls; Callers.open must have returned."""
+        self._connection.share(self._callers.known_uid)
         self._connection.on_call(self._accept)
 
     async def close(self) -> None:
@@ -168,7 +169,9 @@ class Gate:
             self._connection.reply_error(call, "org.freedesktop.DBus.Error.InvalidArgs", "The arguments are malformed")
         except errors.IsodError as error:
             self._record_error(facts, error)
-            self._connection.reply_error(call, error.name, error.text)
+            is_limit = isinstance(error, errors.LimitExceeded)
+            answer = self._connection.refuse if is_limit else self._connection.reply_error
+            answer(call, error.name, error.text)
         except Exception:  # noqa: BLE001 - a fault of ours may say what it likes to the journal, to the caller nothing
             incident = secrets.token_hex(8)
             _log.exception("call.failed", extra={"incident": incident, "method": facts.method})

@@ -18,6 +18,7 @@ from isod.bus.endpoint import Endpoint
 from isod.bus.prompts import Prompts
 from isod.bus.services import Services
 from isod.core.activation import Activation
+from isod.core.app_start import AppStarter
 from isod.core.apps import Apps
 from isod.core.autostart import Autostart
 from isod.core.containers import Containers
@@ -196,9 +197,8 @@ class Daemon:
             reconciler=self._reconciler,
             devices=self._devices,
             activation=activation,
-            machines=machines,
+            starter=AppStarter(apps=self._apps, machines=machines, sessions=self._sessions, store=self._store),
             sessions=self._sessions,
-            store=self._store,
         )
         self._policy = PolicyInForce(
             directory=directory,

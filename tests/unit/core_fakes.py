@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isod.core.app_start import AppStarter
 from isod.core.apps import Apps
 from isod.core.container import Container
 from isod.core.events import Events
@@ -184,9 +185,9 @@ class Core:
             reconciler=nothing,
             devices=nothing,
             activation=nothing,
-            machines=nothing,
+            starter=AppStarter(apps=self.apps, machines=nothing, sessions=nothing, store=parts["store"]),
             sessions=nothing,
-            **parts,
+            containers=parts["containers"],
         )
 
     @property

@@ -1,12 +1,17 @@
-"""An app's transient unit inside: where it starts, and what it means if it does not."""
+"""An app's transient unit inside: its properties, and what it means if it does not start."""
 
-from isod.core.app import App
+from collections.abc import Mapping
+from typing import Any
+
+from isod.core.app import App, AppRecord
+from isod.core.command import Start
 from isod.ports import Account
 from isod_contract.errors import InvalidArgument, IsodError, StartFailed
 
 # systemd's own exit codes (systemd.exec(5), "Process Exit Codes").
 EXEC_FAILED = range(200, 244)
 _CHDIR = 200
+_STREAMS = {"stdin": "Input", "stdout": "Output", "stderr": "Error"}
 _WHY = {
     203: "its shell can't be executed inside",
     216: "its group is not there inside",
@@ -20,6 +25,46 @@ def working_directory(asked: str | None, account: Account) -> str:
         return "-~"
     # systemd knows the home alone, not what lies below it.
     return account.home.rstrip("/") + asked[1:] if asked.startswith("~/") else asked
+
+
+def unit_properties(
+    record: AppRecord, start: Start, account: Account, directory: str, timeout_usec: int
+) -> list[tuple[str, str, Any]]:
+    """Give the unit's properties but for its streams (systemd.service(5), systemd.exec(5)); callers name none."""
+    return [
+        ("Description", "s", f"isoctl app {record.id[:12]} of uid {record.owner_uid}"),
+        ("Type", "s", "exec"),
+        ("ExitType", "s", "cgroup"),
+        ("KillMode", "s", "control-group"),
+        ("CollectMode", "s", "inactive"),
+        ("RemainAfterExit", "b", True),
+        ("IgnoreSIGPIPE", "b", False),
+        ("SendSIGHUP", "b", True),
+        ("OOMPolicy", "s", "continue"),
+        ("TimeoutStopUSec", "t", timeout_usec),
+        ("User", "s", account.name),
+        ("WorkingDirectory", "s", directory),
+        ("LogExtraFields", "aay", [f"ISOCTL_UID={record.owner_uid}".encode()]),
+        ("SyslogIdentifier", "s", "isoctl-app"),
+        ("Environment", "as", [f"{name}={value}" for name, value in start.environment.items()]),
+        ("ExecStartEx", "a(sasas)", [[start.path, list(start.argv), ["no-env-expand"]]]),
+    ]
+
+
+def stream_properties(streams: Mapping[str, int | None]) -> tuple[list[tuple[str, str, Any]], list[int]]:
+    """Give those of its streams, with the descriptors that they name; a stream without one goes to the journal."""
+    properties: list[tuple[str, str, Any]] = []
+    fds: list[int] = []
+    for name, fd in streams.items():
+        key = f"Standard{_STREAMS[name]}"
+        if fd is not None and fd >= 0:
+            properties.append((f"{key}FileDescriptor", "h", len(fds)))
+            fds.append(fd)
+        elif name == "stdin" or fd == -1:
+            properties.append((key, "s", "null"))
+        else:
+            properties.append((key, "s", "journal"))
+    return properties, fds
 
 
 def why_not_started(app: App, *, directory: str, status: object, result: str) -> IsodError:

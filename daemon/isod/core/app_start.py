@@ -1,0 +1,128 @@
+"""The last step of a launch: an app's unit is made and started inside, on the caller's streams or a new terminal."""
+
+import asyncio
+import fcntl
+import os
+import struct
+import termios
+from typing import Any
+
+from isod.core import command, environment
+from isod.core.app import App
+from isod.core.app_unit import EXEC_FAILED, stream_properties, unit_properties, why_not_started, working_directory
+from isod.core.apps import Apps
+from isod.core.launch_request import LaunchRequest
+from isod.core.sessions import Sessions
+from isod.ports import Account, FdStore, Machines
+from isod_contract.errors import NotPermitted
+from isod_contract.states import AppState
+
+_TIOCGPTPEER = 0x5441  # ioctl_tty(2)
+
+
+def stop_if_wanted(app: App) -> None:
+    """Raise NotPermitted if the caller left while polkit or the boot was waited for: nothing must start then."""
+    if app.stop_wanted or app.ended:
+        raise NotPermitted(reason="the caller left before the app started")
+
+
+class AppStarter:
+    """Starts apps in containers that are ready for them."""
+
+    def __init__(self, *, apps: Apps, machines: Machines, sessions: Sessions, store: FdStore) -> None:
+        """Take the parts."""
+        self._apps = apps
+        self._machines = machines
+        self._sessions = sessions
+        self._store = store
+
+    async def start(
+        self, app: App, request: LaunchRequest, guest: Any, account: Account, rule: str, display: dict[str, str]
+    ) -> None:
+        """Start an app for an account inside, with a terminal if that is asked for, and wait until it runs.
+
+        `rule` is by what it was allowed, for the audit; `display` are the variables of its displays. Raises
+        StartFailed, InvalidArgument, NotPermitted (the caller left), ContainerGone.
+        """
+        options, policy = request.options, request.container.policy
+        variables = environment.assemble(
+            session=self._sessions.environment(request.caller.uid),
+            hints=options.hints or (),
+            policy=policy.environment,
+            asked=options.environment or (),
+            account=account,
+            terminal=bool(options.terminal),
+            display=display,
+            refused=[key for key, level in request.container.grants().items() if level == "none"],
+            locales=await guest.locales(),
+        )
+        argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
+        use_login = policy.login_shell if options.login_shell is None else options.login_shell
+        start = (
+            command.login(argv, variables, account.shell) if use_login else command.plain(argv, variables, account.name)
+        )
+        if options.terminal:
+            await self._make_terminal(app, request)
+        # After the terminal is made: this state is what a caller waits for to ask for it.
+        self._apps.set_state(app, AppState.STARTING)
+        directory = working_directory(options.directory, account)
+        timeout_usec = policy.stop_timeout_sec * 1_000_000
+        properties = unit_properties(app.record, start, account, directory, timeout_usec)
+        streams, fds = stream_properties(request.streams)
+        app.record.invocation_id = guest.invocation_id
+        app.record.running = True
+        app.record.untold_launch = {
+            **request.told(app, account.name),
+            "pid": request.caller.pid,
+            "caller_unit": request.caller.unit,
+            "rule": rule,
+            "environment": sorted(variables),
+        }
+        # Record and match before the start: an app that ends at once, or an isod that does, loses nothing.
+        if app.lifetime_fd is not None:
+            self._store.put(f"lifetime-{app.record.id}", app.lifetime_fd)
+        self._apps.save(app)
+        app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._changed(app, changed))
+        stop_if_wanted(app)
+        job = await guest.start_unit(app.unit, [*properties, *streams], fds)
+        request.close()
+        self._apps.launched(app)
+        await self._await_start(app, guest, job, directory)
+
+    def _changed(self, app: App, changed: dict[str, Any]) -> None:
+        # Whether 2xx is systemd's or the program's own exit code only the start job tells.
+        if app.record.state is AppState.STARTING and changed.get("ExecMainStatus") in EXEC_FAILED:
+            return
+        self._apps.unit_changed(app, changed)
+
+    async def _await_start(self, app: App, guest: Any, job: asyncio.Future[str] | None, directory: str) -> None:
+        """Type=exec: the job is done when the program runs, failed when it could not be executed."""
+        result = "lost" if job is None else await job
+        if result != "done" and not app.record.main_ended:
+            service = await guest.unit_properties(app.unit, "Service")
+            status = service.get("ExecMainStatus", 0)
+            await guest.reset_failed(app.unit)
+            raise why_not_started(app, directory=directory, status=status, result=result)
+        self._apps.set_state(app, AppState.RUNNING)
+        if not app.record.main_ended:
+            # The signal with a 2xx code may have come before the job's result and been put aside.
+            service = await guest.unit_properties(app.unit, "Service")
+            unit = await guest.unit_properties(app.unit, "Unit")
+            if unit.get("LoadState") == "loaded":
+                self._apps.unit_changed(app, {**service, **unit})
+        if app.stop_wanted and not app.record.main_ended:
+            await self._apps.stop(app)
+
+    async def _make_terminal(self, app: App, request: LaunchRequest) -> None:
+        """Make a pty of the container's own devpts; its slave, taken without a path, becomes the app's stdio."""
+        master = await self._machines.open_terminal(request.container.machine)
+        try:
+            rows, columns = request.options.rows or 24, request.options.columns or 80
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except BaseException:
+            os.close(master)
+            raise
+        app.terminal_fd = master
+        request.close()
+        request.streams = {"stdin": slave, "stdout": os.dup(slave), "stderr": os.dup(slave)}

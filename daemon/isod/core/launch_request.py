@@ -1,0 +1,35 @@
+"""What is asked for by one launch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from isod.core import stdio
+from isod.core.app import App
+from isod.core.container import Container
+from isod.ports import Caller
+from isod_contract.options import RunOptions
+
+
+@dataclass(slots=True)
+class LaunchRequest:
+    """A call of Run, until the app has started.
+
+    `streams` are the caller's descriptors by name: None where he has none, -1 where nothing is to be read or written.
+    """
+
+    caller: Caller
+    container: Container
+    argv: tuple[str, ...]
+    options: RunOptions
+    streams: dict[str, int | None]
+
+    def close(self) -> None:
+        """Close the streams that nobody took."""
+        stdio.close_all(*self.streams.values())
+        self.streams = {}
+
+    def told(self, app: App, account: str) -> dict[str, Any]:
+        """Give what every audit record about it holds, with what isod-session says of its caller."""
+        claim = self.options.via or {}
+        told = {"app": app.record.id, "argv": list(self.argv), "user": account}
+        return told | {f"claimed_{name}": value for name, value in claim.items()}

@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test test-unit test-bus test-nix test-lab test-lab-odd test-lab-even test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
+.PHONY: help demo test lab-trees test-unit test-bus test-nix test-lab test-lab-odd test-lab-even test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
@@ -34,7 +34,10 @@ $(VENV)/.made: pyproject.toml | bootstrap
 	$(BIN)/python -m pip --quiet --disable-pip-version-check install $$($(PYTHON) tools/requirements.py)
 	touch $@
 
-test: lint test-unit test-bus test-nix test-fuzz test-lab
+test: venv
+	@# at once: building the trees of the lab is mostly downloading, and the bus tests mostly wait
+	+$(MAKE) --no-print-directory -j3 --output-sync=target lint test-unit test-bus lab-trees
+	+$(MAKE) --no-print-directory test-nix test-fuzz test-lab
 
 test-unit: venv
 	$(PYTEST) tests/unit
@@ -50,9 +53,11 @@ test-bus: venv
 test-nix: venv
 	$(PYTEST) tests/nix
 
-test-lab: venv
-	@# apart from the tests, since building them takes longer than a test may
+# Apart from the tests, since building them takes longer than a test may.
+lab-trees: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
+
+test-lab: lab-trees
 	@# on three labs at once: most tests wait
 	+$(MAKE) --no-print-directory -j3 --output-sync=target test-lab-odd test-lab-even test-lab-gui
 
@@ -76,8 +81,7 @@ test-vm: venv
 	$(PYTEST) tests/vm -m vm
 
 # Every attack of docs/threat-model.md, with a table of what was tried; FULL=1: races as often as it says there.
-test-security: venv
-	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
+test-security: lab-trees
 	$(PYTEST) -m "attack and not gui_full" --attack-table $(if $(FULL),--attack-full) tests
 
 # A few seconds each, for what a change broke; what is found lands in tests/fuzz/corpus, which the unit tests replay.

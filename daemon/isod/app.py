@@ -31,6 +31,7 @@ from isod.core.idle import Idle
 from isod.core.inspect import Inspector
 from isod.core.launch import Launcher
 from isod.core.leftovers import Leftovers
+from isod.core.listeners import Listeners
 from isod.core.logins import LoginWatch
 from isod.core.logout import Logout
 from isod.core.prepare import Prepare
@@ -40,12 +41,13 @@ from isod.core.reload import PolicyInForce
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
 from isod.core.state_files import StateFiles
+from isod.core.user_sockets import UserSockets
 from isod.history import JournalHistory
 from isod.host import floor
 from isod.host.displays import ContainerDirectories
 from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
-from isod.host.guest import GuestDoor
+from isod.host.guest_door import GuestDoor
 from isod.host.helper import Helper
 from isod.host.logind import Logind
 from isod.host.machined import Machined
@@ -149,8 +151,12 @@ class Daemon:
             activation=activation,
             directories=directories,
             shown=shown,
-            mounter=helper,
-            store=self._store,
+            sockets=UserSockets(
+                sessions=self._sessions,
+                directories=directories,
+                mounter=helper,
+                listeners=Listeners(directories, self._store),
+            ),
             audit=self._audit,
             events=self._events,
         )

@@ -16,9 +16,11 @@ from core_fakes import ALICE, FakeGuest
 from isod.core import sessions
 from isod.core.container import Container
 from isod.core.events import Events
+from isod.core.listeners import Listeners
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
+from isod.core.user_sockets import UserSockets
 from isod.policy import ContainerPolicy
 from isod.ports import Account, Directory
 from isod_contract.errors import IsodError
@@ -214,8 +216,12 @@ class Display:
             activation=self.activation,
             directories=self.directories,
             shown=ShownDirectories(self.directories, self.mounter, self.units),  # type: ignore[arg-type]
-            mounter=self.mounter,
-            store=self.store,
+            sockets=UserSockets(
+                sessions=self.sessions,
+                directories=self.directories,
+                mounter=self.mounter,
+                listeners=Listeners(self.directories, self.store),
+            ),
             audit=self,
             events=events,
         )

@@ -8,8 +8,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from isod.authorise import sees
@@ -17,30 +15,16 @@ from isod.core.activation import Activation
 from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.events import Events
-from isod.core.listeners import Listener, Listeners
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
-from isod.ports import Account, AuditSink, Caller, Directories, Directory, FdStore, Mounter
+from isod.core.user_sockets import UserAttachments, UserSockets
+from isod.ports import Account, AuditSink, Caller, Directories, Directory
 from isod.resources import kinds
 from isod.resources.base import Attachment, How
-from isod.resources.x11 import authority
 from isod_contract.errors import ContainerGone, IsodError, NoSession, Unsupported
-from isod_contract.names import X11_AUTHORITY, X11_SOCKET
 from isod_contract.records import ATTACH, DETACH
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _User:
-    """What one user of the host has in one container."""
-
-    caller: Caller
-    account: Account | None = None
-    attached: dict[str, Attachment] = field(default_factory=dict)
-    problem: IsodError | None = None
-    listeners: dict[str, Listener] = field(default_factory=dict)
-    renewals: int = 0  # of sockets
 
 
 class Reconciler:
@@ -53,8 +37,7 @@ class Reconciler:
         activation: Activation,
         directories: Directories,
         shown: ShownDirectories,
-        mounter: Mounter,
-        store: FdStore,
+        sockets: UserSockets,
         audit: AuditSink,
         events: Events,
     ) -> None:
@@ -63,22 +46,21 @@ class Reconciler:
         self._activation = activation
         self._directories = directories
         self._shown = shown
-        self._mounter = mounter
-        self._listeners = Listeners(directories, store)
+        self._sockets = sockets
         self._audit = audit
         self._events = events
-        self._users: dict[Container, dict[int, _User]] = {}
+        self._users: dict[Container, dict[int, UserAttachments]] = {}
         self._turns: dict[Container, asyncio.Lock] = {}
         self._background = Background()
         sessions.listen(self._session_changed)
 
     def recover(self) -> None:
         """Take over what an earlier isod listened on."""
-        self._listeners.recover()
+        self._sockets.recover()
 
     def sockets_held(self) -> int:
         """Count the sockets that isod listens on for containers."""
-        return self._listeners.waiting + sum(
+        return self._sockets.waiting + sum(
             len(user.listeners) for users in self._users.values() for user in users.values()
         )
 
@@ -155,7 +137,7 @@ class Reconciler:
         for user in self._users.get(container, {}).values():
             self._background.spawn(self._look(container, user))
 
-    async def _look(self, container: Container, user: _User) -> None:
+    async def _look(self, container: Container, user: UserAttachments) -> None:
         guest, account = container.guest, user.account
         if guest is None:
             await self._withdraw(container, user)
@@ -172,7 +154,7 @@ class Reconciler:
                 told = {"container": container.name, "uid": user.caller.uid, "reason": str(error)}
                 _log.warning("display.not_attached", extra=told)
 
-    async def _withdraw(self, container: Container, user: _User) -> None:
+    async def _withdraw(self, container: Container, user: UserAttachments) -> None:
         """Take from a container that does not run what is no longer due: it must not be there when that starts."""
         async with self._turns.setdefault(container, asyncio.Lock()):
             wanted, _ = self._wanted(container, user)
@@ -180,18 +162,14 @@ class Reconciler:
             if container.guest is not None or not gone:
                 return
             before = dict(user.attached)
-            for name in gone:
-                self._close(user, container.machine, name)
-                user.attached.pop(name, None)
-            files = gone | {X11_AUTHORITY} if X11_SOCKET in gone else gone
-            self._listeners.remove_files(container.machine, user.caller.uid, files)
+            self._sockets.forget(user, container.machine, gone)
             self._tell(container, user.caller.uid, before, user)
 
-    async def _round(self, container: Container, guest: Any, caller: Caller, account: Account) -> _User:
+    async def _round(self, container: Container, guest: Any, caller: Caller, account: Account) -> UserAttachments:
         async with self._turns.setdefault(container, asyncio.Lock()):
-            user = self._users.setdefault(container, {}).setdefault(caller.uid, _User(caller))
+            user = self._users.setdefault(container, {}).setdefault(caller.uid, UserAttachments(caller))
             if not user.listeners:
-                user.listeners = self._listeners.take_over(container.machine, caller.uid)
+                user.listeners = self._sockets.take_over(container.machine, caller.uid)
             user.caller, user.account = caller, account
             before, renewals = dict(user.attached), user.renewals
             try:
@@ -203,14 +181,14 @@ class Reconciler:
                     self._tell(container, caller.uid, before, user)
             return user
 
-    def _tell(self, container: Container, uid: int, before: dict[str, Attachment], user: _User) -> None:
+    def _tell(self, container: Container, uid: int, before: dict[str, Attachment], user: UserAttachments) -> None:
         for name in before.keys() - user.attached.keys():
             self._audit.record(DETACH, uid=uid, container=container.name, resource=before[name].key)
         for name in user.attached.keys() - before.keys():
             self._audit.record(ATTACH, uid=uid, container=container.name, resource=user.attached[name].key)
         self._events.container_changed(container, "Attachments")
 
-    def _wanted(self, container: Container, user: _User) -> tuple[dict[str, Attachment], IsodError | None]:
+    def _wanted(self, container: Container, user: UserAttachments) -> tuple[dict[str, Attachment], IsodError | None]:
         if not sees(container.policy, user.caller):
             return {}, None
         session = self._sessions.find(user.caller.uid)
@@ -229,7 +207,7 @@ class Reconciler:
                 problem = problem or found
         return wanted, problem
 
-    async def _apply(self, container: Container, guest: Any, user: _User, account: Account) -> None:
+    async def _apply(self, container: Container, guest: Any, user: UserAttachments, account: Account) -> None:
         wanted, user.problem = self._wanted(container, user)
         if not wanted and not user.attached and not user.listeners:
             return
@@ -242,11 +220,11 @@ class Reconciler:
             try:
                 # What an earlier isod listened on is not known to be wanted until the session is back.
                 for name in (user.attached.keys() | (set() if away else user.listeners.keys())) - wanted.keys():
-                    await self._remove(guest, user, directory_fd, name)
+                    await self._sockets.remove(guest, user, directory_fd, name)
                 if not away:
                     for item in wanted.values():
                         try:
-                            await self._attach(guest, user, directory_fd, place, item)
+                            await self._sockets.attach(guest, user, directory_fd, place, item)
                         except (NoSession, Unsupported) as error:
                             # One that can't be had here is no reason to go without the other.
                             user.problem = user.problem or error
@@ -257,101 +235,7 @@ class Reconciler:
         finally:
             os.close(run_fd)
 
-    async def _attach(self, guest: Any, user: _User, directory_fd: int, place: Directory, item: Attachment) -> None:
-        make = self._listen if item.how is How.LISTEN else self._mount
-        try:
-            await make(guest, user, directory_fd, place, item)
-        except BaseException:
-            # Half done: what stood there is not what is there now.
-            user.attached.pop(item.name, None)
-            raise
-        user.attached[item.name] = item
-
-    async def _listen(self, guest: Any, user: _User, directory_fd: int, place: Directory, item: Attachment) -> None:
-        name = item.name
-        if name == X11_SOCKET:
-            self._directories.remove(directory_fd, X11_AUTHORITY)
-        await self._unmount(guest, user, directory_fd, place, name)
-        listener = user.listeners.get(name)
-        standing = self._directories.identity(directory_fd, name, place)
-        if listener is not None and standing is not None and listener.identity in (None, standing):
-            listener.identity = standing
-            return
-        self._close(user, place.machine, name)
-        user.listeners[name] = self._listeners.make(directory_fd, name, place)
-        user.renewals += 1  # the session must be told, also where an old one stood
-
-    async def _mount(self, guest: Any, user: _User, directory_fd: int, place: Directory, item: Attachment) -> None:
-        name = item.name
-        session = self._sessions.find(place.uid)
-        host = session.sockets.get(name) if session is not None else None
-        if host is None:
-            raise NoSession(uid=place.uid, reason=f"{item.what}: its socket is not known")
-        _check_mountable(guest, place.uid, user.account, item)
-        if name == X11_SOCKET:
-            self._directories.write(directory_fd, X11_AUTHORITY, authority(item.cookie), place)
-        if await self._inside(guest, place.uid, name) == host.identity:
-            return
-        self._close(user, place.machine, name)
-        await self._unmount(guest, user, directory_fd, place, name)
-        self._directories.ensure_place(directory_fd, name, place)
-        try:
-            await self._mounter.attach_socket(guest.pidfd, guest.uid_shift, place.uid, name, (host.name, host.fd))
-        except OSError as error:
-            raise Unsupported(what=item.what, reason=f"it can't be mounted ({error})") from None
-
-    async def _unmount(self, guest: Any, user: _User, directory_fd: int, place: Directory, name: str) -> None:
-        """Take away a mount over a name, if there is one: what the container sees is not what stands there."""
-        attached = user.attached.get(name)
-        inside = await self._inside(guest, place.uid, name)
-        if inside is None or (attached is not None and attached.how is How.LISTEN):
-            return
-        if inside != _status_identity(directory_fd, name):
-            with suppress(OSError):
-                await self._mounter.detach_socket(guest.pidfd, place.uid, name)
-
-    async def _inside(self, guest: Any, uid: int, name: str) -> tuple[int, int] | None:
-        found: tuple[int, int] | None = await guest.offload.run(
-            lambda: self._directories.identity_inside(guest.root_fd, uid, name)
-        )
-        return found
-
-    async def _remove(self, guest: Any, user: _User, directory_fd: int, name: str) -> None:
-        container = user.attached.get(name)
-        if container is not None and container.how is How.MOUNT:
-            with suppress(OSError):
-                await self._mounter.detach_socket(guest.pidfd, user.caller.uid, name)
-        self._close(user, guest.machine, name)
-        self._directories.remove(directory_fd, name)
-        if name == X11_SOCKET:
-            self._directories.remove(directory_fd, X11_AUTHORITY)
-        user.attached.pop(name, None)
-
-    def _close(self, user: _User, machine: str, name: str) -> None:
-        self._listeners.close(machine, user.caller.uid, name, user.listeners.pop(name, None))
-
 
 def _outlives_grant(item: Attachment) -> bool:
     """Tell whether a client that is connected stays so: the server is the user's, and goes on."""
     return not (item.key == "x11" and item.how is How.LISTEN)
-
-
-def _check_mountable(guest: Any, uid: int, account: Account | None, item: Attachment) -> None:
-    """Refuse what would be there and let no app in. Raises Unsupported."""
-    if account is None or (account.uid == uid and not guest.uid_shift):
-        return
-    if item.key == "x11" and not item.cookie:
-        # Xwayland of wlroots: SO_PEERCRED is all that it looks at.
-        reason = f"it takes clients of uid {uid} alone, and apps in this container have another to the host"
-        raise Unsupported(what=item.what, reason=reason)
-    if guest.uid_shift and account.uid != uid:
-        reason = f"with a user namespace {account.name!r} must have uid {uid} inside, as on the host"
-        raise Unsupported(what=item.what, reason=reason)
-
-
-def _status_identity(directory_fd: int, name: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import socket
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from isod.desktop_entry import Application
 from isod.host import rootfs
@@ -24,21 +22,12 @@ from isod.host.unitpath import (
     UNIT_EXISTS,
     unit_path,
 )
-from isod.ports import Account, HostUnits, Machines
-from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed, Unsupported
-from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC, GUEST_CONNECT_TIMEOUT_SEC
-from isod_wire import CONTAINER_CAPS, Connection, MatchRule, Message, RemoteError, Variant, WireError, connect
+from isod.ports import Account
+from isod_contract.errors import ContainerGone, IsodError, StartFailed
+from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
+from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
 
-_SO_PEERPIDFD = 77  # socket(7), Linux 6.5; Python has no name for it
 _CURRENT_SYSTEM = "run/current-system"
-_BUS_SOCKET = "run/dbus/system_bus_socket"
-
-
-class BusHelper(Protocol):
-    """Connects to the bus of a user-namespaced container as its root."""
-
-    async def connect_bus(self, socket_path_fd: int, uid: int) -> socket.socket:
-        """Give a connected socket. Raises IsodError or OSError."""
 
 
 class GuestManager:
@@ -217,131 +206,3 @@ class GuestManager:
             os.close(self.root_fd)
             os.close(self.pidfd)
             self.root_fd = self.pidfd = -1
-
-
-class GuestDoor:
-    """Adapter of `GuestConnector`: machined's root fd, openat2, connect by fd, then proof of who listens."""
-
-    def __init__(self, *, machines: Machines, units: HostUnits, helper: BusHelper) -> None:
-        """Take the ports."""
-        self._machines = machines
-        self._units = units
-        self._helper = helper
-
-    async def connect(self, machine: str, unit: str, invocation_id: str) -> GuestManager:
-        """Connect to the bus of the machine that is this unit in this invocation.
-
-        Raises StartFailed while it has no bus yet, Unsupported if it will have none, IdentityMismatch, UnsafePath,
-        ContainerGone.
-        """
-        status = await self._machines.status(machine)
-        if status is None:
-            raise StartFailed(container=machine, reason="it is not registered with machined")
-        if status.unit != unit or status.machine_class != "container" or status.owner_uid != 0:
-            raise IdentityMismatch(container=machine, reason=f"machined has it as {status.machine_class} {status.unit}")
-        root_fd = await self._machines.open_root(machine)
-        try:
-            shift = await self._machines.uid_shift(machine)
-            sock = await self._connect_socket(machine, unit, root_fd, shift)
-            pidfd = await self._identify(machine, sock, unit, invocation_id)
-        except BaseException:
-            os.close(root_fd)
-            raise
-        try:
-            # One deadline for all that its bus has to say: each answer alone might come just in time.
-            async with asyncio.timeout(GUEST_CONNECT_TIMEOUT_SEC):
-                try:
-                    connection = await _authenticate(machine, sock)
-                except BaseException:
-                    os.close(root_fd)
-                    os.close(pidfd)
-                    raise
-                guest = GuestManager(
-                    connection=connection,
-                    root_fd=root_fd,
-                    pidfd=pidfd,
-                    uid_shift=shift,
-                    unit=unit,
-                    invocation_id=invocation_id,
-                    machine=machine,
-                )
-                await _open(guest)
-        except TimeoutError:
-            reason = f"its bus does not answer within {GUEST_CONNECT_TIMEOUT_SEC:.0f} s"
-            raise StartFailed(container=machine, reason=reason) from None
-        return guest
-
-    async def _connect_socket(self, machine: str, unit: str, root_fd: int, shift: int) -> socket.socket:
-        def find() -> int | None:
-            return rootfs.open_socket(root_fd, _BUS_SOCKET, machine)
-
-        offload = Offload(machine)
-        path_fd = await offload.run(find)
-        if path_fd is None and await self._units.has_booted(unit):
-            # A bus that is not there when the boot is over will not come by itself: worth a second look, no waiting.
-            path_fd = await offload.run(find)
-            if path_fd is None:
-                raise Unsupported(
-                    what=f"running apps in container {machine!r}",
-                    reason="it has booted without a system bus; install dbus or dbus-broker in it, enable dbus.socket",
-                )
-        if path_fd is None:
-            raise StartFailed(container=machine, reason=f"no bus at /{_BUS_SOCKET} inside")
-        try:
-            if shift:
-                return await self._helper.connect_bus(path_fd, shift)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            try:
-                # A full backlog must not block isod: EAGAIN then counts as "no bus yet".
-                sock.setblocking(False)
-                sock.connect(f"/proc/self/fd/{path_fd}")
-            except BaseException:
-                sock.close()
-                raise
-            return sock
-        except OSError as error:
-            raise StartFailed(container=machine, reason=f"its bus refuses connections ({error.strerror})") from None
-        finally:
-            os.close(path_fd)
-
-    async def _identify(self, machine: str, sock: socket.socket, unit: str, invocation_id: str) -> int:
-        """Prove, before a byte is sent, that the listener is a process of the container's own unit; gives its pidfd."""
-        pidfd = -1
-        try:
-            pidfd = int(struct.unpack("i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4))[0])
-            found = await self._units.unit_of_pidfd(pidfd)
-            if found != (unit, invocation_id):
-                raise IdentityMismatch(container=machine, reason=f"its bus belongs to {found[0]}")
-        except BaseException as error:
-            sock.close()
-            _close(pidfd)
-            if isinstance(error, OSError):
-                raise IdentityMismatch(container=machine, reason=f"its bus has no living peer ({error})") from None
-            raise
-        return pidfd
-
-
-async def _authenticate(machine: str, sock: socket.socket) -> Connection:
-    """Do the handshake over a socket, which is owned from here on. Raises StartFailed."""
-    try:
-        return await connect(sock, caps=CONTAINER_CAPS, external_uid=0, name=f"container {machine}")
-    except WireError as error:
-        if isinstance(error, IsodError):
-            raise
-        raise StartFailed(container=machine, reason=f"its bus does not answer ({error})") from None
-
-
-async def _open(guest: GuestManager) -> None:
-    """Subscribe to its systemd; else everything that belongs to it is closed. Raises StartFailed."""
-    try:
-        await guest.open()
-    except BaseException as error:
-        await guest.close()
-        if isinstance(error, WireError):
-            raise StartFailed(container=guest.machine, reason=f"its systemd does not answer ({error})") from None
-        raise
-
-
-def _close(fd: int) -> None:
-    if fd >= 0:
-        os.close(fd)

@@ -55,8 +55,11 @@ class Container:
     @property
     def is_outdated(self) -> bool:
         """Whether NixOS declares another system for it than it says to run: that comes with a restart."""
+        running = self.guest.system if self.guest is not None else ""
+        if not running:
+            return False
         declared = declared_system(self.machine)
-        return bool(self.guest and declared and self.guest.system and self.guest.system != declared)
+        return bool(declared and declared != running)
 
     def note_problem(self, error: IsodError | None) -> None:
         """Remember a failure, or that there is none."""

@@ -13,7 +13,9 @@ from isod_wire.lanes import Lanes
 from isod_wire.outgoing import Outgoing
 
 _BATCH_MESSAGES = 32
-_BATCH_BYTES = 16 * 1024
+# Little at once: what the kernel has of it can't be overtaken by the reply to another any more.
+_BATCH_BYTES = 1024
+_IDLE_BATCH_MESSAGES = 4
 _IDLE_MESSAGES_MAX = 1024
 _IDLE = object()
 
@@ -122,7 +124,7 @@ class WriteQueue:
         """Choose what goes out in one call; False if there is nothing."""
         self._queue.extend(self._lanes.take(_BATCH_MESSAGES, _BATCH_BYTES))
         if not self._queue:
-            for _ in range(min(_BATCH_MESSAGES, len(self._idle))):
+            for _ in range(min(_IDLE_BATCH_MESSAGES, len(self._idle))):
                 item = self._idle.popleft()
                 item.lane = _IDLE
                 self._count(item)

@@ -137,7 +137,9 @@ def _build(cache: Path, done: Path, options: Sequence[str]) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
     root = work / "root"
-    argv = ["mmdebstrap", *options, str(root)]
+    # In a mount namespace of its own: what it mounts there is gone with it, also if it is killed, and not in the way of
+    # the rmtree above.
+    argv = ["unshare", "--mount", "mmdebstrap", *options, str(root)]
     mirror = debian_mirror()
     if mirror:
         argv.append(mirror)

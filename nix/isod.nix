@@ -40,6 +40,25 @@ let
     )}
     ${cfg.package}/libexec/isod --check $out
   '';
+
+  # Whom a policy names, in any way.
+  named =
+    key:
+    lib.unique (
+      lib.concatMap (container: if container.${key} or null == null then [ ] else container.${key}) (
+        lib.attrValues cfg.containers ++ [ cfg.settings.defaults ]
+      )
+    );
+  busPolicy = import ./bus-policy.nix { inherit lib; } {
+    users = lib.unique (named "users" ++ named "ask");
+    groups = named "groups";
+  };
+  # In place of the package's own, since the bus has both otherwise.
+  bus = pkgs.runCommand "isod-bus" { policy = busPolicy; passAsFile = [ "policy" ]; } ''
+    mkdir -p $out/share
+    cp -r --no-preserve=mode ${cfg.package}/share/dbus-1 $out/share/
+    cp $policyPath $out/share/dbus-1/system.d/org.isoctl1.conf
+  '';
 in
 {
   options = {
@@ -70,6 +89,14 @@ in
           windows and the clipboard of the desktop; the list may be empty.
         '';
       };
+      onlyNamed = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether the system bus refuses calls to isod of all but root and those whom policy names in `users`, `groups`
+          or `ask`. isod refuses them anyway; so they can't flood it either.
+        '';
+      };
       containers = mkOption {
         type = types.attrsOf (types.submodule { options = policy.container; });
         default = { };
@@ -97,7 +124,7 @@ in
       environment.etc = files;
       system.checks = [ checked ];
 
-      services.dbus.packages = [ cfg.package ];
+      services.dbus.packages = [ (if cfg.onlyNamed then bus else cfg.package) ];
       # Asked only for what policy leaves open; NixOS has it off by default.
       security.polkit.enable = lib.mkDefault true;
       users.groups.isoctl = { };

@@ -117,6 +117,7 @@ let
     escapeRegex = text: replaceStrings regexCharacters (map (c: "\\" + c) regexCharacters) text;
     regexCharacters = stringToCharacters "\\[{()^$?*+|.";
     splitString = separator: text: filter builtins.isString (builtins.split (escapeRegex separator) text);
+    escapeXML = lib.replaceStrings [ "\"" "'" "<" ">" "&" ] [ "&quot;" "&apos;" "&lt;" "&gt;" "&amp;" ];
     escapeShellArg =
       argument:
       let

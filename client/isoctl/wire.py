@@ -24,6 +24,8 @@ GONE_ERRORS = frozenset(
 )
 ABSENT = DBUS + ".Error.ServiceUnknown"
 NOT_RUNNING = "isod is not running; start it with `systemctl start isod`"
+_ACCESS_DENIED = DBUS + ".Error.AccessDenied"
+_NOT_ADMITTED = "the system bus does not let you call isod; ask the administrator, whose policy of it names who may"
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 _FLAG_NO_REPLY = 1
 _FLAG_INTERACTIVE = 4
@@ -98,7 +100,11 @@ class Message:
         """Raise RemoteError if this is an error reply."""
         if self.kind == ERROR:
             text = self.body[0] if self.body and isinstance(self.body[0], str) else "no text"
-            raise RemoteError(str(self.fields.get(4, "")), text)
+            name = str(self.fields.get(4, ""))
+            if name == _ACCESS_DENIED and self.fields.get(7) == DBUS:
+                # The brokers' own words are no sentence, or say nothing of isod.
+                text = _NOT_ADMITTED
+            raise RemoteError(name, text)
 
 
 def system_bus_address() -> str:

@@ -83,4 +83,7 @@ def test_where_the_bus_policy_names_a_group_no_other_call_reaches_isod(lab: Lab,
     assert counts["answered"] == counts["limit"] == 0
     assert counts["denied"] > 0
     assert p99(times["isod"]) < P99_MAX_MS
+    done = lab.run("isoctl", "list", user="mallory", check=False)
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert done.stderr.startswith("isoctl: the system bus does not let you call isod; ask the administrator")
     assert len(refusals_of(lab, 1002)) == before

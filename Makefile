@@ -35,9 +35,9 @@ $(VENV)/.made: pyproject.toml | bootstrap
 	touch $@
 
 test: venv
-	@# at once: building the trees of the lab is mostly downloading, and the bus tests mostly wait
-	+$(MAKE) --no-print-directory -j3 --output-sync=target lint test-unit test-bus lab-trees
-	+$(MAKE) --no-print-directory test-nix test-fuzz test-lab
+	@# at once: building the trees of the lab is mostly downloading
+	+$(MAKE) --no-print-directory -j3 --output-sync=target lint test-unit lab-trees
+	+$(MAKE) --no-print-directory test-bus test-nix test-fuzz test-lab
 
 test-unit: venv
 	$(PYTEST) tests/unit

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -278,3 +279,32 @@ def test_the_probe_finds_what_listens_here(shell: str, tool: str, tmp_path: Any)
 def test_what_is_sent_into_the_container_is_small() -> None:
     assert sum(len(word) for word in probe.command()) < 16 * 1024
     assert json.dumps(probe.command()).isascii()
+
+
+@pytest.mark.attack("C25")
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_sockets_that_come_and_go_hide_no_other(shell: str, tmp_path: Any) -> None:
+    """The tables of the kernel change while they are read, and whoever wants to can see to that."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not here")
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for pair in [socket.socketpair() for _ in range(60)]:
+                for end in pair:
+                    end.close()
+
+    churn = threading.Thread(target=come_and_go)
+    churn.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.bind(f"\0still {tmp_path.name}".encode())
+            stream.listen()
+            for turn in range(5):
+                (tmp_path / str(turn)).mkdir()
+                targets = run_probe(shell, "none", tmp_path / str(turn)).targets
+                assert [target.op for target in targets if target.address == f"@still {tmp_path.name}"] == ["a"]
+    finally:
+        over.set()
+        churn.join()

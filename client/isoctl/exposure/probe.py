@@ -67,7 +67,18 @@ known_places() {
     set -f
 }
 
+# bash reads ahead and seeks back to the end of a line, which by then is elsewhere in a table that changes: lines would
+# be lost, and others made up. So a table is read whole first.
+read_table() {
+    if [ "${BASH_VERSION-}" ]; then
+        eval 'table=$(<"$1")'
+    else
+        table=$(while read -r line; do printf '%s\n' "$line"; done <"$1")
+    fi 2>/dev/null
+}
+
 abstract_sockets() {
+    read_table /proc/net/unix
     while read -r _ _ _ flags type _ inode path; do
         [ "$flags" = 00010000 ] || continue  # it listens
         case $type in 0001) op=a ;; 0005) op=A ;; *) continue ;; esac
@@ -75,23 +86,31 @@ abstract_sockets() {
             @/tmp/.X11-unix/*) target $op "$inode" "$path" @x11@ ;;
             @*) target $op "$inode" "$path" '' ;;
         esac
-    done </proc/net/unix
+    done <<END
+$table
+END
 }
 
 loopback() {
     # the address is hexadecimal, its bytes the other way round
+    read_table /proc/net/tcp
     while read -r _ local _ state _ _ _ _ _ inode _; do
         a=${local%:*}
         case $state$a in 0A00000000) a=0100007F ;; 0A??????7F) ;; *) continue ;; esac
         d=${a%??????} c=${a#??} b=${a#????} a=${a#??????}
         target 4 "$inode" $((0x$a)).$((0x${b%??})).$((0x${c%????})).$((0x$d)):$((0x${local#*:})) ''
-    done </proc/net/tcp
+    done <<END
+$table
+END
+    read_table /proc/net/tcp6
     while read -r _ local _ state _ _ _ _ _ inode _; do
         case $state$local in
             0A00000000000000000000000000000000:* | 0A00000000000000000000000001000000:*)
                 target 6 "$inode" "[::1]:$((0x${local#*:}))" '' ;;
         esac
-    done </proc/net/tcp6 2>/dev/null
+    done <<END
+$table
+END
 }
 
 along_with_directories() {

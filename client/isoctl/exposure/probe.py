@@ -28,6 +28,16 @@ LC_ALL=C
 python=$1 perl=$2
 set -f
 tab=$(printf '\t')
+# bash reads ahead and seeks back to the end of a line, which by then is elsewhere in a table that changes: lines would
+# be lost, and others made up. So a table is read whole first.
+read_table() {
+    if [ "${BASH_VERSION-}" ]; then
+        eval 'table=$(<"$1")'
+    else
+        table=$(while read -r line; do printf '%s\n' "$line"; done <"$1")
+    fi 2>/dev/null
+}
+
 printf 'start\n'
 printf 'id\t%s\n' "$(id -u)"
 printf 'net\t%s\n' "$(readlink /proc/self/ns/net)"
@@ -65,16 +75,6 @@ known_places() {
     request= && sockets /run/user/*/* /run/host/*
     nodes /dev/* /dev/*/* /dev/*/*/*
     set -f
-}
-
-# bash reads ahead and seeks back to the end of a line, which by then is elsewhere in a table that changes: lines would
-# be lost, and others made up. So a table is read whole first.
-read_table() {
-    if [ "${BASH_VERSION-}" ]; then
-        eval 'table=$(<"$1")'
-    else
-        table=$(while read -r line; do printf '%s\n' "$line"; done <"$1")
-    fi 2>/dev/null
 }
 
 abstract_sockets() {
@@ -121,18 +121,24 @@ along_with_directories() {
         set +f
         request= && sockets "$place" "$place"/* "$place"/*/*
         set -f
-    done </proc/self/mountinfo
+    done <<END
+$mounts
+END
 }
 
 # what weighs most comes first, if it gets too much
 targets() { known_places; abstract_sockets; loopback; along_with_directories; }
 
+read_table /proc/self/mountinfo
+mounts=$table
 while read -r line; do
     set -- $line
     writable=no
     [ -w "$(printf '%b' "${5-}")" ] && writable=yes
     printf 'mount\t%s\t%s\n' $writable "$line"
-done </proc/self/mountinfo
+done <<END
+$mounts
+END
 
 n=0
 case $tool in

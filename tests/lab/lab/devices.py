@@ -124,8 +124,9 @@ class Graphics:
     def _make_node(self, card: Card) -> None:
         node = self.lab.host_path(card.node)
         while not node.exists():
-            node.parent.mkdir(exist_ok=True)
-            # udevd removes the directory with the last link in it.
+            # udevd removes the directory with the last link in it, also while mkdir's own exist_ok looks at it.
+            with suppress(FileExistsError):
+                node.parent.mkdir()
             with suppress(FileNotFoundError):
                 os.mknod(node, stat.S_IFCHR, os.makedev(*card.number))
                 node.chmod(0o660)

@@ -124,7 +124,7 @@ def test_a_queue_longer_than_what_starts_at_once_is_served_to_its_end(lab: Lab, 
         assert error == ""
         paths[path] = number
 
-    def launched() -> list[dict[str, Any]]:
+    def launched() -> list[dict[str, object]]:
         return [app for path, app in alice.apps().items() if path in paths]
 
     lab.wait_for(lambda: all(app["State"] in {"exited", "failed"} for app in launched()), 100)

@@ -31,7 +31,10 @@ def bus_policy_missing(host: Host) -> Iterator[Problem]:
 def bus_policy_not_loaded(host: Host) -> Iterator[Problem]:
     """Report a file that the bus has not read: without it nobody may call isod."""
     if not host.bus_problem and host.policy_files and not host.isod and host.ping(BUS_NAME) == ACCESS_DENIED:
-        yield Problem(f"the bus has not read {host.policy_files[0]}", "`systemctl reload dbus`")
+        yield Problem(
+            f"the bus has not read {host.policy_files[0]}, or another policy of its keeps you from isod",
+            "`systemctl reload dbus`; if that changes nothing, ask the administrator whom /etc/dbus-1/system.d admits",
+        )
 
 
 @check("isod-missing", "nothing of all this works without it")

@@ -82,8 +82,9 @@ def isod_is_masked(lab: Lab) -> Iterator[None]:
 @contextmanager
 def bus_policy_is_gone(lab: Lab) -> Iterator[None]:
     lab.run("mv", BUS_POLICY, ASIDE)
-    lab.run("systemctl", "reload", "dbus")
     try:
+        # A reload may wait for 90 s (dbus-daemon asks NSS, which asks systemd, which asks the bus), and then fails.
+        lab.run("systemctl", "reload", "dbus")
         yield
     finally:
         lab.run("sh", "-c", f"test ! -e {ASIDE} || mv {ASIDE} {BUS_POLICY}")

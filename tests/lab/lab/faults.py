@@ -83,7 +83,7 @@ def isod_is_masked(lab: Lab) -> Iterator[None]:
 def bus_policy_is_gone(lab: Lab) -> Iterator[None]:
     lab.run("mv", BUS_POLICY, ASIDE)
     try:
-        # A reload may wait for 90 s (dbus-daemon asks NSS, which asks systemd, which asks the bus), and then fails.
+        # A reload of dbus-daemon was seen to hang until systemd gave it up after 90 s.
         lab.run("systemctl", "reload", "dbus")
         yield
     finally:

@@ -69,8 +69,8 @@ rec {
     calls_burst = option (types.ints.between 16 65536) "`2048`" "Calls at once after a time without any.";
     calls_per_sec = option (types.ints.between 1 10000) "`100`" "Calls in a second in the long run.";
     calls_open = option (types.ints.between 16 4096) "`512`" "Calls that are not answered yet.";
-    launches_starting = option (types.ints.between 1 64) "`16`" "Launches that are being started at once.";
-    launches_queued = option (types.ints.between 0 4096) "`256`" "Launches that wait for their turn.";
+    launches_starting = option (types.ints.between 1 64) "`16`" "Launches that are being started in one container at once.";
+    launches_queued = option (types.ints.between 0 4096) "`256`" "Launches that wait for their turn in one container.";
     apps = option (types.ints.between 1 16384) "`1024`" "Apps that run or wait.";
     subscriptions = option (types.ints.between 1 1024) "`32`" "Subscribers to signals.";
     prompts = option (types.ints.between 1 16) "`4`" "Password prompts that are open.";

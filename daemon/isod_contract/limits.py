@@ -25,8 +25,8 @@ PER_UID = {
     "calls_burst": PerUid(2048, 16, 65536, "Calls at once after a time without any."),
     "calls_per_sec": PerUid(100, 1, 10_000, "Calls in a second in the long run."),
     "calls_open": PerUid(512, 16, 4096, "Calls that are not answered yet."),
-    "launches_starting": PerUid(16, 1, 64, "Launches that are being started at once."),
-    "launches_queued": PerUid(256, 0, 4096, "Launches that wait for their turn."),
+    "launches_starting": PerUid(16, 1, 64, "Launches that are being started in one container at once."),
+    "launches_queued": PerUid(256, 0, 4096, "Launches that wait for their turn in one container."),
     "apps": PerUid(1024, 1, 16384, "Apps that run or wait."),
     "subscriptions": PerUid(32, 1, 1024, "Subscribers to signals."),
     # at most, a third of the 48 calls to one service that the transport has out at once

@@ -81,6 +81,7 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("unit-stale", settings(needs_reload=True)),
     ("dbus-missing", {"running": None, "problem": Unsupported(what="apps", reason="no bus")}),
     ("start-failed", {"running": None, "problem": StartFailed(container="blog", reason="its unit failed")}),
+    ("container-silent", {"running": None, "silence": "its systemd does not answer"}),
     ("logind-missing", running(has_logind=False)),
     ("session-bus-missing", inside(present=PRESENT - {"session-bus"})),
     ("disk-full", inside(free_bytes=10 << 20)),

@@ -11,7 +11,8 @@ from isod.settings import Limits
 from isod_contract import limits
 from isod_contract.errors import LimitExceeded
 
-ALICE, BOB = 1000, 1001
+ALICE, BOB = (1000, "blog"), (1001, "blog")
+ELSEWHERE = (1000, "shop")
 
 
 def queue(starting: int = 2, queued: int = 2) -> LaunchQueue:
@@ -22,7 +23,7 @@ async def test_so_many_start_at_once_and_so_many_wait_in_their_order() -> None:
     turns = queue()
     places = [turns.join(ALICE) for _ in range(4)]
     assert [place.done() for place in places] == [True, True, False, False]
-    with pytest.raises(LimitExceeded, match="4 launches of uid 1000 are under way"):
+    with pytest.raises(LimitExceeded, match="4 launches of uid 1000 in container blog are under way"):
         turns.join(ALICE)
     turns.leave(ALICE, places[1])
     assert [place.done() for place in places] == [True, True, True, False]
@@ -36,6 +37,13 @@ async def test_nobody_waits_for_another_user() -> None:
     with pytest.raises(LimitExceeded):
         turns.join(ALICE)
     assert turns.join(BOB).done()
+
+
+async def test_hung_neighbour_launches_elsewhere_do_not_wait_for_those_into_a_silent_container() -> None:
+    """A10: one silent container costs the others nothing, not even of the same user."""
+    turns = queue(starting=1, queued=0)
+    turns.join(ALICE)
+    assert turns.join(ELSEWHERE).done()
 
 
 async def test_who_gives_up_waiting_leaves_his_place() -> None:
@@ -69,10 +77,10 @@ async def test_a_reload_that_allows_more_lets_more_in() -> None:
 async def test_uid_0_is_held_to_the_largest_values_alone() -> None:
     turns = queue(starting=1, queued=0)
     starting, queued = (limits.PER_UID[key].most for key in ("launches_starting", "launches_queued"))
-    places = [turns.join(0) for _ in range(starting + queued)]
+    places = [turns.join((0, "blog")) for _ in range(starting + queued)]
     assert sum(place.done() for place in places) == starting
     with pytest.raises(LimitExceeded):
-        turns.join(0)
+        turns.join((0, "blog"))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["join", "leave", "cancel"]), st.integers(0, 9)), max_size=60))

@@ -8,17 +8,22 @@ import pytest
 from generate_threat_model import attack_tests
 
 ROOT = Path(__file__).resolve().parents[2]
-CLASSES = [f"C{number:02}" for number in range(1, 35)]
-SECTIONS = dict(
-    re.findall(r"^## (C\d\d) (.*?)(?=^## |\Z)", (ROOT / "docs/threat-model.md").read_text(), re.MULTILINE | re.DOTALL)
+FOUND = re.findall(
+    r"^## (C\d\d) (.*?)(?=^## |\Z)", (ROOT / "docs/threat-model.md").read_text(), re.MULTILINE | re.DOTALL
 )
+SECTIONS = dict(FOUND)
+CLASSES = list(SECTIONS)
+# The classes that the page began with; those found since have numbers from 40 on, some left free.
+FIRST = [f"C{number:02}" for number in range(1, 35)]
 TESTS = attack_tests()
 # Names that a page gives in code quotes right after the file that has them.
 MODULE = re.compile(r"^- `([^`]+)`: (.+)$", re.MULTILINE)
 
 
 def test_every_class_has_a_section_in_order() -> None:
-    assert list(SECTIONS) == CLASSES
+    numbers = [name for name, _ in FOUND]
+    assert numbers[: len(FIRST)] == FIRST
+    assert numbers == sorted(set(numbers))
 
 
 @pytest.mark.parametrize("name", CLASSES)

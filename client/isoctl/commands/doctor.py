@@ -21,11 +21,17 @@ def execute(request: cli.Request) -> int:
     host = Host()
     report: list[tuple[str, Finding]] = [("", finding) for finding in host_findings(host)]
     notes: list[str] = []
+    unseen = False
     if host.isod:
         report += [("", finding) for finding in _ask(host, ROOT_PATH, MANAGER)]
         for name in request.operands:
             path = isod.container_path(host.bus, name)
-            report += [(name, finding) for finding in _ask(host, path, CONTAINER)]
+            try:
+                report += [(name, finding) for finding in _ask(host, path, CONTAINER)]
+            except wire.CallTimeout as error:
+                # The others are looked at all the same.
+                notes.append(f"{name} could not be looked at: {error}")
+                unseen = True
             state = isod.properties(host.bus, path, CONTAINER)["State"]
             if state != "running":
                 notes.append(f"{name} is {state}, so nothing inside it was looked at; `isoctl start {name}` first")
@@ -35,7 +41,7 @@ def execute(request: cli.Request) -> int:
         render.as_json({"findings": [_listed(name, finding) for name, finding in report], "notes": notes})
     else:
         _print(report, notes)
-    return 1 if report else 0
+    return 1 if report or unseen else 0
 
 
 def _ask(host: Host, path: str, interface: str) -> list[Finding]:

@@ -5,7 +5,7 @@ import sys
 import time
 
 from isoctl import cli, isod, render, wire
-from isoctl.contract_generated import CONTAINER
+from isoctl.contract_generated import BUS_NAME, CONTAINER
 from isoctl.marshal import plain
 
 TYPE_CHECKING = False
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 _REFRESH_SEC = 2.0
+# One that is not there by then is left out: the numbers of the others must not wait for it.
+_ANSWER_SEC = 1.0
 
 
 def execute(request: cli.Request) -> int:
     """Print once, or again every 2 s on a terminal until Ctrl-C."""
     bus = isod.connect()
     while True:
-        rows = _rows(bus, request.operands)
+        rows, silent = _rows(bus, request.operands)
         if "json" in request.options:
             render.as_json(rows)
-            return 0
+            return _tell(silent)
         once = "once" in request.options or not os.isatty(1)
         if not once:
             sys.stdout.write("\x1b[H\x1b[2J")
@@ -39,16 +41,37 @@ def execute(request: cli.Request) -> int:
                 for r in rows
             ],
         )
+        failed = _tell(silent)
         if once:
-            return 0
+            return failed
         time.sleep(_REFRESH_SEC)
 
 
-def _rows(bus: wire.Bus, names: list[str]) -> "list[dict[str, Any]]":
-    rows = []
-    for container in isod.objects(bus, "ListContainers"):
-        if container["state"] == "running" and (not names or container["name"] in names):
-            path = isod.container_path(bus, container["name"])
-            usage = plain(bus.call(path, CONTAINER, "GetUsage").body[0])
-            rows += [{"container": container["name"], **values} for values in usage]
-    return rows
+def _rows(bus: wire.Bus, names: list[str]) -> "tuple[list[dict[str, Any]], dict[str, str]]":
+    """Ask all containers at once; gives what the apps in them use, and why some could not be asked."""
+    containers = [(str(path), values) for path, values in isod.manager(bus, "ListContainers")]
+    asked = {
+        values["Name"]: bus.send(BUS_NAME, path, CONTAINER, "GetUsage")
+        for path, values in containers
+        if values["State"] == "running" and (not names or values["Name"] in names)
+    }
+    deadline = time.monotonic() + _ANSWER_SEC
+    rows: list[dict[str, Any]] = []
+    silent: dict[str, str] = {}
+    for name, serial in asked.items():
+        try:
+            usage = plain(bus.wait_reply(serial, max(0.0, deadline - time.monotonic())).body[0])
+        except wire.CallTimeout:
+            silent[name] = "it does not answer"
+        except wire.RemoteError as error:
+            silent[name] = error.text
+        else:
+            rows += [{"container": name, **values} for values in usage]
+    return rows, silent
+
+
+def _tell(silent: dict[str, str]) -> int:
+    """Name the containers that could not be asked; gives 1 if there is one, else 0."""
+    for name, why in silent.items():
+        print(f"isoctl: no numbers of {name}: {render.clean(why)}", file=sys.stderr)
+    return 1 if silent else 0

@@ -49,6 +49,7 @@ class ContainerFacts:
     session: LiveSession | None = None
     display_problems: tuple[IsodError, ...] = ()
     running: RunningFacts | None = None  # None: it does not run, or can't be reached
+    silence: str = ""  # why nothing could be read in it, though it runs
 
     @property
     def inside(self) -> str:

@@ -29,6 +29,7 @@ class AppRecord:
     problem: tuple[str, str] = ("", "")
     running: bool = False
     main_ended: bool = False
+    stop_wanted: bool = False  # also by an isod that was restarted before the container answered
     grants: dict[str, str] = field(default_factory=dict)  # of what is attached for it: the level by resource
     # What the audit is to be told of a start that is not in the journal yet; names of variables, never values.
     untold_launch: dict[str, Any] = field(default_factory=dict)
@@ -65,13 +66,17 @@ class App:
         self.lifetime_fd: int | None = None
         self.unwatch: Any = None
         self.launching: asyncio.Task[Any] | None = None
-        self.stop_wanted = False
         self.recovered = False
 
     @property
     def unit(self) -> str:
         """The transient unit inside the container."""
         return app_unit(self.record.id)
+
+    @property
+    def stop_wanted(self) -> bool:
+        """Whether somebody wants it to end: its caller left, its owner or an administrator ended it."""
+        return self.record.stop_wanted
 
     @property
     def ended(self) -> bool:

@@ -1,10 +1,12 @@
 """All apps: followed through their units, and ended with their callers."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from isod.core import stdio
@@ -31,6 +33,9 @@ from isod_contract.states import AppState
 
 _ENDED_KEPT_MAX = 256
 _TERMINAL_KEPT_SEC = 5.0
+# A container that answers does so within milliseconds; nobody who ends apps in several waits longer for one.
+_STOP_ALL_SEC = 1.0
+_STOP_AGAIN_FIRST_SEC, _STOP_AGAIN_MOST_SEC = 1.0, 60.0
 _CLD_EXITED = 1  # sigaction(2), si_code
 
 
@@ -48,6 +53,7 @@ class Apps:
         self._events = events
         self._apps: dict[str, App] = {}
         self._background = Background()
+        self._stopping: set[str] = set()
         containers.others_running = self._others_running
 
     def visible(self, caller: Caller) -> list[App]:
@@ -280,16 +286,55 @@ class Apps:
             await self.stop(app)
 
     async def stop(self, app: App) -> None:
-        """End the app: TERM and HUP at once (SendSIGHUP=), KILL after TimeoutStopSec=."""
-        app.stop_wanted = True
+        """End the app: TERM and HUP at once (SendSIGHUP=), KILL after TimeoutStopSec=.
+
+        Raises ContainerGone where its container does not answer; then the app ends as soon as that does.
+        """
+        if not app.stop_wanted:
+            app.record.stop_wanted = True
+            # First on record: an isod that is killed here leaves it to the next.
+            self._save_quietly(app)
         guest = self.guest_of(app)
         if guest is not None and app.record.running:
-            await guest.stop_unit(app.unit)
+            try:
+                await guest.stop_unit(app.unit)
+            except ContainerGone:
+                self._stop_later(app)
+                raise
         elif not app.ended and not app.record.running:
             self.fail(app, NotPermitted(reason="the app was stopped before it started"))
             if app.launching is not None:
                 # Nothing of it runs yet; what it waits for, above all a password prompt, is wanted no more.
                 app.launching.cancel()
+
+    async def stop_all(self, apps: Iterable[App]) -> list[App]:
+        """End apps at once; gives those whose containers do not answer, which end as soon as these do."""
+        stops = {self.spawn(self.stop(app)): app for app in apps}
+        if not stops:
+            return []
+        await asyncio.wait(stops, timeout=_STOP_ALL_SEC)
+        return [app for stop, app in stops.items() if not stop.done() or stop.exception() is not None]
+
+    def _stop_later(self, app: App) -> None:
+        if app.record.id not in self._stopping:
+            self._stopping.add(app.record.id)
+            self.spawn(self._keep_stopping(app))
+
+    async def _keep_stopping(self, app: App) -> None:
+        """Ask for the stop again, each time after a longer pause, until the container takes it or the app is gone."""
+        pause_sec = _STOP_AGAIN_FIRST_SEC
+        try:
+            while app.record.running:
+                await asyncio.sleep(pause_sec)
+                pause_sec = min(2 * pause_sec, _STOP_AGAIN_MOST_SEC)
+                guest = self.guest_of(app)
+                if guest is None or not app.record.running:
+                    continue  # it is followed again, or its record ended, when the container is known to live or not
+                with contextlib.suppress(ContainerGone):
+                    await guest.stop_unit(app.unit)
+                    return
+        finally:
+            self._stopping.discard(app.record.id)
 
     def open_terminal(self, app: App) -> int:
         """Give the master of the app's terminal, once; the caller of this owns it. Raises NotPermitted."""
@@ -320,13 +365,14 @@ class Apps:
         return self._containers.policy.settings.limits.of(uid).logs
 
     async def usage(self, container: Container, caller: Caller) -> list[dict[str, object]]:
-        """Give processor time, memory and tasks of the caller's running apps."""
-        result: list[dict[str, object]] = []
-        for app in self.visible(caller):
-            guest = self.guest_of(app)
-            if app.record.running and app.record.host_unit == container.unit and guest is not None:
-                result.append({"app": app.record.id, **await usage_of(guest, app.unit)})
-        return result
+        """Give processor time, memory and tasks of the caller's running apps. Raises ContainerGone."""
+        guest = container.guest
+        apps = [app for app in self.visible(caller) if app.record.running and self.guest_of(app) is guest]
+        if guest is None:
+            return []
+        # At once: where the container does not answer, all of them together cost one deadline.
+        found = await asyncio.gather(*(usage_of(guest, app.unit) for app in apps))
+        return [{"app": app.record.id, **values} for app, values in zip(apps, found, strict=True)]
 
 
 def _close_terminal(app: App) -> None:

@@ -153,7 +153,7 @@ class Containers:
         status = await self._units.status(container.unit)
         before, container.invocation_id = container.invocation_id, status.invocation_id
         if before != status.invocation_id:
-            await self._lose_guest(container)
+            self._lose_guest(container)
         state = _STATES.get(status.active_state, ContainerState.STOPPED)
         if state is ContainerState.RUNNING and container.guest is None:
             state = ContainerState.STARTING  # active is the container's word; its bus must answer
@@ -161,7 +161,7 @@ class Containers:
         elif state is ContainerState.RUNNING and container.stops:
             state = ContainerState.STOPPING  # its job is queued
         elif state in (ContainerState.STOPPED, ContainerState.FAILED):
-            await self._lose_guest(container)
+            self._lose_guest(container)
         elif state is ContainerState.RUNNING:
             await container.guest.look_at_system()  # a reload of the unit switches to another
         self._set_state(container, state)
@@ -171,12 +171,13 @@ class Containers:
             container.state = state
             self._events.container_changed(container, "State")
 
-    async def _lose_guest(self, container: Container) -> None:
+    def _lose_guest(self, container: Container) -> None:
         guest, container.guest = container.guest, None
         # Also told of one that was never connected: an earlier isod's apps may have ended with it.
         self.guest_lost(container)
         if guest is not None:
-            await guest.close()
+            # Not waited for: work on files that never answer may keep it open for ever, and the container starts again.
+            self._background.spawn(guest.close())
 
     async def close(self) -> None:
         """End what is under way here; containers, and jobs that systemd has, go on."""

@@ -18,6 +18,7 @@ from isod.resources import kinds
 from isod.resources.base import Attachment
 from isod_contract.errors import IsodError, NoSecurityContext
 from isod_contract.findings import Finding
+from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
 from isod_contract.names import GUEST_DIRECTORY
 from isod_contract.options import CheckOptions
 
@@ -54,8 +55,8 @@ class Inspector:
         self._directories = directories
         self._surveyor = surveyor
         self._look_at_policy = look_at_policy
-        # Whoever asks for many waits for himself: the rest of isod goes on between the steps of one.
-        self._turn = asyncio.Lock()
+        # Whoever asks for the same thing many times waits for themselves, and for nobody else.
+        self._turns: dict[tuple[int, str], asyncio.Lock] = {}
 
     async def host(self, caller: Caller, options: CheckOptions) -> list[Finding]:
         """Give what is wrong with the host, as far as isod alone knows it."""
@@ -78,12 +79,21 @@ class Inspector:
         )
 
     async def container(self, container: Container, caller: Caller, options: CheckOptions) -> list[Finding]:
-        """Give what is wrong with a container for the caller. Raises ContainerGone where it stops meanwhile."""
-        async with self._turn:
+        """Give what is wrong with a container for the caller; that it does not answer is a finding like others."""
+        async with self._turns.setdefault((caller.uid, container.name), asyncio.Lock()):
             return container_findings(await self._facts(container, caller, options))
 
     async def _facts(self, container: Container, caller: Caller, options: CheckOptions) -> ContainerFacts:
         session = self._sessions.find(caller.uid)
+        running, silence = None, ""
+        try:
+            # One deadline for all that is asked of it: each answer alone might come just in time.
+            async with asyncio.timeout(GUEST_CALL_TIMEOUT_SEC):
+                running = await self._running(container, caller, options, session)
+        except TimeoutError:
+            silence = f"it does not answer within {GUEST_CALL_TIMEOUT_SEC:.0f} s"
+        except IsodError as error:
+            silence = error.text
         return ContainerFacts(
             name=container.name,
             machine=container.machine,
@@ -96,7 +106,8 @@ class Inspector:
             problem=container.problem,
             session=session,
             display_problems=_display_problems(container, caller, session),
-            running=await self._running(container, caller, options, session),
+            running=running,
+            silence=silence,
         )
 
     async def _running(

@@ -44,7 +44,7 @@ _STREAMS = ("stdin", "stdout", "stderr")
 
 
 class Launcher:
-    """Starts apps; at most so many of a uid at once, the others wait in their order."""
+    """Starts apps; at most so many of a uid at once in a container, the others wait in their order."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Launcher:
             if lifetime is not None:
                 stdio.check_lifetime(lifetime)
             self._check_count(caller.uid)
-            turn = self._queue.join(caller.uid)
+            turn = self._queue.join((caller.uid, container.name))
         except BaseException:
             stdio.close_all(*(fd for fd in streams.values() if fd != -1), lifetime)
             raise
@@ -117,7 +117,7 @@ class Launcher:
     def _launched(self, app: App, request: LaunchRequest, turn: asyncio.Future[None]) -> None:
         app.launching = None
         request.close()
-        self._queue.leave(request.caller.uid, turn)
+        self._queue.leave((request.caller.uid, request.container.name), turn)
 
     def _known(self, caller: Caller, container: Container, app_id: str | None) -> App | None:
         """Give the app of a repeated call. Raises InvalidArgument for an id that means something else."""
@@ -165,9 +165,12 @@ class Launcher:
         try:
             async with asyncio.timeout(limits.GUEST_START_TIMEOUT_SEC):
                 await self._starter.start(app, request, guest, account, rule, display)
-        except (TimeoutError, ContainerGone):
+        except (TimeoutError, ContainerGone) as error:
             # It may start yet, after its end was told.
             self._apps.spawn(_stop_late(guest, app.unit))
+            if isinstance(error, TimeoutError):
+                reason = f"it does not answer within {limits.GUEST_START_TIMEOUT_SEC:.0f} s"
+                raise StartFailed(container=container.name, reason=reason) from None
             raise
 
     async def _running(self, app: App, container: Container, caller: Caller) -> Any:

@@ -38,7 +38,7 @@ class Recovery:
             if not record.main_ended and not record.detached:
                 fd = self._store.take(f"lifetime-{record.id}")
                 if fd is None:
-                    app.stop_wanted = True
+                    record.stop_wanted = True
                 else:
                     self._apps.hold_lifetime(app, fd)
         running = (app.record for app in self._apps.all() if app.record.running)

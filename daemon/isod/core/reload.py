@@ -105,14 +105,15 @@ class PolicyInForce:
                 self._reconciler.policy_changed(self._containers.all())
                 self._devices.look_at_all()
                 self._idle.policy_changed()
-            for app, owner, reason in await self._ending(before, fresh.policy):
-                changes.append(_told(app, owner))
-                if not dry_run:
-                    self._apps.warn(app, reason)
-                    await self._apps.stop(app)
-            if not dry_run:
+                # Before anything is ended: what the journal has of a policy must not hang on a container's answer.
                 self.tell()
-            return changes
+            ending = await self._ending(before, fresh.policy)
+            if not dry_run:
+                for app, _, reason in ending:
+                    self._apps.warn(app, reason)
+        # Out of the turn: whoever looks at the policy meanwhile does not wait for containers.
+        late = [] if dry_run else await self._apps.stop_all(app for app, _, _ in ending)
+        return [*changes, *(_told(app, owner, is_late=app in late) for app, owner, _ in ending)]
 
     def _staying(self, after: Policy) -> Iterator[Mapping[str, object]]:
         """Name the displays that a new policy takes from running containers where something may stay connected.
@@ -172,14 +173,15 @@ def _lost(held: Mapping[str, str], old: ContainerPolicy | None, new: ContainerPo
     return lost
 
 
-def _told(app: App, owner: Caller) -> dict[str, object]:
+def _told(app: App, owner: Caller, *, is_late: bool) -> dict[str, object]:
     record = app.record
     name = owner.user or str(owner.uid)
+    when = f" as soon as container {record.container} answers, which it does not now" if is_late else ""
     return {
         "container": record.container,
         "key": "app",
         "app": record.id,
         "uid": record.owner_uid,
-        "change": f"{record.id[:12]} of {name} ends: {shlex.join(shortened(record.argv, _COMMAND_CHARS))}",
+        "change": f"{record.id[:12]} of {name} ends{when}: {shlex.join(shortened(record.argv, _COMMAND_CHARS))}",
         "ends": True,
     }

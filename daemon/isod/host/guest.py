@@ -9,6 +9,7 @@ from isod.desktop_entry import Application
 from isod.host import rootfs
 from isod.host.accounts import AccountCache
 from isod.host.applications import read_applications
+from isod.host.guest_calls import GuestCalls
 from isod.host.jobs import Jobs
 from isod.host.locales import locale_names
 from isod.host.logind import Logind
@@ -25,6 +26,7 @@ from isod.host.unitpath import (
 from isod.ports import Account
 from isod_contract.errors import ContainerGone, IsodError, StartFailed
 from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
+from isod_contract.names import PEER
 from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
 
 _CURRENT_SYSTEM = "run/current-system"
@@ -52,11 +54,12 @@ class GuestManager:
         self.pidfd = pidfd
         self.uid_shift = uid_shift
         self.offload = Offload(machine)
-        self.logins = Logind(connection)
+        calls = GuestCalls(connection)
+        self.logins = Logind(calls)
         self.system = ""
         self._accounts = AccountCache(root_fd, machine)
-        self._connection = connection
-        self._jobs = Jobs(connection)
+        self._connection = calls
+        self._jobs = Jobs(calls)
         self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -94,6 +97,9 @@ class GuestManager:
             [],
         ]
         try:
+            if fds:
+                # A systemd that is frozen must not be given them: it would hold them for as long as it is.
+                await self.call_manager("Ping", "", [], interface=PEER)
             return await self._jobs.queue(
                 "StartTransientUnit",
                 "ssa(sv)a(sa(sv))",
@@ -106,17 +112,21 @@ class GuestManager:
                 return None
             raise StartFailed(container=self.machine, reason=f"its systemd refused the app ({error.text})") from None
         except WireError as error:
-            raise self._gone(error) from None
+            gone = self._gone(error)
+            held = "; pipes that it was given it holds until it answers or stops" if fds else ""
+            raise ContainerGone(container=self.machine, reason=f"{gone.fields['reason']}{held}") from None
 
     async def queue_existing(self, member: str, unit: str) -> None:
         """Queue a job (`StartUnit`, `RestartUnit`) for a unit that is loaded inside, without waiting for it."""
         await self._quietly(member, "ss", [unit, "replace"])
 
-    async def call_manager(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+    async def call_manager(
+        self, member: str, signature: str, body: Sequence[Any], *, interface: str = MANAGER_INTERFACE
+    ) -> list[Any]:
         """Call its systemd's Manager. Raises RemoteError; ContainerGone when there is no answer."""
         try:
             with await self._connection.call(
-                SYSTEMD, SYSTEMD_PATH, MANAGER_INTERFACE, member, signature, body, timeout_sec=GUEST_CALL_TIMEOUT_SEC
+                SYSTEMD, SYSTEMD_PATH, interface, member, signature, body, timeout_sec=GUEST_CALL_TIMEOUT_SEC
             ) as reply:
                 return reply.body
         except RemoteError:

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from isod.host.bus_calls import BusCalls
 from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH
-from isod_wire import Connection, MatchRule, Message
+from isod_wire import MatchRule, Message
 
 _EARLY_MAX = 256
 
@@ -11,7 +12,7 @@ _EARLY_MAX = 256
 class Jobs:
     """The jobs of one systemd manager that somebody here waits for."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: BusCalls) -> None:
         """Take the connection over which the manager is reached."""
         self._connection = connection
         self._waiting: dict[str, list[asyncio.Future[str]]] = {}

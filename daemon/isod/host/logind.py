@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 
+from isod.host.bus_calls import BusCalls
 from isod.host.properties import read_properties
 from isod.ports import Login
-from isod_wire import Connection, MatchRule, Message, WireError
+from isod_wire import MatchRule, Message, WireError
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ _SESSIONS_MAX = 64  # that are looked at: a container may claim any number
 class Logind:
     """Adapter of `Logins`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: BusCalls) -> None:
         """Take the bus that it is on."""
         self._connection = connection
 

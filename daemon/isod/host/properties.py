@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from isod.host.bus_calls import BusCalls
 from isod.host.unitpath import PROPERTIES_INTERFACE
-from isod_wire import Connection
 
 
 async def read_properties(
-    connection: Connection, destination: str, path: str, interface: str, *, timeout_sec: float
+    connection: BusCalls, destination: str, path: str, interface: str, *, timeout_sec: float
 ) -> dict[str, Any]:
     """Give all properties of one interface as plain values. Raises WireError."""
     with await connection.call(

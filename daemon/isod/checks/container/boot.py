@@ -37,10 +37,20 @@ def dbus_missing(facts: ContainerFacts) -> Iterator[Problem]:
         )
 
 
+@check("container-silent", "nothing starts in it, and what runs there can neither be seen nor ended")
+def container_silent(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a container that runs and does not answer, or answers what it must not."""
+    if facts.silence:
+        yield Problem(
+            f"it runs and can't be looked into: {facts.silence}",
+            f"`isoctl restart --force {facts.name}` ends it and all that runs in it; a stop may take 90 s",
+        )
+
+
 @check("start-failed", "no app can be started in it")
 def start_failed(facts: ContainerFacts) -> Iterator[Problem]:
     """Report why it is not there, where no other check says it."""
-    if facts.running is not None or facts.problem is None or isinstance(facts.problem, Unsupported):
+    if facts.running is not None or facts.silence or facts.problem is None or isinstance(facts.problem, Unsupported):
         return
     if facts.settings.load_state == "loaded":
         yield Problem(

@@ -109,6 +109,7 @@ install_systemd() {
     local from=systemd-units
     put_all 0644 "$unitdir" $from/isod.service $from/isod-helper.socket $from/isod-helper@.service \
         $from/isod-helper-mount.socket $from/isod-helper-mount@.service \
+        $from/isod-helper-terminal.socket $from/isod-helper-terminal@.service \
         $from/isod-helper-node.socket $from/isod-helper-node@.service \
         $from/isod-helper-devices.socket $from/isod-helper-devices@.service \
         $from/isod-prepare@.service $from/container@.service

@@ -203,7 +203,7 @@ class Daemon:
             reconciler=self._reconciler,
             devices=self._devices,
             activation=activation,
-            starter=AppStarter(apps=self._apps, machines=machines, sessions=self._sessions, store=self._store),
+            starter=AppStarter(apps=self._apps, terminals=helper, sessions=self._sessions, store=self._store),
             sessions=self._sessions,
         )
         self._policy = PolicyInForce(

@@ -198,14 +198,18 @@ class Machines(Protocol):
     async def terminate(self, machine: str) -> None:
         """End what is left of a machine."""
 
-    async def open_root(self, machine: str) -> int:
-        """Give an fd of the machine's root directory (OpenMachineRootDirectory)."""
-
-    async def open_terminal(self, machine: str) -> int:
-        """Give the master side of a new pty of the machine's own devpts (OpenMachinePTY)."""
-
     async def uid_shift(self, machine: str) -> int:
         """Give the host uid that the machine's root is (MapFromMachineUser); 0 without a user namespace."""
+
+
+class Terminals(Protocol):
+    """Makes terminals in containers' own devpts (isod-helper)."""
+
+    def expect_terminal(self) -> None:
+        """Be told that a terminal will be asked for soon."""
+
+    async def open_terminal(self, machine: str, root_fd: int, uid_shift: int) -> int:
+        """Give the master of a new terminal of the container with this root. Raises OSError."""
 
 
 class Guest(Protocol):

@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 
-from isod_helper.serve import DEADLINE_SEC, LASTING, VERBS, serve, serve_all
+from isod_helper.serve import APART, DEADLINE_SEC, LASTING, VERBS, serve, serve_all, serve_apart
 
 _FIRST_FD = 3
 
@@ -22,6 +22,8 @@ def main() -> int:
     with socket.socket(fileno=_FIRST_FD) as connection:
         if sys.argv[1] in LASTING:
             return 0 if serve_all(connection, verbs) else 1
+        if sys.argv[1] in APART:
+            return 0 if serve_apart(connection, verbs) else 1
         # By default the signal ends the process, also one that hangs in connect(2): the caller sees the hang-up.
         signal.alarm(DEADLINE_SEC)
         return 0 if serve(connection, verbs) else 1

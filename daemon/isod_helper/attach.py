@@ -87,6 +87,16 @@ def detach_socket(request: dict[str, object], fds: list[int]) -> None:
     mountapi.detach(mountapi.open_beneath(root_fd, f"{names.GUEST_DIRECTORY}/{uid}/{name}", _PATH), own_fds_fd)
 
 
+def open_root(request: dict[str, object], fds: list[int]) -> int:
+    """Give the root of a container's mount namespace as a path only; one descriptor: a pidfd of the container.
+
+    Opened for reading it would be opened by a file system that root inside may have put there. Raises ValueError,
+    OSError.
+    """
+    fields.check_rest(request, fds, count=1)
+    return enter(fds[0])
+
+
 def enter(pidfd: int) -> int:
     """Go into the container's mount namespace, for good; gives a descriptor of its root."""
     own = os.stat("/")

@@ -12,6 +12,7 @@ _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE
 _CLONE_NEWNS = 0x00020000
 _MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
+_STATFS_BYTES = 256  # more than struct statfs has on any architecture; its first field, a word, is the type
 READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, ID_MAPPED = 0x1, 0x2, 0x4, 0x8, 0x100000  # mount_setattr(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,6 +50,13 @@ def detach(target_fd: int, own_fds_fd: int) -> None:
     """
     os.fchdir(own_fds_fd)
     _checked(_libc.umount2(b"%d" % target_fd, _MNT_DETACH))
+
+
+def file_system_of(fd: int) -> int:
+    """Give the magic number of the file system that a descriptor (O_PATH too) is in (fstatfs(2)). Raises OSError."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    _checked(_libc.fstatfs(fd, buffer))
+    return int(ctypes.cast(buffer, ctypes.POINTER(ctypes.c_long))[0])
 
 
 def enter_mount_namespace(pidfd: int) -> None:

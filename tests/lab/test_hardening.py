@@ -13,6 +13,7 @@ SYSTEM_UNITS = {
     "isod.service": 1.5,
     "isod-helper@.service": 1.1,
     "isod-helper-mount@.service": 2.6,
+    "isod-helper-terminal@.service": 1.2,
     "isod-helper-node@.service": 1.0,
     # It hears what udevd says in the host's network namespace, and has no right at all there.
     "isod-helper-devices@.service": 1.2,
@@ -26,6 +27,7 @@ CAPABILITIES = {
     "isod-helper-mount@.service": {
         *("cap_sys_admin", "cap_sys_chroot", "cap_setuid", "cap_setgid", "cap_dac_override", "cap_sys_ptrace"),
     },
+    "isod-helper-terminal@.service": {"cap_setuid", "cap_setgid"},
     "isod-helper-node@.service": {"cap_mknod"},
     "isod-helper-devices@.service": set(),
     "isod-prepare@.service": {"cap_sys_admin"},

@@ -185,7 +185,7 @@ class Core:
             reconciler=nothing,
             devices=nothing,
             activation=nothing,
-            starter=AppStarter(apps=self.apps, machines=nothing, sessions=nothing, store=parts["store"]),
+            starter=AppStarter(apps=self.apps, terminals=nothing, sessions=nothing, store=parts["store"]),
             sessions=nothing,
             containers=parts["containers"],
         )

@@ -234,3 +234,23 @@ def test_a_link_in_the_place_of_a_socket_is_covered_and_not_followed(run: Run) -
         "print(mounts(c, 'target'), c.do(\"see('/target')[0]\"))",
     )
     assert said == ["[] -"]
+
+
+@pytest.mark.attack("C50")
+@SHIFTS
+def test_a_root_is_handed_out_as_a_path_and_never_opened(run: Run, shift: int) -> None:
+    """A2, as a kind: opening a directory is a question to whatever file system root inside has put there."""
+    said = run(
+        "import fcntl",
+        "see_mark = lambda fd: stat.S_ISDIR(os.stat('mark', dir_fd=fd).st_mode)",
+        "def told(fd):",
+        "    is_path = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH)",
+        "    os.write(1, f'{is_path} {see_mark(fd)}\\n'.encode())",
+        "VERBS['open_root'] = lambda request, fds: told(attach.open_root(request, fds))",
+        "sys.stdout.reconfigure(line_buffering=True)",
+        f"c = Container({shift})",
+        "os.mkdir(c.root + '/mark')",
+        "print(act('open_root', {}, [c.pidfd]))",
+        "print(act('open_root', {}, [os.pidfd_open(os.getpid())]))",
+    )
+    assert said == ["True True", "done", "ValueError: that process is not in a container"]

@@ -68,3 +68,13 @@ def test_no_polkit_rule_is_shipped_and_no_action_is_anothers() -> None:
     actions = re.findall(r'<action id="([^"]+)"', (root / "dbus-policy/org.isoctl1.policy").read_text())
     assert actions
     assert all(action.startswith("org.isoctl1.") for action in actions)
+
+
+@pytest.mark.attack("C50")
+def test_machined_is_asked_for_nothing_that_a_container_decides() -> None:
+    """A2: a call that opens something inside stops it for all containers; docs/threat-model.md has each call."""
+    machined = (DAEMON / "isod/host/machined.py").read_text()
+    asked = set(re.findall(r'_MANAGER, "(\w+)"', machined))
+    assert asked == {"GetMachine", "TerminateMachine", "MapFromMachineUser"}
+    assert machined.count("_connection.call(") == len(asked)
+    assert lines_with(r"[\"']org\.freedesktop\.machine1", "isod", allowed=("isod/host/machined.py",)) == []

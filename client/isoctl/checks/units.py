@@ -5,13 +5,19 @@ from collections.abc import Iterator
 from isoctl.host import Host
 from isod_contract.findings import Problem, check
 
-_SOCKETS = ("isod-helper.socket", "isod-helper-mount.socket")
+_SOCKETS = (
+    "isod-helper.socket",
+    "isod-helper-mount.socket",
+    "isod-helper-terminal.socket",
+    "isod-helper-node.socket",
+    "isod-helper-devices.socket",
+)
 _OWN = ("isod.service", *_SOCKETS)
 # Any instance shows what the template and its drop-ins say.
 _TEMPLATE, _INSTANCE = "container@.service", "container@isoctl-doctor.service"
 
 
-@check("helper-stopped", "containers with user namespaces can't be reached, or displays not attached")
+@check("helper-stopped", "containers can't be reached, or get no displays, terminals or devices")
 def helper_stopped(host: Host) -> Iterator[Problem]:
     """Report sockets of isod-helper that do not listen."""
     stopped = []

@@ -13,8 +13,8 @@ from isod.core.app_unit import EXEC_FAILED, stream_properties, unit_properties, 
 from isod.core.apps import Apps
 from isod.core.launch_request import LaunchRequest
 from isod.core.sessions import Sessions
-from isod.ports import Account, FdStore, Machines
-from isod_contract.errors import NotPermitted
+from isod.ports import Account, FdStore, Terminals
+from isod_contract.errors import NotPermitted, Unsupported
 from isod_contract.states import AppState
 
 _TIOCGPTPEER = 0x5441  # ioctl_tty(2)
@@ -29,10 +29,10 @@ def stop_if_wanted(app: App) -> None:
 class AppStarter:
     """Starts apps in containers that are ready for them."""
 
-    def __init__(self, *, apps: Apps, machines: Machines, sessions: Sessions, store: FdStore) -> None:
+    def __init__(self, *, apps: Apps, terminals: Terminals, sessions: Sessions, store: FdStore) -> None:
         """Take the parts."""
         self._apps = apps
-        self._machines = machines
+        self._terminals = terminals
         self._sessions = sessions
         self._store = store
 
@@ -62,7 +62,7 @@ class AppStarter:
             command.login(argv, variables, account.shell) if use_login else command.plain(argv, variables, account.name)
         )
         if options.terminal:
-            await self._make_terminal(app, request)
+            await self._make_terminal(app, request, guest)
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
         directory = working_directory(options.directory, account)
@@ -113,9 +113,13 @@ class AppStarter:
         if app.stop_wanted and not app.record.main_ended:
             await self._apps.stop(app)
 
-    async def _make_terminal(self, app: App, request: LaunchRequest) -> None:
+    async def _make_terminal(self, app: App, request: LaunchRequest, guest: Any) -> None:
         """Make a pty of the container's own devpts; its slave, taken without a path, becomes the app's stdio."""
-        master = await self._machines.open_terminal(request.container.machine)
+        try:
+            master = await self._terminals.open_terminal(request.container.machine, guest.root_fd, guest.uid_shift)
+        except OSError as error:
+            reason = f"container {request.container.name} gives none ({error.strerror or error})"
+            raise Unsupported(what="a terminal", reason=reason) from None
         try:
             rows, columns = request.options.rows or 24, request.options.columns or 80
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -9,8 +9,8 @@ from typing import Protocol
 from isod.host import rootfs
 from isod.host.guest import GuestManager
 from isod.host.offload import Offload
-from isod.ports import HostUnits, Machines
-from isod_contract.errors import IdentityMismatch, IsodError, StartFailed, Unsupported
+from isod.ports import HostUnits, Machines, MachineStatus
+from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed, Unsupported
 from isod_contract.limits import GUEST_CONNECT_TIMEOUT_SEC
 from isod_wire import CONTAINER_CAPS, Connection, WireError, connect
 
@@ -18,17 +18,20 @@ _SO_PEERPIDFD = 77  # socket(7), Linux 6.5; Python has no name for it
 _BUS_SOCKET = "run/dbus/system_bus_socket"
 
 
-class BusHelper(Protocol):
-    """Connects to the bus of a user-namespaced container as its root."""
+class DoorHelper(Protocol):
+    """What takes rights that isod does not have (isod-helper)."""
+
+    async def open_root(self, pidfd: int) -> int:
+        """Give the root of the container that a process is in, as a path only. Raises OSError."""
 
     async def connect_bus(self, socket_path_fd: int, uid: int) -> socket.socket:
-        """Give a connected socket. Raises IsodError or OSError."""
+        """Connect to the bus of a user-namespaced container as its root. Raises IsodError or OSError."""
 
 
 class GuestDoor:
-    """Adapter of `GuestConnector`: machined's root fd, openat2, connect by fd, then proof of who listens."""
+    """Adapter of `GuestConnector`: root by pidfd, openat2, connect by fd, then proof of who listens."""
 
-    def __init__(self, *, machines: Machines, units: HostUnits, helper: BusHelper) -> None:
+    def __init__(self, *, machines: Machines, units: HostUnits, helper: DoorHelper) -> None:
         """Take the ports."""
         self._machines = machines
         self._units = units
@@ -45,7 +48,7 @@ class GuestDoor:
             raise StartFailed(container=machine, reason="it is not registered with machined")
         if status.unit != unit or status.machine_class != "container" or status.owner_uid != 0:
             raise IdentityMismatch(container=machine, reason=f"machined has it as {status.machine_class} {status.unit}")
-        root_fd = await self._machines.open_root(machine)
+        root_fd = await self._open_root(status, invocation_id)
         try:
             shift = await self._machines.uid_shift(machine)
             sock = await self._connect_socket(machine, unit, root_fd, shift)
@@ -76,6 +79,26 @@ class GuestDoor:
             reason = f"its bus does not answer within {GUEST_CONNECT_TIMEOUT_SEC:.0f} s"
             raise StartFailed(container=machine, reason=reason) from None
         return guest
+
+    async def _open_root(self, status: MachineStatus, invocation_id: str) -> int:
+        """Give the root of the container whose first process machined names, once systemd says that it is one of it.
+
+        Raises ContainerGone, IdentityMismatch, StartFailed.
+        """
+        machine = status.name
+        try:
+            pidfd = os.pidfd_open(status.leader_pid)
+        except ProcessLookupError:
+            raise ContainerGone(container=machine, reason="its first process has ended") from None
+        try:
+            found = await self._units.unit_of_pidfd(pidfd)
+            if found != (status.unit, invocation_id):
+                raise IdentityMismatch(container=machine, reason=f"its first process belongs to {found[0]}")
+            return await self._helper.open_root(pidfd)
+        except OSError as error:
+            raise StartFailed(container=machine, reason=f"its root can't be entered ({error.strerror})") from None
+        finally:
+            os.close(pidfd)
 
     async def _connect_socket(self, machine: str, unit: str, root_fd: int, shift: int) -> socket.socket:
         def find() -> int | None:

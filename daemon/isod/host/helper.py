@@ -3,25 +3,37 @@
 import asyncio
 import contextlib
 import errno
-import json
-import os
 import socket
 
-from isod_contract.names import DEVICES_HELPER_SOCKET, HELPER_SOCKET, MOUNT_HELPER_SOCKET, NODE_HELPER_SOCKET
+from isod.host import helper_socket
+from isod.host.parallel_helper import ParallelHelper
+from isod_contract.names import (
+    DEVICES_HELPER_SOCKET,
+    HELPER_SOCKET,
+    MOUNT_HELPER_SOCKET,
+    NODE_HELPER_SOCKET,
+    TERMINAL_HELPER_SOCKET,
+)
 
 _TIMEOUT_SEC = 20.0  # the helper gives itself 5, and a busy systemd has to start it
-_REPLY_BYTES_MAX = 4096
+
+Request = dict[str, object]
 
 
 class Helper:
     """Calls isod-helper, which systemd starts for each connection."""
 
     def __init__(
-        self, path: str = HELPER_SOCKET, mount_path: str = MOUNT_HELPER_SOCKET, node_path: str = NODE_HELPER_SOCKET
+        self,
+        path: str = HELPER_SOCKET,
+        mount_path: str = MOUNT_HELPER_SOCKET,
+        node_path: str = NODE_HELPER_SOCKET,
+        terminal_path: str = TERMINAL_HELPER_SOCKET,
     ) -> None:
         """Take the paths of its sockets."""
         self._path = path
-        self._mount_path = mount_path
+        self._mounts = ParallelHelper(mount_path)
+        self._terminals = ParallelHelper(terminal_path)
         self._nodes = StandingHelper(node_path)
 
     async def connect_bus(self, socket_path_fd: int, uid: int) -> socket.socket:
@@ -37,6 +49,25 @@ class Helper:
         sock = socket.socket(fileno=fds[0])
         sock.setblocking(False)
         return sock
+
+    async def open_root(self, pidfd: int) -> int:
+        """Give the root of the container that a process is in, as a path only. Raises OSError."""
+        fds = await self._mount({"verb": "open-root"}, [pidfd])
+        if not fds:
+            raise ConnectionError("isod-helper sent no descriptor")
+        return fds[0]
+
+    def expect_terminal(self) -> None:
+        """Have a process ready for the `open_terminal` that will come soon."""
+        self._terminals.stand_by()
+
+    async def open_terminal(self, machine: str, root_fd: int, uid_shift: int) -> int:
+        """Give the master of a new terminal in the devpts of the container with this root. Raises OSError."""
+        request: Request = {"verb": "open-terminal", "uid_shift": uid_shift}
+        fds = await self._terminals.call(machine, request, [root_fd])
+        if not fds:
+            raise ConnectionError("isod-helper sent no descriptor")
+        return fds[0]
 
     async def watch_devices(self) -> socket.socket:
         """Give a socket on which the host's udevd tells of devices; the helper is in its network namespace.
@@ -54,22 +85,33 @@ class Helper:
 
     async def make_node(self, machine: str, directory: str, name: str, node_fd: int) -> None:
         """Make a copy of the host's node (O_PATH) in a directory of the container's tmpfs. Raises OSError."""
-        request: dict[str, object] = {"verb": "make-node", "machine": machine, "directory": directory, "name": name}
+        request: Request = {"verb": "make-node", "machine": machine, "directory": directory, "name": name}
         await self._nodes.call(request, [node_fd])
 
     async def attach_node(self, machine: str, pidfd: int, uid_shift: int, name: str, place: str) -> None:
         """Show node/NAME of the container's tmpfs at a place below dev inside. Raises OSError."""
-        request = {"verb": "attach-node", "machine": machine, "uid_shift": uid_shift, "name": name, "place": place}
-        await self._call(self._mount_path, request, [pidfd])
+        request: Request = {
+            "verb": "attach-node",
+            "machine": machine,
+            "uid_shift": uid_shift,
+            "name": name,
+            "place": place,
+        }
+        await self._mount(request, [pidfd])
 
     async def detach_node(self, pidfd: int, uid_shift: int, place: str) -> None:
         """Take that away again. Raises OSError."""
-        await self._call(self._mount_path, {"verb": "detach-node", "uid_shift": uid_shift, "place": place}, [pidfd])
+        await self._mount({"verb": "detach-node", "uid_shift": uid_shift, "place": place}, [pidfd])
 
     async def attach_directory(self, machine: str, pidfd: int, uid_shift: int, directory: str = "run") -> None:
         """Show a directory of the container's tmpfs inside: `run` at /run/isoctl, `dri` at /dev/dri. Raises OSError."""
-        request = {"verb": "attach-directory", "machine": machine, "directory": directory, "uid_shift": uid_shift}
-        await self._call(self._mount_path, request, [pidfd])
+        request: Request = {
+            "verb": "attach-directory",
+            "machine": machine,
+            "directory": directory,
+            "uid_shift": uid_shift,
+        }
+        await self._mount(request, [pidfd])
 
     async def attach_socket(self, pidfd: int, uid_shift: int, uid: int, name: str, source: tuple[str, int]) -> None:
         """Put a user's socket, by its name in his runtime directory and an O_PATH fd, at /run/isoctl/UID/NAME inside.
@@ -77,19 +119,29 @@ class Helper:
         Raises OSError.
         """
         socket_name, socket_fd = source
-        request = {"verb": "attach-socket", "uid": uid, "uid_shift": uid_shift, "name": name, "socket": socket_name}
-        await self._call(self._mount_path, request, [pidfd, socket_fd])
+        request: Request = {
+            "verb": "attach-socket",
+            "uid": uid,
+            "uid_shift": uid_shift,
+            "name": name,
+            "socket": socket_name,
+        }
+        await self._mount(request, [pidfd, socket_fd])
 
     async def detach_socket(self, pidfd: int, uid: int, name: str) -> None:
         """Unmount what `attach_socket` put there. Raises OSError."""
-        await self._call(self._mount_path, {"verb": "detach-socket", "uid": uid, "name": name}, [pidfd])
+        await self._mount({"verb": "detach-socket", "uid": uid, "name": name}, [pidfd])
+
+    async def _mount(self, request: Request, fds: list[int]) -> list[int]:
+        """Call the helper that goes into containers; the first descriptor is a pidfd of one."""
+        return await self._mounts.call(_container_of(fds[0]), request, fds)
 
     @staticmethod
-    async def _call(path: str, request: dict[str, object], fds: list[int]) -> list[int]:
+    async def _call(path: str, request: Request, fds: list[int]) -> list[int]:
         """Send a request with descriptors and give those of the answer, at most one."""
-        with _connect(path) as connection:
+        with helper_socket.connect(path) as connection:
             data, received = await _exchange(connection, request, fds)
-        return _checked(data, received)
+        return helper_socket.checked(data, received)
 
 
 class StandingHelper:
@@ -110,17 +162,17 @@ class StandingHelper:
         elif needed and self._connection is None:
             # Then the next call tries that, and tells.
             with contextlib.suppress(OSError):
-                self._connection = _connect(self._path)
+                self._connection = helper_socket.connect(self._path)
 
-    async def call(self, request: dict[str, object], fds: list[int]) -> list[int]:
+    async def call(self, request: Request, fds: list[int]) -> list[int]:
         """Send a request with descriptors and give those of the answer, at most one. Raises OSError."""
         async with self._turn:
             data, received = await self._try_twice(request, fds)
             if not self._needed:
                 self._hang_up()
-        return _checked(data, received)
+        return helper_socket.checked(data, received)
 
-    async def _try_twice(self, request: dict[str, object], fds: list[int]) -> tuple[bytes, list[int]]:
+    async def _try_twice(self, request: Request, fds: list[int]) -> tuple[bytes, list[int]]:
         if self._connection is not None:
             with contextlib.suppress(ConnectionError):
                 data, received = await self._try(self._connection, request, fds)
@@ -128,12 +180,10 @@ class StandingHelper:
                     return data, received
         # It has ended since it was last asked.
         self._hang_up()
-        self._connection = _connect(self._path)
+        self._connection = helper_socket.connect(self._path)
         return await self._try(self._connection, request, fds)
 
-    async def _try(
-        self, connection: socket.socket, request: dict[str, object], fds: list[int]
-    ) -> tuple[bytes, list[int]]:
+    async def _try(self, connection: socket.socket, request: Request, fds: list[int]) -> tuple[bytes, list[int]]:
         try:
             return await _exchange(connection, request, fds)
         except BaseException:
@@ -147,66 +197,18 @@ class StandingHelper:
             self._connection = None
 
 
-def _connect(path: str) -> socket.socket:
-    """Raise OSError; EAGAIN, a full backlog, is an error like others: the caller tries again anyway."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    try:
-        connection.connect(path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _exchange(connection: socket.socket, request: dict[str, object], fds: list[int]) -> tuple[bytes, list[int]]:
+async def _exchange(connection: socket.socket, request: Request, fds: list[int]) -> tuple[bytes, list[int]]:
     try:
         async with asyncio.timeout(_TIMEOUT_SEC):
-            socket.send_fds(connection, [json.dumps(request).encode()], fds)
-            await _readable(connection)
+            helper_socket.send(connection, request, fds)
+            return await helper_socket.receive(connection)
     except TimeoutError:
         # asyncio's own says nothing, and this one gets into sentences.
         text = f"isod-helper does not answer within {_TIMEOUT_SEC:.0f} s"
         raise TimeoutError(errno.ETIMEDOUT, text) from None
-    data, received, _, _ = socket.recv_fds(connection, _REPLY_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
-    return data, received
 
 
-def _checked(data: bytes, received: list[int]) -> list[int]:
-    """Give an answer's descriptors, or raise what it says went wrong."""
-    try:
-        _check(data)
-    except BaseException:
-        for fd in received:
-            os.close(fd)
-        raise
-    return received
-
-
-async def _readable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(connection, _resolve, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(connection)
-
-
-def _check(data: bytes) -> None:
-    """Raise what an answer says went wrong."""
-    if not data:
-        raise ConnectionError("isod-helper gave no answer")
-    try:
-        answer = json.loads(data)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise ConnectionError("isod-helper gave no proper answer")
-    if answer.get("ok") is not True:
-        code = answer.get("errno")
-        raise OSError(code if isinstance(code, int) else 0, f"isod-helper: {answer.get('error')}")
-
-
-def _resolve(ready: "asyncio.Future[None]") -> None:
-    if not ready.done():
-        ready.set_result(None)
+def _container_of(pidfd: int) -> str:
+    """Give a text that all calls by the same process share: its pid. Raises OSError."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as lines:
+        return next((line.strip() for line in lines if line.startswith("Pid:")), "")

@@ -1,4 +1,8 @@
-"""The host's machined: registrations, root directory, terminals and uid maps (org.freedesktop.machine1(5))."""
+"""The host's machined: registrations and uid maps (org.freedesktop.machine1(5)).
+
+It answers one call at a time, for everybody, so it is asked for nothing that a container decides: OpenMachinePTY and
+OpenMachineRootDirectory open what stands in a container, and wait for whoever answers there.
+"""
 
 from isod.host.properties import read_properties
 from isod.ports import MachineStatus
@@ -52,26 +56,6 @@ class Machined:
             return
         except WireError as error:
             raise ContainerGone(container=machine, reason=f"machined does not answer ({error})") from None
-
-    async def open_root(self, machine: str) -> int:
-        """Give an O_PATH-like fd of the machine's root. Raises ContainerGone."""
-        try:
-            with await self._connection.call(
-                _NAME, _PATH, _MANAGER, "OpenMachineRootDirectory", "s", [machine], expect="h"
-            ) as reply:
-                return reply.take_fd(reply.body[0])
-        except WireError as error:
-            raise ContainerGone(container=machine, reason=str(error)) from None
-
-    async def open_terminal(self, machine: str) -> int:
-        """Give the master of a new pty of the machine. Raises Unsupported, e.g. without devpts inside."""
-        try:
-            with await self._connection.call(
-                _NAME, _PATH, _MANAGER, "OpenMachinePTY", "s", [machine], expect="hs"
-            ) as reply:
-                return reply.take_fd(reply.body[0])
-        except WireError as error:
-            raise Unsupported(what="a terminal", reason=str(error)) from None
 
     async def uid_shift(self, machine: str) -> int:
         """Give the host uid of the machine's uid 0; machined maps a machine without a user namespace one to one."""

@@ -13,7 +13,7 @@ SYSTEM_UNITS = {
     "isod.service": 1.5,
     "isod-helper@.service": 1.1,
     "isod-helper-mount@.service": 2.6,
-    "isod-helper-terminal@.service": 1.2,
+    "isod-helper-terminal@.service": 1.3,
     "isod-helper-node@.service": 1.0,
     # It hears what udevd says in the host's network namespace, and has no right at all there.
     "isod-helper-devices@.service": 1.2,

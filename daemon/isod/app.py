@@ -25,6 +25,7 @@ from isod.core.containers import Containers
 from isod.core.device_records import DeviceRecords
 from isod.core.devices import Devices
 from isod.core.environment import menu_languages
+from isod.core.environment_file import EnvironmentFiles
 from isod.core.events import Events
 from isod.core.grants import Grants
 from isod.core.idle import Idle
@@ -49,6 +50,7 @@ from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
 from isod.host.guest_door import GuestDoor
 from isod.host.helper import Helper
+from isod.host.launch_files import SecretFiles
 from isod.host.logind import Logind
 from isod.host.machined import Machined
 from isod.host.nodes import ContainerNodes
@@ -142,10 +144,11 @@ class Daemon:
             callers=callers, authority=Polkit(connection), per_uid_max=lambda uid: self._limits(uid).prompts
         )
         helper = Helper()
-        activation = Activation()
         directories = ContainerDirectories()
         self._sessions = Sessions(self._audit)
         shown = ShownDirectories(directories, helper, self._units)
+        self._environments = EnvironmentFiles(shown, SecretFiles())
+        activation = Activation(self._environments)
         self._reconciler = Reconciler(
             sessions=self._sessions,
             activation=activation,
@@ -203,7 +206,13 @@ class Daemon:
             reconciler=self._reconciler,
             devices=self._devices,
             activation=activation,
-            starter=AppStarter(apps=self._apps, terminals=helper, sessions=self._sessions, store=self._store),
+            starter=AppStarter(
+                apps=self._apps,
+                terminals=helper,
+                sessions=self._sessions,
+                store=self._store,
+                environments=self._environments,
+            ),
             sessions=self._sessions,
         )
         self._policy = PolicyInForce(
@@ -254,6 +263,7 @@ class Daemon:
         self._devices.open()
         await self._containers.open(self._recovery.begin())
         self._recovery.finish()
+        self._environments.sweep(self._apps.starting())
         self._reconciler.recover()
         self._store.drop_rest()
         await self._logins.open()

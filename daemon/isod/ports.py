@@ -1,6 +1,7 @@
 """What passes between the core and the outside: values, and the Protocols that adapters fulfil."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
@@ -286,6 +287,18 @@ class Files(Protocol):
 
     def make_runtime_directory(self, guest: Any, account: Account, container: str) -> None:
         """Make /run/user/UID by fd, for a container without logind."""
+
+
+class LaunchFiles(Protocol):
+    """Files that a container's systemd reads as it starts a unit, and nobody but its root can read."""
+
+    def hold(
+        self, run_fd: int, machine: str, name: str, data: bytes, root_uid: int
+    ) -> contextlib.AbstractContextManager[None]:
+        """Have one until the context ends; owns `run_fd`. Raises NoSpace, UnsafePath."""
+
+    def sweep(self, keep: Collection[str]) -> None:
+        """Remove what an earlier isod left, but for these names."""
 
 
 class Surveyor(Protocol):

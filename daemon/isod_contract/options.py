@@ -78,7 +78,8 @@ class RunOptions:
     columns: int | None = option("q", "width of that terminal, in characters")
     environment: tuple[str, ...] | None = option(
         "as",
-        "set a variable in the app; NAME alone takes the caller's value",
+        "set a variable in the app; NAME alone takes the caller's value, and should be used for secrets: every user of "
+        "the host can read the arguments of isoctl, NAME=VALUE among them",
         "-e",
         "--env",
         metavar="NAME[=VALUE]",

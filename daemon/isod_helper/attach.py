@@ -34,7 +34,8 @@ def attach_directory(request: dict[str, object], fds: list[int]) -> None:
             source_fd = open_own(directory, machine_fd)
     except UnsafeDirectory as error:
         raise ValueError(str(error)) from None
-    tree_fd = mountapi.clone(source_fd)
+    # With the tmpfs for launches that is mounted in it.
+    tree_fd = mountapi.clone(source_fd, whole=True)
     mountapi.restrict(tree_fd, _DIRECTORY_ATTRIBUTES)
     root_fd = enter(fds[0])
     parent, _, name = target.rpartition("/")

@@ -6,7 +6,7 @@ import struct
 
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442  # the same numbers on all architectures
 _OPEN_TREE_CLONE = 1
-_AT_EMPTY_PATH = 0x1000
+_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _MOVE_EMPTY_PATHS = 0x04 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
 _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 _CLONE_NEWNS = 0x00020000
@@ -24,18 +24,22 @@ def open_beneath(directory_fd: int, path: str, flags: int) -> int:
     return _syscall(_OPENAT2, directory_fd, path.encode(), how, len(how))
 
 
-def clone(fd: int) -> int:
-    """Give a detached copy of the mount that a descriptor leads to, with that as its root. Raises OSError."""
-    return _syscall(_OPEN_TREE, fd, b"", _OPEN_TREE_CLONE | _AT_EMPTY_PATH | os.O_CLOEXEC)
+def clone(fd: int, *, whole: bool = False) -> int:
+    """Give a detached copy of the mount that a descriptor leads to, with that as its root. Raises OSError.
+
+    `whole`: with the mounts below it.
+    """
+    below = _AT_RECURSIVE if whole else 0
+    return _syscall(_OPEN_TREE, fd, b"", _OPEN_TREE_CLONE | _AT_EMPTY_PATH | below | os.O_CLOEXEC)
 
 
 def restrict(tree_fd: int, attributes: int, user_namespace_fd: int = 0) -> None:
-    """Make a detached mount private, so that nothing mounted over it is seen elsewhere, and set attributes.
+    """Make detached mounts private, so that nothing mounted over them is seen elsewhere, and set attributes.
 
     Raises OSError.
     """
     arguments = struct.pack("=QQQQ", attributes, 0, _MS_PRIVATE, user_namespace_fd)
-    _syscall(_MOUNT_SETATTR, tree_fd, b"", _AT_EMPTY_PATH, arguments, len(arguments))
+    _syscall(_MOUNT_SETATTR, tree_fd, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, arguments, len(arguments))
 
 
 def attach(tree_fd: int, target_fd: int) -> None:

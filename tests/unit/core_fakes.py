@@ -1,14 +1,16 @@
 """Stand-ins for what the core sees of the outside, so that a launch can be looked at step by step."""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from isod.core.app_start import AppStarter
 from isod.core.apps import Apps
 from isod.core.container import Container
+from isod.core.environment_file import content
 from isod.core.events import Events
 from isod.core.launch import Launcher
 from isod.core.recovery import Recovery
@@ -139,6 +141,26 @@ class FakeStore:
             os.close(fd)
 
 
+class FakeEnvironments:
+    """Files of variables, as text that goes no further."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, dict[str, str]] = {}
+        self.there: set[str] = set()
+
+    @contextlib.asynccontextmanager
+    async def property_for(
+        self, _container: Any, _guest: Any, name: str, variables: Mapping[str, str]
+    ) -> AsyncIterator[tuple[str, str, Any]]:
+        content(variables)
+        self.written[name] = dict(variables)
+        self.there.add(name)
+        try:
+            yield "EnvironmentFiles", "a(sb)", [[f"/run/isoctl/launch/{name}", False]]
+        finally:
+            self.there.discard(name)
+
+
 class Nothing:
     """Parts of a launch that have nothing to do here."""
 
@@ -179,13 +201,16 @@ class Core:
         self.apps = Apps(files=files, audit=self, events=Events(), **parts)
         self.recovery = Recovery(apps=self.apps, files=files, **parts)
         nothing: Any = Nothing()
+        self.environments: Any = FakeEnvironments()
         self.launcher = Launcher(
             apps=self.apps,
             prepare=nothing,
             reconciler=nothing,
             devices=nothing,
             activation=nothing,
-            starter=AppStarter(apps=self.apps, terminals=nothing, sessions=nothing, store=parts["store"]),
+            starter=AppStarter(
+                apps=self.apps, terminals=nothing, sessions=nothing, store=parts["store"], environments=self.environments
+            ),
             sessions=nothing,
             containers=parts["containers"],
         )

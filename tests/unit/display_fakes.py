@@ -187,7 +187,7 @@ class Activation:
     def __init__(self) -> None:
         self.withdrawn: list[int] = []
 
-    def withdraw(self, _guest: Any, account: Account) -> None:
+    def withdraw(self, _container: Any, _guest: Any, account: Account) -> None:
         self.withdrawn.append(account.uid)
 
 

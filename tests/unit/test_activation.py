@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from core_fakes import FakeGuest, until
+from core_fakes import FakeEnvironments, FakeGuest, until
 from isod.core import activation as module
 from isod.core.activation import Activation
 from isod.ports import Account
 from isod_contract.errors import ContainerGone
 
+BLOG: Any = None
+ENVIRONMENTS: Any = FakeEnvironments()
 ALICE = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")
 BOTH = {"WAYLAND_DISPLAY": "/run/isoctl/1000/wayland-0", "DISPLAY": "/run/isoctl/1000/X"}
 WAYLAND = {"WAYLAND_DISPLAY": "/run/isoctl/1000/wayland-0"}
@@ -34,11 +36,11 @@ async def settle() -> None:
 
 
 async def test_each_change_is_told_once() -> None:
-    guest, activation = FakeGuest(), Activation()
+    guest, activation = FakeGuest(), Activation(ENVIRONMENTS)
     for variables in (BOTH, BOTH, WAYLAND, WAYLAND, {}, {}):
-        activation.show(guest, ALICE, variables)
+        activation.show(BLOG, guest, ALICE, variables)
         await settle()
-    activation.withdraw(guest, ALICE)
+    activation.withdraw(BLOG, guest, ALICE)
     await settle()
     assert told(guest) == [
         ("set", ["DISPLAY", "WAYLAND_DISPLAY"]),
@@ -49,15 +51,15 @@ async def test_each_change_is_told_once() -> None:
 
 
 async def test_a_container_that_was_started_again_is_told_again() -> None:
-    activation = Activation()
+    activation = Activation(ENVIRONMENTS)
     for guest in (FakeGuest(), FakeGuest()):
-        activation.show(guest, ALICE, WAYLAND)
+        activation.show(BLOG, guest, ALICE, WAYLAND)
         await settle()
         assert told(guest) == [("set", ["WAYLAND_DISPLAY"])]
 
 
 async def test_of_two_changes_at_once_the_later_has_the_last_word() -> None:
-    guest, activation = FakeGuest(), Activation()
+    guest, activation = FakeGuest(), Activation(ENVIRONMENTS)
     jobs: list[asyncio.Future[str]] = []
     real = guest.start_unit
 
@@ -67,8 +69,8 @@ async def test_of_two_changes_at_once_the_later_has_the_last_word() -> None:
         return jobs[-1]
 
     guest.start_unit = start  # type: ignore[method-assign]
-    activation.show(guest, ALICE, WAYLAND)
-    activation.show(guest, ALICE, {})
+    activation.show(BLOG, guest, ALICE, WAYLAND)
+    activation.show(BLOG, guest, ALICE, {})
     await settle()
     assert told(guest) == [("set", ["WAYLAND_DISPLAY"])]
     jobs[0].set_result("done")
@@ -80,28 +82,29 @@ async def test_of_two_changes_at_once_the_later_has_the_last_word() -> None:
 
 @pytest.mark.parametrize("fault", ["refused", "failed"])
 async def test_what_could_not_be_told_is_logged_and_hurts_nobody(fault: str, caplog: pytest.LogCaptureFixture) -> None:
-    guest, activation = FakeGuest(), Activation()
+    guest, activation = FakeGuest(), Activation(ENVIRONMENTS)
     if fault == "refused":
         guest.fault = ContainerGone(container="blog", reason="it stopped")
     else:
         guest.job_result = "failed"
-    activation.show(guest, ALICE, WAYLAND)
+    activation.show(BLOG, guest, ALICE, WAYLAND)
     await settle()
     assert [record.message for record in caplog.records] == ["display.not_shown"]
     guest.fault = None
-    activation.show(guest, ALICE, BOTH)
+    activation.show(BLOG, guest, ALICE, BOTH)
     await settle()
     assert told(guest)[-1] == ("set", ["DISPLAY", "WAYLAND_DISPLAY"])
 
 
 async def test_no_value_is_in_an_argument_and_the_users_own_bus_is_meant() -> None:
-    guest, activation = FakeGuest(), Activation()
-    activation.show(guest, ALICE, WAYLAND)
+    guest, activation = FakeGuest(), Activation(ENVIRONMENTS)
+    activation.show(BLOG, guest, ALICE, WAYLAND)
     await settle()
-    [(_, properties, _)] = guest.started
-    assert "wayland-0" not in str(properties["ExecStartEx"])
+    [(unit, properties, _)] = guest.started
+    assert "wayland-0" not in str(properties)
+    assert not ENVIRONMENTS.there
     assert properties["User"] == ("s", "alice")
-    variables = dict(entry.split("=", 1) for entry in properties["Environment"][1])
+    variables = ENVIRONMENTS.written[unit]
     assert variables["DBUS_SESSION_BUS_ADDRESS"] == "unix:path=/run/user/1000/bus"
     assert variables.items() >= WAYLAND.items()
 

@@ -50,7 +50,8 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-MOUNTS = "mounts = [line.split() for line in open('/proc/self/mountinfo') if root + '/run/isod/container' in line]"
+ALL_MOUNTS = "mounts = [line.split() for line in open('/proc/self/mountinfo') if root + '/run/isod/container' in line]"
+MOUNTS = f"{ALL_MOUNTS}; mounts = [fields for fields in mounts if not fields[4].endswith('/launch')]"
 
 
 def test_it_makes_a_small_private_file_system_where_devices_work(host: Host) -> None:
@@ -72,6 +73,40 @@ def test_it_makes_a_small_private_file_system_where_devices_work(host: Host) -> 
     ]
 
 
+@pytest.mark.attack("C56")
+def test_a4_launches_have_a_private_file_system_of_their_own_in_it(host: Host) -> None:
+    """A4: what lies there for a moment must not run into the bounds of what users are given, nor the other way."""
+    said = host.run(
+        "prepare('blog', root)",
+        "prepare('blog', root)",
+        ALL_MOUNTS,
+        "(fields,) = [fields for fields in mounts if fields[4].endswith('/blog/run/launch')]",
+        "print(fields[5], fields[6], 'size=65536k,nr_inodes=4096' in ' '.join(fields))",
+        "print(oct(os.stat(base + '/blog/run/launch').st_mode), len(mounts))",
+        "for n in range(300): open(base + f'/blog/run/launch/{n}', 'w').close()",
+        "prepare('blog', root)",
+        "print(os.listdir(base + '/blog/run/launch'))",
+    ).splitlines()
+    # No `shared:` tag, and what an earlier run left is gone.
+    assert said == ["rw,nosuid,noexec,relatime - True", "0o40700 2", "[]"]
+
+
+@pytest.mark.attack("C56")
+def test_a4_an_isod_with_mounts_of_its_own_sees_it_appear(host: Host) -> None:
+    """An isod that runs the container does has a mount namespace that mounts of the host come into."""
+    said = host.run(
+        "import subprocess",
+        "watch = 'mount --make-rslave / && echo ready && read line && grep -c /blog/run/launch /proc/self/mountinfo'",
+        "pipe = subprocess.PIPE",
+        "argv = ['unshare', '-m', '--propagation', 'unchanged', 'sh', '-c', watch]",
+        "isod = subprocess.Popen(argv, stdin=pipe, stdout=pipe)",
+        "isod.stdout.readline()",
+        "prepare('blog', root)",
+        "print(isod.communicate(b'go\\n')[0].decode().strip())",
+    )
+    assert said == "1"
+
+
 def test_a_second_time_changes_nothing(host: Host) -> None:
     said = host.run(
         "prepare('blog', root)",
@@ -88,7 +123,9 @@ def test_a_second_time_changes_nothing(host: Host) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "os.rmdir(base + '/blog/run'); os.symlink('/etc', base + '/blog/run')",
+        "os.rename(base + '/blog/run', base + '/blog/old'); os.symlink('/etc', base + '/blog/run')",
+        "os.system(f'umount {base}/blog/run/launch')",
+        "open(base + '/blog/run/launch/left', 'w').close()",
         "os.symlink('/etc', base + '/blog/run/1000')",
         "os.rmdir(base + '/blog/dri'); open(base + '/blog/dri', 'w').close()",
         "os.chmod(base + '/blog/run', 0o777)",

@@ -11,6 +11,7 @@ from isod.core import command, environment
 from isod.core.app import App
 from isod.core.app_unit import EXEC_FAILED, stream_properties, unit_properties, why_not_started, working_directory
 from isod.core.apps import Apps
+from isod.core.environment_file import EnvironmentFiles
 from isod.core.launch_request import LaunchRequest
 from isod.core.sessions import Sessions
 from isod.ports import Account, FdStore, Terminals
@@ -29,8 +30,11 @@ def stop_if_wanted(app: App) -> None:
 class AppStarter:
     """Starts apps in containers that are ready for them."""
 
-    def __init__(self, *, apps: Apps, terminals: Terminals, sessions: Sessions, store: FdStore) -> None:
+    def __init__(
+        self, *, apps: Apps, terminals: Terminals, sessions: Sessions, store: FdStore, environments: EnvironmentFiles
+    ) -> None:
         """Take the parts."""
+        self._environments = environments
         self._apps = apps
         self._terminals = terminals
         self._sessions = sessions
@@ -83,11 +87,13 @@ class AppStarter:
             self._store.put(f"lifetime-{app.record.id}", app.lifetime_fd)
         self._apps.save(app)
         app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._changed(app, changed))
-        stop_if_wanted(app)
-        job = await guest.start_unit(app.unit, [*properties, *streams], fds)
-        request.close()
-        self._apps.launched(app)
-        await self._await_start(app, guest, job, directory)
+        held = self._environments.property_for(request.container, guest, app.record.id, start.environment)
+        async with held as environment_property:
+            stop_if_wanted(app)
+            job = await guest.start_unit(app.unit, [*properties, environment_property, *streams], fds)
+            request.close()
+            self._apps.launched(app)
+            await self._await_start(app, guest, job, directory)
 
     def _changed(self, app: App, changed: dict[str, Any]) -> None:
         # Whether 2xx is systemd's or the program's own exit code only the start job tells.

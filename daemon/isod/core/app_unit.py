@@ -46,7 +46,6 @@ def unit_properties(
         ("WorkingDirectory", "s", directory),
         ("LogExtraFields", "aay", [f"ISOCTL_UID={record.owner_uid}".encode()]),
         ("SyslogIdentifier", "s", "isoctl-app"),
-        ("Environment", "as", [f"{name}={value}" for name, value in start.environment.items()]),
         ("ExecStartEx", "a(sasas)", [[start.path, list(start.argv), ["no-env-expand"]]]),
     ]
 

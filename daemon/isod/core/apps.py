@@ -75,6 +75,10 @@ class Apps:
         """Give an app whoever owns it."""
         return self._apps.get(app_id)
 
+    def starting(self) -> set[str]:
+        """Give the ids of apps whose unit may be about to start."""
+        return {app.record.id for app in self._apps.values() if app.record.running and not app.record.main_ended}
+
     def live_count(self, uid: int) -> int:
         """Count a uid's apps that have not ended."""
         return sum(1 for app in self._apps.values() if app.record.owner_uid == uid and not app.ended)

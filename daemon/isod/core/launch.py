@@ -211,7 +211,7 @@ class Launcher:
         display = environment.display_variables(attached, caller.uid)
         if display:
             session = self._sessions.environment(caller.uid)
-            self._activation.show(guest, account, environment.session_variables(display, session))
+            self._activation.show(request.container, guest, account, environment.session_variables(display, session))
         return display
 
     async def _authorise(self, app: App, request: LaunchRequest, account: str) -> str:

@@ -176,7 +176,7 @@ class Reconciler:
                 await self._apply(container, guest, user, account)
             finally:
                 if not user.attached:
-                    self._activation.withdraw(guest, account)
+                    self._activation.withdraw(container, guest, account)
                 if (before, renewals) != (user.attached, user.renewals):
                     self._tell(container, caller.uid, before, user)
             return user

@@ -1,7 +1,9 @@
 """A container's directories below /run/isod/container, shown to it while it runs."""
 
+import asyncio
 import os
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from isod.core.container import Container
 from isod.ports import Directories, HostUnits, Mounter
@@ -17,6 +19,7 @@ class ShownDirectories:
         self._directories = directories
         self._mounter = mounter
         self._units = units
+        self._turns: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
 
     async def open(self, container: Container, guest: Any, directory: str, what: str) -> int:
         """Have `run` at /run/isoctl or `dri` at /dev/dri inside, and open it; `what` needs it, for an error.
@@ -25,10 +28,16 @@ class ShownDirectories:
         started, so that is done now: root in an earlier run may have spoiled it. isod itself may not mount, so systemd
         does it. Raises Unsupported, UnsafePath.
         """
-        machine = container.machine
-        fd = await self._open_if_seen(guest, machine, directory)
+        fd = await self._open_if_seen(guest, container.machine, directory)
         if fd is not None:
             return fd
+        # One at a time: of two who find nothing there the second would mount over what the first did.
+        async with self._turns.setdefault(guest, asyncio.Lock()):
+            fd = await self._open_if_seen(guest, container.machine, directory)
+            return fd if fd is not None else await self._show(container, guest, directory, what)
+
+    async def _show(self, container: Container, guest: Any, directory: str, what: str) -> int:
+        machine = container.machine
         await self.make(guest, machine)
         # /run/isoctl is nobody else's; /dev/dri may be the container's own.
         if directory == "dri" and not await guest.offload.run(

@@ -46,14 +46,14 @@ def app(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
             lab.run("isoctl", "kill", one["id"], user="alice")
 
 
-LOOK = f"""
+LOOK = """
 systemctl show '*' --all --no-pager
 cat /run/systemd/transient/* 2>/dev/null
 for socket in "$(systemctl show-environment)"; do echo "$socket"; done
 cat /proc/*/cmdline /proc/*/environ 2>/dev/null | tr '\\0' '\\n'
 journalctl --no-pager 2>/dev/null
 ls -lR /run/isoctl 2>/dev/null
-find /run/isoctl -type f -exec cat {{}} + 2>/dev/null
+find /run/isoctl -type f -exec cat {} + 2>/dev/null
 """
 
 

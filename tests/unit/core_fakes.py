@@ -209,7 +209,11 @@ class Core:
             devices=nothing,
             activation=nothing,
             starter=AppStarter(
-                apps=self.apps, terminals=nothing, sessions=nothing, store=parts["store"], environments=self.environments
+                apps=self.apps,
+                terminals=nothing,
+                sessions=nothing,
+                store=parts["store"],
+                environments=self.environments,
             ),
             sessions=nothing,
             containers=parts["containers"],

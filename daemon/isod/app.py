@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
 from isod.core.state_files import StateFiles
 from isod.core.user_sockets import UserSockets
+from isod.core.x_server_units import XServerUnits
 from isod.history import JournalHistory
 from isod.host import floor
 from isod.host.displays import ContainerDirectories
@@ -84,8 +86,11 @@ class ContainerFront:
         devices: Devices,
         grants: Grants,
         sessions: Sessions,
+        x_servers: XServerUnits,
     ) -> None:
         """Take all."""
+        self.start_x_server = x_servers.start
+        self.stop_x_server = x_servers.stop
         self._sessions = sessions
         self._reconciler = reconciler
         self._devices = devices
@@ -103,6 +108,10 @@ class ContainerFront:
     def attachments(self, container: Any, caller: Caller) -> Sequence[Mapping[str, str]]:
         """Give what is attached: the caller's sockets, and the container's devices."""
         return [*self._reconciler.attachments(container, caller), *self._devices.attachments(container)]
+
+    def render_nodes(self, container: Any) -> Sequence[str]:
+        """Give the devices of graphics that it is granted."""
+        return self._devices.nodes(container, "gpu")
 
     async def open_log(self, container: Any, caller: Caller, options: LogOptions) -> int:
         """Give a pipe with the container's journal, as far as it is the caller's."""
@@ -225,6 +234,13 @@ class Daemon:
             idle=self._idle,
             audit=self._audit,
         )
+        x_servers = XServerUnits(
+            units=self._units,
+            sessions=self._sessions,
+            reconciler=self._reconciler,
+            render_nodes=lambda container: self._devices.nodes(container, "gpu"),
+            program=str(Path(sys.argv[0]).resolve().parent / "isod-xserver"),
+        )
         inspector = Inspector(
             containers=self._containers,
             reconciler=self._reconciler,
@@ -238,7 +254,7 @@ class Daemon:
             connection=connection,
             services=Services(
                 containers=ContainerFront(
-                    self._containers, self._apps, self._reconciler, self._devices, grants, self._sessions
+                    self._containers, self._apps, self._reconciler, self._devices, grants, self._sessions, x_servers
                 ),
                 apps=self._apps,
                 launcher=launcher,

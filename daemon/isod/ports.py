@@ -46,6 +46,7 @@ class LiveSession:
     exposed: tuple[str, ...] = ()  # Wayland interfaces beyond windows and input that an app would reach
     sockets: Mapping[str, HostSocket] = field(default_factory=dict)  # of his servers, by their names inside
     x11_cookie: bytes = field(default=b"", repr=False)  # what his X server knows its clients by
+    has_x_server: bool = True  # whether he can have one for a container alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,12 @@ class HostUnits(Protocol):
 
     async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
         """Give unit name and InvocationID of a process; raises IdentityMismatch where there is none."""
+
+    async def start_transient(self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int]) -> None:
+        """Start a unit that is gone with its end; `h` values index `fds`. Raises Unsupported, TimeoutError."""
+
+    async def version(self) -> str:
+        """Give systemd's version as it writes it."""
 
     async def slice_of(self, unit: str) -> str:
         """Give the slice that a loaded unit is in."""

@@ -182,8 +182,27 @@ METHODS = (
         _args("s container"),
         _args("a{sv} sockets"),
         Access.DISPLAY,
-        "The listening sockets (h) of the caller in a running container that isod-session serves: wayland, x11.",
+        "The listening sockets (h) of the caller in a running container that isod-session serves: wayland, x11; and"
+        " the devices of graphics that the container is granted: render-nodes (as).",
         effect=False,
+    ),
+    Method(
+        names.MANAGER,
+        "StartXServer",
+        _args("s container, a{sv} options"),
+        (),
+        Access.DISPLAY,
+        "Have the host's systemd run the X server of a container with x11 = isolated for the caller, in the sandbox"
+        " that the user's own can't make.",
+        options.XServerOptions,
+    ),
+    Method(
+        names.MANAGER,
+        "StopXServer",
+        _args("s container"),
+        (),
+        Access.DISPLAY,
+        "End that; that there is none is no error.",
     ),
     Method(
         names.CONTAINER,

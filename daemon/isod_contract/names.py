@@ -37,6 +37,7 @@ LAUNCH_DIRECTORY = "launch"
 # What stands in a user's directory.
 WAYLAND_SOCKET = "wayland-0"
 X11_SOCKET = "X"
+X_SERVERS = ("xwayland-satellite", "Xwayland")  # the programs that serve X11 to a container, the best first
 X11_AUTHORITY = "Xauthority"
 
 # Where X servers of the host listen, below its root, and the names of their sockets there.
@@ -107,6 +108,14 @@ def container_path(name: str) -> str:
 def app_path(app_id: str) -> str:
     """Give the object path of an app; ids are hexadecimal and stand as they are."""
     return APP_PATH_PREFIX + app_id
+
+
+def x_server_unit(container: str, uid: int | None = None) -> str:
+    """Give the unit of a container's X server in its user's systemd, or with `uid` in the host's.
+
+    Container names hold nothing that systemd would need escaped.
+    """
+    return f"isoctl-x11-{container}.service" if uid is None else f"isoctl-x11-{uid}-{container}.service"
 
 
 def app_unit(app_id: str) -> str:

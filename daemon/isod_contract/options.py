@@ -161,9 +161,19 @@ class SessionInfo:
     )
     socket: int | None = option("h", "the compositor's socket, opened with O_PATH")
     socket_name: str | None = option("s", "its name in the user's runtime directory")
+    x_server: bool | None = option(
+        "b", "whether a program is installed that serves X11 to one container; absent: it is not known"
+    )
     x11_socket: int | None = option("h", "the socket of the user's X server, opened with O_PATH")
     x11_socket_name: str | None = option("s", "its name in /tmp/.X11-unix")
     x11_cookie: bytes | None = option("ay", "what that X server knows its clients by (MIT-MAGIC-COOKIE-1), if by that")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class XServerOptions:
+    """Options of `Manager.StartXServer`."""
+
+    control: int | None = option("h", "a UNIX socket: the server's standard input, by which it gets all that it needs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ from isod_session.exposure import Exposure, judge
 from isod_session.wayland import CONTEXT_MANAGER, Compositor, WaylandError, contained_globals
 
 _ENGINE = "org.isoctl"
+_CONNECT_SEC = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,13 @@ class Served:
 def register(path: Path, listen_fd: int, container: str) -> int:
     """Have clients of a listening socket, which is ours to close, served; gives the pipe that ends it.
 
-    Raises WaylandError.
+    Raises WaylandError; OSError where there are no descriptors.
     """
-    close_read, close_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        close_read, close_write = os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        os.close(listen_fd)
+        raise
     try:
         # A connection for each: its objects end with it, the contexts stay.
         with Compositor.connect(str(path)) as compositor:
@@ -45,16 +50,39 @@ def register(path: Path, listen_fd: int, container: str) -> int:
     return close_write
 
 
-def listen_privately(compositor_path: Path, path: Path, container: str) -> int:
-    """Make a socket that leads to a security context; gives the pipe that ends it. Raises WaylandError."""
+def connect_privately(served: Served, path: Path, container: str) -> tuple[socket.socket, int]:
+    """Give a connection for a server of this user's that works for a container, and a pipe that ends its context.
+
+    On a compositor without security contexts it is the plain one (-1: no pipe): what the server offers is not Wayland.
+    `path` is where a socket can be made for a moment. Raises WaylandError.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    connection.settimeout(_CONNECT_SEC)
+    close_fd = -1
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        if served.exposure.mode != "context":
+            connection.connect(str(served.path))
+            connection.settimeout(None)
+            return connection, -1
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
             path.unlink(missing_ok=True)
             listener.bind(str(path))
-            listener.listen(8)
-            return register(compositor_path, listener.detach(), container)
-    except OSError as error:
-        raise WaylandError(f"{path}: {error.strerror or error}") from None
+            try:
+                listener.listen(1)
+                close_fd = register(served.path, os.dup(listener.fileno()), container)
+                # Connected, it needs no file that could go stale, or be reached by others.
+                connection.connect(str(path))
+            finally:
+                path.unlink(missing_ok=True)
+        connection.settimeout(None)
+        return connection, close_fd
+    except BaseException as error:
+        connection.close()
+        if close_fd >= 0:
+            os.close(close_fd)
+        if isinstance(error, OSError):
+            raise WaylandError(f"{path}: {error.strerror or error}") from None
+        raise
 
 
 def look_at(path: Path, runtime_directory: Path) -> Served:

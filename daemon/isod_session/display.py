@@ -9,14 +9,16 @@ import asyncio
 import logging
 import math
 import os
+import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from isod_session.compositors import Served, listen_privately, look_at, register
+from isod_session.compositors import Served, connect_privately, look_at, register
 from isod_session.inotify import watching
+from isod_session.persistence import persist
 from isod_session.wayland import WaylandError
 
 _log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ _log = logging.getLogger(__name__)
 # How long clients wait in the sockets for a compositor that went away.
 PATIENCE_SEC = 10.0
 _RETRY_SEC = 0.05
+_LOOK_SEC = 10.0
 _CHOICE_SEC = 2.0
 _RETRY_FOR_SEC = 2.0  # a socket stands there before its compositor listens
 
@@ -133,19 +136,16 @@ class Display:
         self._contexts[container] = _Context(listen_fd)
         await self._register(container)
 
-    async def open_private(self, container: str, directory: Path) -> tuple[Path, int]:
-        """Give a socket for a server of this user's that works for a container, and a pipe that ends it (-1: none).
+    async def connect_private(self, container: str) -> tuple[socket.socket, int]:
+        """Give a connection for a server of this user's that works for a container, and a pipe that ends it (-1: none).
 
-        On a compositor without security contexts it is the plain one: what the server offers is not Wayland.
         Raises WaylandError.
         """
         served = self.served
         if served is None:
             raise WaylandError("no compositor answers")
-        if served.exposure.mode != "context":
-            return served.path, -1
-        path = directory / f"wayland-{container}"
-        return path, await asyncio.to_thread(listen_privately, served.path, path, container)
+        path = self._directory / f"isoctl/wayland-{container}"
+        return await asyncio.to_thread(connect_privately, served, path, container)
 
     def forget(self, container: str) -> None:
         """End what is done for a container: no new client is served."""
@@ -159,11 +159,16 @@ class Display:
             served, context = self.served, self._contexts.get(container)
             if served is None or context is None or context.close_fd >= 0 or served.exposure.mode != "context":
                 return
+            # What is short for a moment, an OSError or a RuntimeError, is the caller's to try again.
+            copy_fd = os.dup(context.listen_fd)
             try:
-                close_fd = await asyncio.to_thread(register, served.path, os.dup(context.listen_fd), container)
+                close_fd = await asyncio.to_thread(register, served.path, copy_fd, container)
             except WaylandError as error:
                 _log.warning("container %s has no display: %s", container, error)
                 return
+            except RuntimeError:
+                os.close(copy_fd)  # no thread had it
+                raise
             if self.served is served and self._contexts.get(container) is context:
                 context.close_fd = close_fd
             else:
@@ -171,26 +176,31 @@ class Display:
                 os.close(close_fd)
 
     async def _follow(self) -> None:
-        while True:
-            self._reconsider.clear()
-            self.served = await self._find()
-            self._looked.set()
-            if self.served is None:
-                await self._without()
-                continue
-            self.told = self.served
+        await persist("the compositor is not followed", self._follow_one)
+
+    async def _follow_one(self) -> None:
+        self._reconsider.clear()
+        self.served = await self._find()
+        self._looked.set()
+        if self.served is None:
+            await self._without()
+            return
+        self.told = self.served
+        try:
             for container in list(self._contexts):
                 await self._register(container)
             await self._changed()
             self._found.set()
             await self._until_gone(self.served)
+        finally:
             for context in self._contexts.values():
                 context.end()
             gone, self.served = self.served, None
-            gone.close()
-            # One that answers and leaves, again and again, must not keep us and isod busy.
-            if not self._reconsider.is_set():
-                await asyncio.sleep(_RETRY_SEC)
+            if gone is not None:
+                gone.close()
+        # One that answers and leaves, again and again, must not keep us and isod busy.
+        if not self._reconsider.is_set():
+            await asyncio.sleep(_RETRY_SEC)
 
     async def _find(self) -> Served | None:
         for path in self._candidates():
@@ -222,8 +232,12 @@ class Display:
             self._made = made
             # Between the look and the watch one may have come: look at once, then whenever something is made.
             while not await self._comes_up(gives_up_sec):
+                looks_sec = (
+                    loop.time() + _LOOK_SEC if any(path.is_socket() for path in self._candidates()) else math.inf
+                )
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(gives_up_sec):
+                    # One that stands there and does not answer may, once we have descriptors again.
+                    async with asyncio.timeout_at(min(gives_up_sec or math.inf, looks_sec)):
                         await made.wait()
                 made.clear()
                 if gives_up_sec is not None and loop.time() >= gives_up_sec:

@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from isod_contract import names
+from isod_contract.names import X_SERVERS
 from isod_session import xhost
 from isod_session.choice import Choice
 from isod_session.display import Display
 from isod_session.environment import OWN_NAMES, SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH, read_environment
 from isod_session.forwarder import Forwarder
 from isod_session.inotify import watching
+from isod_session.persistence import persist
 from isod_session.sockets import Sockets
 from isod_session.x11 import XServers
 from isod_session.xhost import XServer
+from isod_session.xunits import XServerUnits
 from isod_wire import Connection, MatchRule, Message, Variant, WireError
 
 _log = logging.getLogger(__name__)
@@ -35,7 +39,8 @@ class Registration:
         self._display = Display(runtime_directory, self.refresh)
         self._sockets = Sockets(self._serve)
         program = str(Path(sys.argv[0]).resolve().parent / "isod-xserver")
-        self._x_servers = XServers(session_bus, runtime_directory, self._display, program)
+        self._x_units = XServerUnits(session_bus, program)
+        self._x_servers = XServers(runtime_directory, self._display, self._x_units)
         self._choice = Choice(self._display, self._x_servers)
         self._session_bus = session_bus
         self._runtime_directory = runtime_directory
@@ -70,6 +75,7 @@ class Registration:
         self._system_bus = system_bus
         self._sockets.use(system_bus)
         self._choice.use(system_bus)
+        self._x_units.use(system_bus)
         # Both before the first registration: an isod that starts or speaks in between must not be missed.
         owner_changed = MatchRule(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=names.BUS_NAME)
         await system_bus.add_match(owner_changed, self._on_owner_changed)
@@ -85,6 +91,7 @@ class Registration:
         self._system_bus = None
         self._sockets.use(None)
         self._choice.use(None)
+        self._x_units.use(None)
         self._set(None)
 
     async def choose(self, untrusted_display: str) -> str:
@@ -101,7 +108,7 @@ class Registration:
                 self._display.reconsider()
             system_bus = self._system_bus
             x_server = await asyncio.to_thread(XServer.find, variables, self._runtime_directory)
-            wanted = (environment, self._display.told, x_server)
+            wanted = (environment, self._display.told, x_server, has_x_server())
             if system_bus is None or wanted == self._registered:
                 return
             try:
@@ -124,23 +131,26 @@ class Registration:
         await self._display.close()
         self._set(None)
 
-    async def _serve(self, container: str, sockets: dict[str, int]) -> None:
+    async def _serve(self, container: str, sockets: dict[str, int], nodes: Sequence[str]) -> None:
         """Have the sockets of a container served, and nothing that was taken from it."""
         wayland, x11 = sockets.pop("wayland", None), sockets.pop("x11", None)
         for fd in sockets.values():
             os.close(fd)
-        if wayland is None:
-            self._display.forget(container)
-        else:
-            await self._display.serve(container, wayland)
-        if x11 is None:
-            await self._x_servers.forget(container)
-        else:
-            await self._x_servers.serve(container, x11)
+        try:
+            if wayland is None:
+                self._display.forget(container)
+            else:
+                await self._display.serve(container, wayland)
+        finally:
+            # Also where the other could not be: each descriptor has an owner, and one display is better than none.
+            if x11 is None:
+                await self._x_servers.forget(container)
+            else:
+                await self._x_servers.serve(container, x11, nodes)
 
     async def _register(self, system_bus: Connection, variables: Mapping[str, str], x_server: XServer | None) -> None:
         told = [f"{name}={value}" for name, value in variables.items() if name not in OWN_NAMES]
-        session = {"environment": Variant("as", told)}
+        session = {"environment": Variant("as", told), "x-server": Variant("b", has_x_server())}
         fds: list[int] = []
         served = self._display.served
         if self._display.told is not None:
@@ -167,11 +177,15 @@ class Registration:
 
     async def _follow_x_servers(self) -> None:
         """Register anew when an X server of the host's comes or goes."""
-        with watching(str(xhost.DIRECTORY)) as made:
-            while True:
-                await made.wait()
-                made.clear()
-                await self.refresh()
+
+        async def follow() -> None:
+            with watching(str(xhost.DIRECTORY)) as made:
+                while True:
+                    await made.wait()
+                    made.clear()
+                    await self.refresh()
+
+        await persist("the host's X servers are not followed", follow)
 
     def _on_owner_changed(self, signal: Message) -> None:
         if signal.signature != "sss":
@@ -202,3 +216,8 @@ class Registration:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def has_x_server() -> bool:
+    """Tell whether a program is installed that serves X11: one that is installed later is found at the next launch."""
+    return any(shutil.which(program) for program in X_SERVERS)

@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
 
 from isod_contract import names
+from isod_session.persistence import persist
 from isod_wire import Connection, Message, Variant, WireError
 
 _log = logging.getLogger(__name__)
 
-Serve = Callable[[str, dict[str, int]], Awaitable[None]]
-"""(container, listening sockets by resource) -> None; owns the descriptors."""
+Serve = Callable[[str, dict[str, int], Sequence[str]], Awaitable[None]]
+"""(container, listening sockets by resource, granted devices of graphics) -> None; owns the descriptors."""
+
+_NOT_THERE = frozenset({"stopped", "failed"})
 
 
 class Sockets:
@@ -50,13 +54,19 @@ class Sockets:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            try:
-                await self._round()
-            except WireError as error:
-                _log.info("no sockets from isod: %s", error)
+        await persist("containers' sockets are not served", self._step)
+
+    async def _step(self) -> None:
+        await self._wanted.wait()
+        self._wanted.clear()
+        try:
+            await self._round()
+        except WireError as error:
+            _log.info("no sockets from isod: %s", error)
+        except BaseException:
+            # No descriptors, most likely: what is served stays so, and the rest is asked for again.
+            self._wanted.set()
+            raise
 
     async def _round(self) -> None:
         bus = self._system_bus
@@ -64,11 +74,14 @@ class Sockets:
             return
         with await bus.call(names.BUS_NAME, names.ROOT_PATH, names.MANAGER, "ListContainers") as reply:
             listed = reply.body[0]
-            running = [properties["Name"].value for _, properties in listed if properties["State"].value == "running"]
-        # One that the user may no longer use is not listed: nothing of it may go on being served.
-        for container in self._served - {properties["Name"].value for _, properties in listed}:
+            states = {properties["Name"].value: properties["State"].value for _, properties in listed}
+        running = [container for container, state in states.items() if state == "running"]
+        there = {container for container, state in states.items() if state not in _NOT_THERE}
+        # One that the user may no longer use is not listed: nothing of it may go on being served. Nor of one that has
+        # stopped: a client that ended with it may still wait in the socket.
+        for container in self._served - there:
             self._served.discard(container)
-            await self._serve(container, {})
+            await self._serve(container, {}, ())
         for container in running:
             try:
                 await self._fetch(bus, container)
@@ -79,10 +92,16 @@ class Sockets:
         with await bus.call(
             names.BUS_NAME, names.ROOT_PATH, names.MANAGER, "OpenDisplay", "s", (container,), expect="a{sv}"
         ) as reply:
-            found = {
-                key: reply.fds.copy(value.value)
-                for key, value in reply.body[0].items()
-                if isinstance(value, Variant) and value.signature == "h"
-            }
+            told = {key: value for key, value in reply.body[0].items() if isinstance(value, Variant)}
+            nodes = told["render-nodes"].value if "render-nodes" in told else ()
+            found: dict[str, int] = {}
+            try:
+                for key, value in told.items():
+                    if value.signature == "h":
+                        found[key] = reply.fds.copy(value.value)
+            except OSError:
+                for fd in found.values():
+                    os.close(fd)
+                raise
         self._served.add(container)
-        await self._serve(container, found)
+        await self._serve(container, found, nodes)

@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -171,19 +172,19 @@ def contained_globals(compositor: Compositor, path: str, engine: str) -> frozens
 
     `path` is where a socket can be made for that, in a directory of the user's own.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    close_read, close_write = os.pipe2(os.O_CLOEXEC)
     try:
-        try:
-            listener.bind(path)
-            listener.listen(1)
-            compositor.register_context(listener.fileno(), close_read, engine, "probe", "probe")
-            with Compositor.connect(path) as inside:
-                return frozenset(inside.globals)
-        finally:
-            for fd in (close_read, close_write):
-                os.close(fd)
-            listener.close()
-            os.unlink(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+            close_read, close_write = os.pipe2(os.O_CLOEXEC)
+            try:
+                listener.bind(path)
+                listener.listen(1)
+                compositor.register_context(listener.fileno(), close_read, engine, "probe", "probe")
+                with Compositor.connect(path) as inside:
+                    return frozenset(inside.globals)
+            finally:
+                for fd in (close_read, close_write):
+                    os.close(fd)
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
     except OSError as error:
         raise WaylandError(f"{path}: {error.strerror or error}") from None

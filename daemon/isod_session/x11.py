@@ -1,57 +1,99 @@
-"""X servers of containers: started as units of the user when the first client connects, forgotten when they end."""
+"""X servers of containers: started as units when the first client connects, forgotten when they end."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from isod_contract import names
-from isod_session.environment import SYSTEMD, SYSTEMD_MANAGER, SYSTEMD_PATH
+from isod_session import handover
+from isod_session.backoff import Backoff
+from isod_session.confinement import identity_of_host
+from isod_session.handover import FAILED, IDLE, READY, UNCONFINED, Handover
 from isod_session.wayland import WaylandError
-from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
+from isod_wire import WireError
 
 _log = logging.getLogger(__name__)
 
-_UNIT_ACTIVE = ("active", "activating", "reloading")
+_READY_SEC = 30.0
+_LOOK_SEC = 1.0
+_REPORT_BYTES_MAX = 4096
+_SENTENCE_CHARS_MAX = 300
+_TURNED_AWAY_MAX = 1024  # in one go: somebody may connect as fast as we accept
 
 
 class Compositors(Protocol):
     """Where an X server finds its compositor: `isod_session.display`."""
 
-    async def open_private(self, container: str, path: Path) -> tuple[Path, int]:
-        """Give a socket for a server of this user's that works for a container, and a pipe that ends it."""
+    async def connect_private(self, container: str) -> tuple[socket.socket, int]:
+        """Give a connection for a server of this user's that works for a container, and a pipe that ends it."""
+
+
+class Units(Protocol):
+    """What runs X servers: `isod_session.xunits`."""
+
+    by_host: bool
+
+    async def start(self, container: str, stdin_fd: int, nodes: Sequence[str]) -> None:
+        """Start one; raises WireError."""
+
+    async def stop(self, container: str) -> None:
+        """Stop one, if there is one."""
+
+    async def is_running(self, container: str) -> bool:
+        """Tell whether one runs."""
 
 
 class _Server:
     """One container's listening socket, and what is known of the unit that serves it."""
 
-    def __init__(self, listen_fd: int) -> None:
+    def __init__(self, container: str, listen_fd: int) -> None:
+        self.container = container
         self.listen_fd = listen_fd
-        self.close_fd = -1
+        self.nodes: Sequence[str] = ()
         self.is_up = False
-        self.unwatch: Callable[[], None] = lambda: None
+        self.backoff = Backoff()
+        self.timer: asyncio.TimerHandle | None = None
+        self.begin_run()
 
-    def end_context(self) -> None:
+    def is_of(self, listen_fd: int) -> bool:
+        return os.path.sameopenfile(self.listen_fd, listen_fd)
+
+    def begin_run(self) -> None:
+        self.close_fd = -1  # ends what the compositor does for this run
+        self.control: socket.socket | None = None  # its reports
+        self.is_ready = self.is_idle = self.is_unconfined = False
+        self.reason = ""
+
+    def end_run(self) -> None:
+        self.cancel_timer()
+        if self.control is not None:
+            asyncio.get_running_loop().remove_reader(self.control)
+            self.control.close()
         if self.close_fd >= 0:
             os.close(self.close_fd)
-            self.close_fd = -1
+        self.control, self.close_fd = None, -1
+
+    def cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class XServers:
     """Waits at the containers' sockets, and starts `isod-xserver` when somebody comes."""
 
-    def __init__(
-        self, session_bus: Connection, runtime_directory: Path, compositors: Compositors, program: str
-    ) -> None:
-        """`program` is the path of isod-xserver."""
-        self._bus = session_bus
+    def __init__(self, runtime_directory: Path, compositors: Compositors, units: Units) -> None:
+        """Take the user's XDG_RUNTIME_DIR, and what runs the servers."""
         self._directory = runtime_directory / "isoctl"
         self._compositors = compositors
-        self._program = program
+        self._units = units
         self._servers: dict[str, _Server] = {}
+        self._without: set[str] = set()
+        self._turns: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -59,28 +101,38 @@ class XServers:
         """Whether any X server runs."""
         return any(server.is_up for server in self._servers.values())
 
-    async def serve(self, container: str, listen_fd: int) -> None:
-        """Serve a container's socket from now on; owns the descriptor. Called again with the same: nothing."""
+    async def serve(self, container: str, listen_fd: int, nodes: Sequence[str] = ()) -> None:
+        """Serve a container's socket from now on; owns the descriptor. Called again with the same: nothing.
+
+        `nodes` are the devices of graphics that the container is granted.
+        """
         known = self._servers.get(container)
-        if known is not None and _is_same(known.listen_fd, listen_fd):
+        if known is not None and known.is_of(listen_fd):
             os.close(listen_fd)
+            known.nodes = nodes
             return
         if known is not None:
             await self.forget(container)
-        server = self._servers[container] = _Server(listen_fd)
-        await self._follow_unit(container, server)
-        if await self._is_running(container):
+        self._without.discard(container)
+        server = self._servers[container] = _Server(container, listen_fd)
+        server.nodes = nodes
+        if await self._units.is_running(container):
             server.is_up = True
-            return  # one that outlived the isod-session before us; its end is told
-        self._wait_for_client(container, server)
+            self._spawn(self._follow_older(server))
+        elif self._is_served(server):
+            self._wait_for_client(server)
 
     async def forget(self, container: str) -> None:
         """Stop serving, and end the server: what it shows must go with the grant."""
         server = self._servers.pop(container, None)
-        if server is None:
+        if server is not None:
+            self._let_go(server)
+        elif container in self._without:
             return
-        self._let_go(server)
-        await self._call("StopUnit", "ss", (_unit(container), "replace"))
+        # Also one that is not ours: it may be what an isod-session before us started.
+        self._without.add(container)
+        async with self._turn(container):
+            await self._units.stop(container)
 
     async def close(self) -> None:
         """Let go of all sockets; servers that run stay."""
@@ -93,114 +145,171 @@ class XServers:
 
     def _let_go(self, server: _Server) -> None:
         asyncio.get_running_loop().remove_reader(server.listen_fd)
-        server.unwatch()
-        server.end_context()
+        server.end_run()
         os.close(server.listen_fd)
 
-    def _wait_for_client(self, container: str, server: _Server) -> None:
+    def _is_served(self, server: _Server) -> bool:
+        return self._servers.get(server.container) is server
+
+    def _turn(self, container: str) -> asyncio.Lock:
+        return self._turns.setdefault(container, asyncio.Lock())
+
+    def _wait_for_client(self, server: _Server) -> None:
         server.is_up = False
-        asyncio.get_running_loop().add_reader(server.listen_fd, self._on_client, container, server)
+        server.cancel_timer()
+        asyncio.get_running_loop().add_reader(server.listen_fd, self._on_client, server)
 
-    def _on_client(self, container: str, server: _Server) -> None:
-        server.is_up = True
+    def _on_client(self, server: _Server) -> None:
         asyncio.get_running_loop().remove_reader(server.listen_fd)
-        task = asyncio.create_task(self._start(container, server))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        server.is_up = True
+        self._spawn(self._start(server))
 
-    async def _start(self, container: str, server: _Server) -> None:
+    async def _start(self, server: _Server) -> None:
+        server.backoff.started(asyncio.get_running_loop().time())
+        server.begin_run()
         try:
-            path, close_fd = await self._compositors.open_private(container, self._directory)
-            if self._servers.get(container) is not server:
+            await self._launch(server)
+        except WaylandError as error:
+            if self._is_served(server):
+                # Not the server's fault: it is tried as soon as somebody comes when the compositor is back.
+                server.end_run()
+                self._turn_away_for(server, str(error), _LOOK_SEC)
+        except (WireError, OSError) as error:
+            if self._is_served(server):
+                server.reason = str(error)
+                self._ended(server)
+
+    async def _launch(self, server: _Server) -> None:
+        """Start the unit and give it what it needs. Raises WaylandError, WireError, OSError."""
+        wayland, close_fd = await self._compositors.connect_private(server.container)
+        with wayland:
+            if not self._is_served(server):
                 # The grant was withdrawn meanwhile.
                 if close_fd >= 0:
                     os.close(close_fd)
                 return
             server.close_fd = close_fd
-            await self._start_unit(container, server, path)
-        except (WaylandError, WireError, OSError) as error:
-            _log.warning("no X server for container %s: %s", container, error)
-            if self._servers.get(container) is server:
-                _turn_away(server.listen_fd)
-                server.end_context()
-                self._wait_for_client(container, server)
+            with self._listening_for_clipboard(server.container) as clipboard:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+                server.control = ours
+                with theirs:
+                    given = Handover(
+                        container=server.container,
+                        host=identity_of_host(),
+                        has_gpu=bool(server.nodes),
+                        path=os.environ.get("PATH", os.defpath),
+                        listen=server.listen_fd,
+                        wayland=wayland.fileno(),
+                        clipboard=clipboard.fileno(),
+                    )
+                    handover.send(ours, given)
+                    async with self._turn(server.container):
+                        if self._is_served(server):
+                            await self._units.start(server.container, theirs.fileno(), server.nodes)
+        if self._is_served(server):
+            loop = asyncio.get_running_loop()
+            loop.add_reader(ours, self._on_report, server)
+            server.timer = loop.call_later(_READY_SEC, self._too_late, server)
 
-    async def _start_unit(self, container: str, server: _Server, wayland: Path) -> None:
-        environment = [f"WAYLAND_DISPLAY={wayland}", f"XDG_RUNTIME_DIR={self._directory.parent}"]
-        # Where a distribution's unit of ours says that the servers are (NixOS), and no login's path leads there.
-        if path_variable := os.environ.get("PATH"):
-            environment.append(f"PATH={path_variable}")
-        properties = [
-            ["Description", Variant("s", f"X server of container {container}")],
-            ["Type", Variant("s", "exec")],
-            ["CollectMode", Variant("s", "inactive-or-failed")],
-            ["StandardInputFileDescriptor", Variant("h", 0)],
-            ["StandardOutput", Variant("s", "journal")],
-            ["Environment", Variant("as", environment)],
-            ["ExecStart", Variant("a(sasb)", [[self._program, [self._program, container], False]])],
-        ]
-        body = [_unit(container), "fail", properties, []]
-        with await self._bus.call(
-            SYSTEMD,
-            SYSTEMD_PATH,
-            SYSTEMD_MANAGER,
-            "StartTransientUnit",
-            "ssa(sv)a(sa(sv))",
-            body,
-            fds=(server.listen_fd,),
-        ):
-            pass
+    @contextlib.contextmanager
+    def _listening_for_clipboard(self, container: str) -> Iterator[socket.socket]:
+        """Make the socket on which `isoctl clipboard` asks: the server itself reaches no directory. Raises OSError."""
+        path = self._directory / f"clipboard-{container}"
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+            listener.bind(str(path))
+            listener.listen(4)
+            yield listener
 
-    async def _follow_unit(self, container: str, server: _Server) -> None:
-        rule = MatchRule(sender=SYSTEMD, interface=SYSTEMD_MANAGER, member="UnitRemoved", arg0=_unit(container))
-
-        def on_removed(_: Message) -> None:
-            server.end_context()
-            (self._directory / f"wayland-{container}").unlink(missing_ok=True)
-            if self._servers.get(container) is server:
-                self._wait_for_client(container, server)
-
-        match = await self._bus.add_match(rule, on_removed)
-        server.unwatch = match.remove
-
-    async def _is_running(self, container: str) -> bool:
-        reply = await self._call("GetUnit", "s", (_unit(container),))
-        if reply is None:
-            return False
+    def _on_report(self, server: _Server) -> None:
         try:
-            with await self._bus.call(
-                SYSTEMD, reply, names.PROPERTIES, "Get", "ss", (f"{SYSTEMD}.Unit", "ActiveState"), expect="v"
-            ) as state:
-                return state.body[0].value in _UNIT_ACTIVE
-        except WireError:
-            return False
-
-    async def _call(self, member: str, signature: str, body: tuple[str, ...]) -> str | None:
-        """Call the user manager for an object path; None where it refuses."""
-        try:
-            with await self._bus.call(
-                SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER, member, signature, body, expect="o"
-            ) as reply:
-                return str(reply.body[0])
-        except (RemoteError, WireError):
-            return None
-
-
-def _unit(container: str) -> str:
-    """Give the name of the user's unit; container names hold nothing that systemd would need escaped."""
-    return f"isoctl-x11-{container}.service"
-
-
-def _is_same(first_fd: int, second_fd: int) -> bool:
-    return os.path.sameopenfile(first_fd, second_fd)
-
-
-def _turn_away(listen_fd: int) -> None:
-    """Close what waits at a socket: a client then fails at once, with its own message, instead of hanging."""
-    with socket.socket(fileno=os.dup(listen_fd)) as listener:
-        listener.setblocking(False)
-        try:
-            while True:
-                listener.accept()[0].close()
-        except OSError:
+            untrusted_report = server.control.recv(_REPORT_BYTES_MAX).decode(errors="replace") if server.control else ""
+        except BlockingIOError:
             return
+        except OSError:
+            untrusted_report = ""
+        if not untrusted_report:
+            # The other end was the unit's, and its systemd's for as long as there is the unit.
+            self._ended(server)
+        elif untrusted_report == READY:
+            server.is_ready = True
+            server.cancel_timer()
+        elif untrusted_report == IDLE:
+            server.is_idle = True
+        else:
+            server.is_unconfined = untrusted_report.startswith(UNCONFINED) and not server.is_ready
+            server.reason = _sentence(untrusted_report)
+
+    def _too_late(self, server: _Server) -> None:
+        server.timer = None
+        server.reason = f"it was not ready within {_READY_SEC:.0f} s"
+        self._spawn(self._units.stop(server.container))
+
+    def _ended(self, server: _Server) -> None:
+        server.end_run()
+        (self._directory / f"clipboard-{server.container}").unlink(missing_ok=True)
+        # Nothing was heard of it: systemd could not make the unit's walls, or the program itself found one missing.
+        if not self._units.by_host and not server.is_ready and (server.is_unconfined or not server.reason):
+            self._units.by_host = True
+            _log.warning(
+                "your systemd can't confine the X server of container %s (%s); the host's does from now on",
+                server.container,
+                server.reason or "its namespaces were refused",
+            )
+            self._spawn(self._start(server))
+            return
+        wait_sec = server.backoff.ended(asyncio.get_running_loop().time(), well=server.is_idle)
+        if not wait_sec:
+            self._wait_for_client(server)
+            return
+        reason = server.reason or ("it was started often" if server.is_idle else "it ended")
+        self._turn_away_for(server, reason, wait_sec)
+
+    def _turn_away_for(self, server: _Server, reason: str, wait_sec: float) -> None:
+        told = "no X server for container %s: %s; X clients are turned away for %.0f s"
+        _log.warning(told, server.container, reason, wait_sec)
+        server.is_up = False
+        self._rest(server, asyncio.get_running_loop().time() + wait_sec)
+
+    def _rest(self, server: _Server, until_sec: float) -> None:
+        """Turn away who waits, once a second: whoever comes fast must not cost more than who comes once."""
+        loop = asyncio.get_running_loop()
+        _turn_away(server.listen_fd, server.container)
+        left_sec = until_sec - loop.time()
+        if left_sec <= 0:
+            self._wait_for_client(server)
+        else:
+            server.timer = loop.call_later(min(left_sec, _LOOK_SEC), self._rest, server, until_sec)
+
+    async def _follow_older(self, server: _Server) -> None:
+        """Wait for the end of one that outlived the isod-session before us: nothing tells us of it."""
+        while await self._units.is_running(server.container):
+            await asyncio.sleep(_LOOK_SEC)
+            if not self._is_served(server):
+                return
+        if self._is_served(server):
+            self._wait_for_client(server)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _sentence(untrusted_report: str) -> str:
+    """Give what a server says of itself, fit for a line of the journal."""
+    text = untrusted_report.removeprefix(FAILED).removeprefix(UNCONFINED)[:_SENTENCE_CHARS_MAX]
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _turn_away(listen_fd: int, container: str) -> None:
+    """Close what waits at a socket: a client then fails at once, with its own message, instead of hanging."""
+    try:
+        with socket.socket(fileno=os.dup(listen_fd)) as listener:
+            listener.setblocking(False)
+            for _ in range(_TURNED_AWAY_MAX):
+                listener.accept()[0].close()
+    except BlockingIOError:
+        return
+    except OSError as error:
+        _log.warning("container %s: X clients wait, since they can't be turned away: %s", container, error.strerror)

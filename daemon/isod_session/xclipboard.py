@@ -1,15 +1,13 @@
 """The clipboard of one container's X server, taken out or filled when the user asks: text, of bounded size.
 
-`isoctl clipboard` asks on a socket in the user's runtime directory: a line `copy`, or a line `paste` and the text; the
-answer is a line `ok` and the text, or a line that says what is wrong. The window manager is the X client that does it
-(ICCCM 2, "Peer-to-Peer Communication by Means of Selections").
+`isoctl clipboard` asks on a socket in the user's runtime directory, which isod-session made: a line `copy`, or a line
+`paste` and the text; the answer is a line `ok` and the text, or a line that says what is wrong. The window manager is
+the X client that does it (ICCCM 2, "Peer-to-Peer Communication by Means of Selections").
 """
 
 import socket
 import struct
 import time
-from pathlib import Path
-from typing import Self
 
 from isod_contract.limits import CLIPBOARD_BYTES_MAX, CLIPBOARD_TIMEOUT_SEC
 from isod_session.x11wire import ATOM, SELECTION_NOTIFY, SELECTION_REQUEST, Event, XConnection
@@ -34,15 +32,6 @@ class Clipboard:
         self._text = ""
         self._asking: socket.socket | None = None
         self._deadline_sec = 0.0
-
-    @classmethod
-    def listen(cls, x: XConnection, path: Path) -> Self:
-        """Make the socket. Raises OSError."""
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        listener.bind(str(path))
-        listener.listen(4)
-        return cls(x, listener)
 
     @property
     def is_asking(self) -> bool:

@@ -1,8 +1,9 @@
 """`isod-xserver CONTAINER`: an X server for one container, with the smallest window manager that does.
 
-Started by isod-session as a unit of the user when the first X client connects; standard input is the listening socket.
-It ends when no client was connected for a while. The server is a client of the user's compositor, with one window for
-all that the container shows: the newest window fills it, dialogs float above.
+Started for isod-session when the first X client connects, in a unit that is a sandbox (`isod_contract.sandbox`): its
+clients may be hostile, and an X server is large. Standard input is a socket with what it needs
+(`isod_session.handover`). It ends when no client was connected for a while. The server is a client of the user's
+compositor, with one window for all that the container shows: the newest window fills it, dialogs float above.
 """
 
 import contextlib
@@ -14,8 +15,9 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+from isod_session.confinement import EXIT_CODE, missing
+from isod_session.handover import FAILED, IDLE, READY, UNCONFINED, Handover, receive, report
 from isod_session.x11wire import (
     ATOM,
     BUTTON_PRESS,
@@ -35,7 +37,10 @@ from isod_session.xclipboard import Clipboard
 _FIRST_CLIENT_SEC = 30.0
 _IDLE_SEC = 1.0
 _LOOK_SEC = 0.5
-_START_SEC = 10.0
+_END_SEC = 1.0
+# Of the sandbox's own.
+_DIRECTORY = "/tmp"  # noqa: S108
+_SOCKET = _DIRECTORY + "/window-manager"
 _NORMAL_STATE = 1
 _SIZE = "1280x800"
 
@@ -129,19 +134,26 @@ class WindowManager:
         self._x.set_property(self._x.root, self._x.atom("_NET_ACTIVE_WINDOW"), WINDOW, (window,))
 
 
-def _start_server(listen_fd: int, own_fd: int) -> subprocess.Popen[bytes]:
-    command = ["Xwayland", ":0", "-listenfd", str(listen_fd), "-listenfd", str(own_fd), "-nolisten", "tcp"]
+def _command(given: Handover, own_fd: int) -> list[str]:
+    command = ["Xwayland", ":0", "-listenfd", str(given.listen), "-listenfd", str(own_fd), "-nolisten", "tcp"]
     # No access control by user: with user namespacing the clients are others. The directory of the socket is the gate.
     command += ["-ac", "-noreset", "-decorate", "-geometry", _SIZE]
-    return subprocess.Popen(command, pass_fds=(listen_fd, own_fd), stdin=subprocess.DEVNULL)
+    # By glamor a client is handed an open render node (DRI3Open).
+    return command if given.has_gpu else [*command, "-shm"]
 
 
-def _serve(path: Path, server: subprocess.Popen[bytes], clipboard_path: Path) -> None:
-    """Manage windows until the server ends, or nobody uses it any more."""
-    x = XConnection(str(path))
+def _environment(given: Handover) -> dict[str, str]:
+    variables = {"PATH": given.path, "WAYLAND_SOCKET": str(given.wayland), "XDG_RUNTIME_DIR": _DIRECTORY}
+    return variables if given.has_gpu else variables | {"XWAYLAND_NO_GLAMOR": "1"}
+
+
+def _serve(server: subprocess.Popen[bytes], clipboard_listener: socket.socket, control: socket.socket) -> None:
+    """Manage windows until the server ends, or nobody uses it any more. Raises ConnectionError, OSError."""
+    x = XConnection(_SOCKET)
     manager = WindowManager(x)
     manager.begin()
-    clipboard = Clipboard.listen(x, clipboard_path)
+    clipboard = Clipboard(x, clipboard_listener)
+    report(control, READY)
     deadline = time.monotonic() + _FIRST_CLIENT_SEC
     while server.poll() is None:
         wait_sec = None if manager.has_windows and not clipboard.is_asking else _LOOK_SEC
@@ -158,48 +170,76 @@ def _serve(path: Path, server: subprocess.Popen[bytes], clipboard_path: Path) ->
         if manager.has_windows or x.client_count() > 1:
             deadline = time.monotonic() + _IDLE_SEC
         elif time.monotonic() > deadline:
+            report(control, IDLE)
             break
     clipboard.close()
 
 
-def _run(container: str) -> int:
-    runtime_directory = Path(os.environ["XDG_RUNTIME_DIR"])
-    path = runtime_directory / f"isoctl/x11-{container}"
-    clipboard_path = runtime_directory / f"isoctl/clipboard-{container}"
-    path.unlink(missing_ok=True)
+def _run(given: Handover, control: socket.socket) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as own:
-        own.bind(str(path))
+        own.bind(_SOCKET)
         own.listen(1)
-        # Not as 0: a server that closes its standard input would lose it.
-        listen_fd = os.dup(0)
-        server = _start_server(listen_fd, own.fileno())
-    try:
-        _serve(path, server, clipboard_path)
-    except ConnectionError as error:
-        sys.stderr.write(f"isod-xserver: {error}\n")
-    finally:
-        path.unlink(missing_ok=True)
-        clipboard_path.unlink(missing_ok=True)
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(_START_SEC)
-        server.kill()
+        kept = (given.listen, given.wayland, own.fileno())
+        try:
+            server = subprocess.Popen(
+                _command(given, own.fileno()), env=_environment(given), pass_fds=kept, stdin=subprocess.DEVNULL
+            )
+        except FileNotFoundError:
+            return _give_up(control, FAILED, "Xwayland is not installed (apt-get install xwayland)")
+    os.close(given.listen)
+    os.close(given.wayland)
+    with socket.socket(fileno=given.clipboard) as clipboard:
+        try:
+            _serve(server, clipboard, control)
+        except OSError as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(_END_SEC)
+            if server.returncode == 0:
+                report(control, IDLE)  # the user closed its window
+            else:
+                code = server.returncode
+                reason = f"its window manager was ended ({error})" if code is None else f"Xwayland ended ({_how(code)})"
+                return _give_up(control, FAILED, reason)
+        finally:
+            # Not below systemd 257, where nothing here may signal: then the end of the unit is its end.
+            with contextlib.suppress(PermissionError, subprocess.TimeoutExpired):
+                server.terminate()
+                server.wait(_END_SEC)
     return 0
 
 
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _give_up(control: socket.socket, what: str, reason: str) -> int:
+    sys.stderr.write(f"isod-xserver: {what}{reason}\n")
+    report(control, f"{what}{reason}")
+    return EXIT_CODE if what == UNCONFINED else 1
+
+
 def main() -> int:
-    """Serve the listening socket on standard input; gives the exit code."""
+    """Serve what the socket on standard input gives; gives the exit code."""
     if len(sys.argv) != 2:
         sys.stderr.write("usage: isod-xserver CONTAINER\n")
         return 2
     # The unit is stopped by SIGTERM: leave by way of `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if satellite := shutil.which("xwayland-satellite"):
+    try:
+        control = socket.socket(fileno=os.dup(0))
+        given = receive(control)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"isod-xserver: standard input: {error}\n")
+        return 2
+    if walls := missing(given.host, may_have_nodes=given.has_gpu):
+        return _give_up(control, UNCONFINED, ", ".join(walls))
+    if satellite := shutil.which("xwayland-satellite", path=given.path):
         # Each window is one of the compositor's own, and the clipboard is shared.
-        listen_fd = os.dup(0)
-        os.set_inheritable(listen_fd, True)
-        os.execv(satellite, [satellite, ":0", "-listenfd", str(listen_fd)])  # noqa: S606 - that program is the service
-    return _run(sys.argv[1])
+        for fd in (given.listen, given.wayland):
+            os.set_inheritable(fd, True)
+        report(control, READY)
+        os.execve(satellite, [satellite, ":0", "-listenfd", str(given.listen)], _environment(given))  # noqa: S606 - that program is the service
+    return _run(given, control)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,10 @@ from isod_contract.options import CheckOptions, ExplainOptions, HistoryFilter, L
 from isod_contract.records import DECISION, Record
 from isod_wire import SYSTEM_BUS_CAPS, Connection, Message, RemoteError, Variant, connect
 
-ROOT = 0
 # Any two ordinary accounts: dbus-daemon takes no connection of a uid that has none.
-ALICE, BOB = sorted(entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != ROOT)[:2]
+ALICE, BOB = sorted(entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid)[:2]
 ALICES_APP, BOBS_APP = "a" * 32, "b" * 32
-POLKIT = "org.freedesktop.PolicyKit1"
-DEADLINE_SEC = 10.0
+ROOT, POLKIT, DEADLINE_SEC = 0, "org.freedesktop.PolicyKit1", 10.0
 
 
 class ListAudit:
@@ -137,8 +135,10 @@ class FakeContainers:
         os.close(writer)
         return reader
 
-    def attachments(self, _container: Any, _caller: Caller) -> list[Mapping[str, str]]:
+    def attachments(self, *_: Any) -> Any:
         return []
+
+    render_nodes = start_x_server = stop_x_server = attachments
 
     async def open_display(self, container: Any, caller: Caller) -> Mapping[str, int]:
         return await self.opens(container, caller) if self.opens else {}

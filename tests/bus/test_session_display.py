@@ -1,5 +1,6 @@
 """isod-session as a whole between a compositor and isod: what is registered, served, and let go again."""
 
+import asyncio
 import os
 import socket
 import stat
@@ -13,10 +14,10 @@ import pytest_asyncio
 from desktop import APP_PATH, SYSTEMD, Desktop, FakeIsod, call, running_desktop, until
 from fake_compositor import CONTAINED, FakeCompositor
 from isod_contract import names
+from isod_session import handover
+from isod_session.registration import has_x_server
 from isod_session.wayland import Compositor
 from isod_wire import SESSION_CAPS, Connection, Message, RemoteError, Variant, connect
-
-SYSTEMD_PATH = "/org/freedesktop/systemd1"
 
 
 class UserManager:
@@ -24,7 +25,7 @@ class UserManager:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.started: list[tuple[str, dict[str, Any], int]] = []
+        self.started: list[tuple[str, dict[str, Any], socket.socket]] = []
         self.stopped: list[str] = []
         self.refuses = False
         connection.on_call(self._on_call)
@@ -32,13 +33,16 @@ class UserManager:
     def _on_call(self, call: Message) -> None:
         with call:
             match call.member:
+                case "Get" if call.body[1] == "Version":
+                    self.connection.reply(call, "v", [Variant("s", "257.9-1")])
                 case "Get":
                     self.connection.reply(call, "v", [Variant("as", [])])
                 case "StartTransientUnit" if self.refuses:
                     self.connection.reply_error(call, f"{SYSTEMD}.UnitExists", "no")
                 case "StartTransientUnit":
                     unit, _, properties, _ = call.body
-                    self.started.append((unit, {key: value.value for key, value in properties}, len(call.fds)))
+                    stdin = socket.socket(fileno=call.fds.copy(0))
+                    self.started.append((unit, {key: value.value for key, value in properties}, stdin))
                     self.connection.reply(call, "o", ["/job"])
                 case "StopUnit":
                     self.stopped.append(call.body[0])
@@ -48,8 +52,9 @@ class UserManager:
                 case _:
                     self.connection.reply(call)
 
-    def unit_ended(self, unit: str) -> None:
-        self.connection.emit(SYSTEMD_PATH, f"{SYSTEMD}.Manager", "UnitRemoved", "so", [unit, "/unit"])
+    def unit_ended(self) -> None:
+        """The last one ends: nothing holds its standard input any more."""
+        self.started[-1][2].close()
 
 
 class Isod:
@@ -140,6 +145,7 @@ async def test_a_compositor_is_registered_with_what_it_can_and_its_own_socket(
         "environment": [],
         "wayland": "context",
         "exposed": ["zwlr_layer_shell_v1"],
+        "x-server": has_x_server(),
         "socket": 0,
         "socket-name": "wayland-1",
     }
@@ -154,7 +160,7 @@ async def test_a_compositor_is_registered_with_what_it_can_and_its_own_socket(
 async def test_without_a_compositor_the_session_is_registered_without_a_display(desktop: Desktop, isod: Isod) -> None:
     await desktop.start_service(WAYLAND_DISPLAY="wayland-1")
     await until(lambda: isod.last_session)
-    assert list(isod.last_session) == ["environment"]
+    assert list(isod.last_session) == ["environment", "x-server"]
     compositor = FakeCompositor(desktop.runtime / "wayland-1")
     await until(lambda: "wayland" in isod.last_session)
     compositor.stop()
@@ -222,20 +228,27 @@ async def test_an_x_server_starts_with_the_first_client_and_again_after_its_end(
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(isod.path("blog", "x11")))
         await until(lambda: manager.started)
-        ((unit, properties, fds),) = manager.started
-        assert (unit, fds, properties["StandardInputFileDescriptor"]) == ("isoctl-x11-blog.service", 1, 0)
-        variables = dict(entry.split("=", 1) for entry in properties["Environment"])
-        # Its own way to the compositor is a restricted one too.
-        with Compositor.connect(variables["WAYLAND_DISPLAY"]) as inside:
+        ((unit, properties, stdin),) = manager.started
+        assert (unit, properties["StandardInputFileDescriptor"]) == ("isoctl-x11-blog.service", 0)
+        assert properties["PrivateIPC"] is True
+        given = handover.receive(stdin)
+        # Its own way to the compositor is a restricted one too, and no file.
+        with Compositor(socket.socket(fileno=given.wayland)) as inside:
+            await asyncio.to_thread(inside._read_globals)
             assert set(inside.globals) == set(CONTAINED)
         assert compositor.app_ids() == ["blog", "blog"]
+        assert not list((desktop.runtime / "isoctl").glob("wayland-*"))
         # As isod-xserver does.
         isod.listener("blog", "x11").accept()[0].close()
-    manager.unit_ended(unit)
+        handover.report(stdin, handover.READY)
+        handover.report(stdin, handover.IDLE)
+    manager.unit_ended()
     await until(lambda: compositor.app_ids() == ["blog"])
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(isod.path("blog", "x11")))
         await until(lambda: len(manager.started) == 2)
+    os.close(given.listen)
+    os.close(given.clipboard)
 
 
 async def test_an_x_client_is_turned_away_where_no_server_can_be_started(

@@ -349,21 +349,6 @@ async def test_a_container_that_is_refused_hurts_no_other(session: Session, path
         await session.display.close()
 
 
-async def test_a_server_for_a_container_gets_a_restricted_socket_of_its_own(session: Session, path: Path) -> None:
-    with compositor(path) as running:
-        session.display.begin({})
-        await until(lambda: session.told)
-        private, close_fd = await session.display.open_private("blog", session.directory)
-        assert private.name == "wayland-blog"
-        with await asyncio.to_thread(Compositor.connect, str(private)) as client:
-            assert set(client.globals) == set(CONTAINED)
-        os.close(close_fd)
-        await until(lambda: running.app_ids() == [])
-        with pytest.raises(wayland.WaylandError):
-            await session.display.open_private("blog", session.directory / "nosuch")
-        await session.display.close()
-
-
 async def test_where_the_directory_can_not_be_watched_it_is_looked_at(
     session: Session, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

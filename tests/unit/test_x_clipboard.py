@@ -41,7 +41,10 @@ class FakeX:
 class Desk:
     def __init__(self, path: Path) -> None:
         self.x, self.path = FakeX(), path / "clipboard-blog"
-        self.clipboard = Clipboard.listen(self.x, self.path)  # type: ignore[arg-type]
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.path))
+        listener.listen(4)
+        self.clipboard = Clipboard(self.x, listener)  # type: ignore[arg-type]
 
     def ask(self, request: bytes) -> socket.socket:
         peer = socket.socket(socket.AF_UNIX)

@@ -1,35 +1,68 @@
-"""X servers of containers whose grant goes away while one is being started: nothing of it may be left."""
+"""X servers of containers: nothing is left of one that is not due, none is started without end, none outside its walls.
+
+The clients are the container's, and may be hostile; so is what becomes of a server that they took over.
+"""
 
 import asyncio
-import contextlib
 import gc
 import os
 import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from isod_session import handover, x11
+from isod_session.backoff import Backoff
+from isod_session.handover import FAILED, IDLE, READY, UNCONFINED, Handover
 from isod_session.wayland import WaylandError
 from isod_session.x11 import XServers
 from isod_wire import WireError
 
 
-class Bus:
-    """A session bus with a user manager that has no unit yet."""
+class Run:
+    """One start of a unit: what its program has as standard input."""
+
+    def __init__(self, control: socket.socket, *, by_host: bool) -> None:
+        self.control, self.by_host = control, by_host
+        self.given: Handover = handover.receive(control)
+
+    def report(self, text: str) -> None:
+        handover.report(self.control, text)
+
+    def end(self) -> None:
+        if self.control.fileno() < 0:
+            return
+        for fd in (self.given.listen, self.given.wayland, self.given.clipboard):
+            os.close(fd)
+        self.control.close()
+
+
+class Units:
+    """A systemd that starts nothing, and notes what it was to start."""
 
     def __init__(self) -> None:
-        self.calls: list[str] = []
+        self.by_host = False
+        self.runs: list[Run] = []
+        self.stopped: list[str] = []
+        self.older: set[str] = set()
+        self.refuses = ""
+        self.at_once: Callable[[Run], None] | None = None
 
-    async def call(self, _name: str, _path: str, _interface: str, member: str, *_: Any, **__: Any) -> Any:
-        self.calls.append(member)
-        if member == "GetUnit":
-            raise WireError("no such unit")
-        return contextlib.nullcontext(SimpleNamespace(body=["/job"]))
+    async def start(self, _container: str, stdin_fd: int, _nodes: Sequence[str]) -> None:
+        if self.refuses:
+            raise WireError(self.refuses)
+        run = Run(socket.socket(fileno=os.dup(stdin_fd)), by_host=self.by_host)
+        self.runs.append(run)
+        if self.at_once is not None:
+            self.at_once(run)
 
-    async def add_match(self, *_: Any) -> Any:
-        return SimpleNamespace(remove=lambda: None)
+    async def stop(self, container: str) -> None:
+        self.stopped.append(container)
+
+    async def is_running(self, container: str) -> bool:
+        return container in self.older
 
 
 class Compositors:
@@ -37,16 +70,78 @@ class Compositors:
 
     def __init__(self) -> None:
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
-        self.reader = -1
+        self.readers: list[int] = []
         self.fails = False
 
-    async def open_private(self, _container: str, path: Path) -> tuple[Path, int]:
+    async def connect_private(self, _container: str) -> tuple[socket.socket, int]:
         self.asked.set()
         await self.go_on.wait()
         if self.fails:
             raise WaylandError("it left")
-        self.reader, writer = os.pipe()
-        return path, writer
+        reader, writer = os.pipe()
+        self.readers.append(reader)
+        return socket.socket(socket.AF_UNIX), writer
+
+
+class Desk:
+    """XServers over fakes, with listening sockets as isod has them."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "isoctl").mkdir(exist_ok=True)
+        self.directory = directory
+        self.units, self.compositors = Units(), Compositors()
+        self.servers = XServers(directory, self.compositors, self.units)
+        self.listeners: dict[str, socket.socket] = {}
+
+    def listen(self, name: str) -> int:
+        listener = self.listeners[name] = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.directory / name))
+        listener.listen()
+        return os.dup(listener.fileno())
+
+    def connect(self, name: str) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.setblocking(False)
+        client.connect(str(self.directory / name))
+        return client
+
+    async def started(self, count: int = 1) -> Run:
+        async with asyncio.timeout(10):
+            while len(self.units.runs) < count:
+                await asyncio.sleep(0.005)
+        assert len(self.units.runs) == count
+        return self.units.runs[-1]
+
+    async def is_turned_away(self, client: socket.socket) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(3):
+                return await loop.sock_recv(client, 1) == b""
+        except TimeoutError:
+            return False
+
+    async def close(self) -> None:
+        await self.servers.close()
+        for run in self.units.runs:
+            run.end()
+        for listener in self.listeners.values():
+            listener.close()
+        for reader in self.compositors.readers:
+            os.close(reader)
+
+
+@pytest_asyncio.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    made = Desk(tmp_path)
+    made.compositors.go_on.set()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of rest take hundredths."""
+    monkeypatch.setattr(x11, "_LOOK_SEC", 0.01)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -56,29 +151,204 @@ async def test_a_start_that_is_overtaken_starts_nothing_and_leaves_nothing(
 ) -> None:
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
-    bus, compositors = Bus(), Compositors()
-    compositors.fails = fails
-    servers = XServers(bus, tmp_path, compositors, "/isod-xserver")  # type: ignore[arg-type]
-    listeners = [socket.socket(socket.AF_UNIX) for _ in range(2)]
-    for number, listener in enumerate(listeners):
-        listener.bind(str(tmp_path / f"X{number}"))
-        listener.listen()
-    await servers.serve("blog", os.dup(listeners[0].fileno()))
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(tmp_path / "X0"))
-        await asyncio.wait_for(compositors.asked.wait(), 5)
+    desk = Desk(tmp_path)
+    desk.compositors.fails = fails
+    await desk.servers.serve("blog", desk.listen("X0"))
+    other = desk.listen("X1")
+    with desk.connect("X0"):
+        await asyncio.wait_for(desk.compositors.asked.wait(), 5)
         if anew:
-            await servers.serve("blog", os.dup(listeners[1].fileno()))
+            await desk.servers.serve("blog", os.dup(other))
         else:
-            await servers.forget("blog")
-        compositors.go_on.set()
-        await asyncio.gather(*servers._tasks)
-    assert "StartTransientUnit" not in bus.calls
-    if compositors.reader >= 0:
-        assert os.read(compositors.reader, 1) == b""  # what leads to the compositor has been closed
-        os.close(compositors.reader)
-    await servers.close()
-    for listener in listeners:
-        listener.close()
+            await desk.servers.forget("blog")
+        desk.compositors.go_on.set()
+        await asyncio.gather(*desk.servers._tasks)
+    assert desk.units.runs == []
+    for reader in desk.compositors.readers:
+        assert os.read(reader, 1) == b""  # what leads to the compositor has been closed
+    os.close(other)
+    await desk.close()
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_server_is_given_all_that_it_needs_by_descriptors(desk: Desk) -> None:
+    await desk.servers.serve("blog", desk.listen("X"), ["/dev/dri/renderD128"])
+    with desk.connect("X"):
+        run = await desk.started()
+        given = run.given
+        assert (given.container, given.has_gpu) == ("blog", True)
+        assert given.host["net"] == os.readlink("/proc/self/ns/net")
+        assert os.path.sameopenfile(given.listen, desk.listeners["X"].fileno())
+        with (
+            desk.connect("isoctl/clipboard-blog") as asking,
+            socket.socket(fileno=os.dup(given.clipboard)) as clipboard,
+        ):
+            clipboard.accept()[0].close()
+            assert await desk.is_turned_away(asking)
+        assert desk.servers.running
+        with socket.socket(fileno=os.dup(given.listen)) as listener:
+            listener.accept()[0].close()
+        run.report(READY)
+        run.report(IDLE)
+        run.end()
+        async with asyncio.timeout(5):
+            while desk.servers.running:
+                await asyncio.sleep(0.005)
+    assert not (desk.directory / "isoctl/clipboard-blog").exists()
+    # and again with the next client
+    with desk.connect("X"):
+        (await desk.started(2)).end()
+
+
+@pytest.mark.attack("C40")
+@pytest.mark.parametrize(
+    "ending",
+    ["", READY, f"{FAILED}Xwayland is not installed", f"{FAILED}Xwayland ended (signal 11)"],
+    ids=["says nothing", "killed once it is ready", "no Xwayland", "crashes"],
+)
+async def test_a_server_that_ends_early_is_not_started_without_end(
+    desk: Desk, clock: None, caplog: pytest.LogCaptureFixture, ending: str
+) -> None:
+    """A7, B3: a client that ends its server, or a host without one, had it started 20 times a second for ever."""
+
+    def at_once(run: Run) -> None:
+        if ending:
+            run.report(ending)
+        run.end()
+
+    desk.units.by_host = True
+    desk.units.at_once = at_once
+    await desk.servers.serve("blog", desk.listen("X"))
+    caplog.set_level("WARNING")
+    for _ in range(100):
+        with desk.connect("X") as client:
+            await desk.is_turned_away(client)
+    # one at once, one after a second; a hundred clients took less than three
+    assert 1 <= len(desk.units.runs) <= 3
+    assert "X clients are turned away for 1 s" in caplog.text
+    told = ending.removeprefix(FAILED) if ending.startswith(FAILED) else "it ended"
+    assert told in caplog.text
+
+
+async def test_the_rest_ends_and_ends_with_the_grant(desk: Desk, clock: None) -> None:
+    """B3: it went on when the container and the app had ended."""
+    desk.units.at_once = Run.end
+    desk.units.by_host = True
+    await desk.servers.serve("blog", desk.listen("X"))
+    with desk.connect("X"):
+        await desk.started()
+    await asyncio.sleep(0.05)
+    with desk.connect("X") as waits:
+        assert await desk.is_turned_away(waits)
+    await desk.servers.forget("blog")
+    desk.units.runs.clear()
+    with desk.connect("X"):
+        await asyncio.sleep(1.2)
+    assert desk.units.runs == []
+    assert desk.units.stopped == ["blog"]
+
+
+async def test_a_user_manager_without_walls_gives_way_to_the_hosts(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ubuntu's AppArmor, user.max_user_namespaces=0: nothing runs outside the walls, and nothing is lost by them."""
+
+    def at_once(run: Run) -> None:
+        if not run.by_host:
+            run.report(f"{UNCONFINED}no ipc namespace of its own")
+            run.end()
+
+    caplog.set_level("WARNING")
+    desk.units.at_once = at_once
+    await desk.servers.serve("blog", desk.listen("X"))
+    with desk.connect("X"):
+        run = await desk.started(2)
+        assert run.by_host
+        assert "no ipc namespace of its own" in caplog.text
+        run.report(READY)
+        run.end()
+
+
+@pytest.mark.attack("C40")
+async def test_a_server_that_nothing_confines_does_not_run(
+    desk: Desk, clock: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A1: without its walls a server is not run, and the journal says what is missing."""
+    desk.units.at_once = lambda run: (run.report(f"{UNCONFINED}the host's /dev/shm"), run.end())[-1]
+    caplog.set_level("WARNING")
+    await desk.servers.serve("blog", desk.listen("X"))
+    with desk.connect("X") as client:
+        assert await desk.is_turned_away(client)
+    assert [run.by_host for run in desk.units.runs] == [False, True]
+    assert "no X server for container blog: the host's /dev/shm" in caplog.text
+
+
+async def test_clients_are_turned_away_while_systemd_refuses(desk: Desk, clock: None) -> None:
+    desk.units.refuses = "no such property"
+    await desk.servers.serve("blog", desk.listen("X"))
+    for _ in range(2):
+        with desk.connect("X") as client:
+            assert await desk.is_turned_away(client)
+
+
+async def test_one_that_outlived_the_isod_session_before_us_goes_on_and_is_followed(desk: Desk, clock: None) -> None:
+    desk.units.older = {"blog"}
+    await desk.servers.serve("blog", desk.listen("X"))
+    assert desk.servers.running
+    with desk.connect("X"):
+        await asyncio.sleep(0.1)
+        assert desk.units.runs == []
+        desk.units.older = set()
+        (await desk.started()).end()
+
+
+async def test_one_of_an_isod_session_before_us_ends_where_the_grant_is_gone(desk: Desk) -> None:
+    await desk.servers.forget("blog")
+    await desk.servers.forget("blog")
+    assert desk.units.stopped == ["blog"]
+
+
+async def test_who_waits_is_told_of_when_there_are_no_descriptors(
+    desk: Desk, clock: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A14, B7: a shortage is logged and tried again."""
+
+    def none_left(_family: int, _kind: int) -> tuple[socket.socket, socket.socket]:
+        raise OSError(24, "Too many open files")
+
+    caplog.set_level("WARNING")
+    with monkeypatch.context() as shortage:
+        shortage.setattr(socket, "socketpair", none_left)
+        await desk.servers.serve("blog", desk.listen("X"))
+        with desk.connect("X") as client:
+            assert await desk.is_turned_away(client)
+        assert "Too many open files" in caplog.text
+    await asyncio.sleep(1.1)
+    with desk.connect("X"):
+        (await desk.started()).end()
+
+
+def test_the_wait_doubles_up_to_a_minute_and_a_long_life_ends_it() -> None:
+    backoff, now_sec, waits = Backoff(), 1000.0, []
+    for _ in range(9):
+        backoff.started(now_sec)
+        now_sec += 0.1
+        waits.append(backoff.ended(now_sec, well=False))
+        now_sec += waits[-1]
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    backoff.started(now_sec)
+    assert backoff.ended(now_sec + 11, well=False) == 0
+    backoff.started(now_sec + 20)
+    assert backoff.ended(now_sec + 21, well=False) == 1
+
+
+def test_starts_are_bounded_also_where_each_server_ends_well() -> None:
+    """A client that comes and goes costs the user's processor, not the container's."""
+    backoff, now_sec, starts = Backoff(), 1000.0, 0
+    while now_sec < 1000.0 + 600:
+        backoff.started(now_sec)
+        starts += 1
+        now_sec += 1.0
+        now_sec += backoff.ended(now_sec, well=True)
+    assert starts <= 110

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from isoctl.host import Host
 from isod_contract.findings import Problem, check
-
-_X_SERVERS = ("xwayland-satellite", "Xwayland")
+from isod_contract.names import X_SERVERS
 
 
 @check("agent-missing", "nobody can type the password that policy asks for")
@@ -26,7 +25,7 @@ def agent_missing(host: Host) -> Iterator[Problem]:
 @check("x-server-missing", "X11 programs find no display")
 def x_server_missing(host: Host) -> Iterator[Problem]:
     """Report a Wayland desktop without a program that serves X11, if policy grants any."""
-    if not host.environment.get("WAYLAND_DISPLAY") or any(map(host.has_program, _X_SERVERS)):
+    if not host.environment.get("WAYLAND_DISPLAY") or any(map(host.has_program, X_SERVERS)):
         return
     granted = [item["name"] for item in host.containers if item["grants"].get("x11") == "isolated"]
     if granted:

@@ -138,6 +138,15 @@ class ContainerService(Protocol):
     async def open_display(self, container: Any, caller: Caller) -> Mapping[str, int]:
         """Give the caller's listening sockets by resource; raises NoSession, ContainerGone."""
 
+    def render_nodes(self, container: Any) -> Sequence[str]:
+        """Give the devices of graphics that it is granted."""
+
+    async def start_x_server(self, container: Any, caller: Caller, control: int | None) -> None:
+        """Have the host run its X server for the caller; owns the descriptor; raises NoSession, NotGranted."""
+
+    async def stop_x_server(self, container: Any, caller: Caller) -> None:
+        """End that."""
+
     async def applications(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
         """Give the desktop applications inside; raises ContainerGone."""
 

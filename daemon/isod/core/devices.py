@@ -142,6 +142,11 @@ class Devices(Listener):
         found = [{"resource": key, "what": _told(device)} for key, device in state.attached.values()]
         return found + [{"resource": key, "what": "", "problem": text} for key, text in state.problems]
 
+    def nodes(self, container: Container, key: str) -> list[str]:
+        """Name the host's nodes of the devices of a kind that are attached now."""
+        state = self._states.get(container)
+        return sorted(device.node for kind, device in state.attached.values() if kind == key) if state else []
+
     def problems(self, container: Container, key: str) -> list[str]:
         """Give why devices of a kind that are granted could not be attached."""
         state = self._states.get(container)

@@ -122,6 +122,12 @@ class Reconciler:
             if name in user.attached
         }
 
+    def has_own_x_server(self, container: Container, caller: Caller) -> bool:
+        """Tell whether the caller's X clients in a running container have a server of the container's own."""
+        user = self._users.get(container, {}).get(caller.uid)
+        attached = user.attached.values() if user is not None and container.guest is not None else ()
+        return any(item.key == "x11" and item.how is How.LISTEN for item in attached)
+
     def policy_changed(self, containers: Iterable[Container]) -> None:
         """Look at everything."""
         for container in containers:

@@ -119,6 +119,7 @@ def _live_session(caller: Caller, session: SessionInfo) -> LiveSession:
         exposed=session.exposed or (),
         sockets={name: found for name, found in sockets.items() if found is not None},
         x11_cookie=session.x11_cookie or b"",
+        has_x_server=session.x_server is not False,
     )
 
 

@@ -181,6 +181,26 @@ class SystemdUnits:
         except WireError as error:
             raise TimeoutError(f"systemd does not say that {unit} takes DeviceAllow ({error})") from None
 
+    async def start_transient(self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int]) -> None:
+        """Start a unit that is gone with its end. Raises Unsupported where systemd refuses, else TimeoutError."""
+        wanted = [[name, Variant(kind, value)] for name, kind, value in properties]
+        try:
+            with await self._connection.call(
+                SYSTEMD,
+                SYSTEMD_PATH,
+                MANAGER_INTERFACE,
+                "StartTransientUnit",
+                "ssa(sv)a(sa(sv))",
+                [unit, "fail", wanted, []],
+                fds=fds,
+                timeout_sec=HOST_CALL_TIMEOUT_SEC,
+            ):
+                pass
+        except RemoteError as error:
+            raise Unsupported(what=unit, reason=f"the host's systemd refuses it ({error.text})") from None
+        except WireError as error:
+            raise TimeoutError(f"the host's systemd does not say that {unit} starts ({error})") from None
+
     async def unit_of_pidfd(self, pidfd: int) -> tuple[str, str]:
         """Give (unit, InvocationID) of the process behind a pidfd (GetUnitByPIDFD, systemd 253)."""
         try:

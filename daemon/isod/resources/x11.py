@@ -17,10 +17,11 @@ class X11(Resource):
     default = "isolated"
     doc = (
         "X11 clients. isolated: an X server for this container alone, which starts with the first client and shows "
-        "its windows on the user's compositor; none where wayland is none. host: the user's own X server, on which "
-        "every client can read the screen and the keyboard of all others. Where that has no cookie (Xwayland of "
-        "wlroots), it lets in apps of the user's own uid alone, so none from a container with a user namespace; where "
-        "it has, who read it can use it until the user's next login wherever he reaches that server."
+        "its windows on the user's compositor; none where wayland is none, or no Xwayland is installed on the host. "
+        "host: the user's own X server, on which every client can read the screen and the keyboard of all others. "
+        "Where that has no cookie (Xwayland of wlroots), it lets in apps of the user's own uid alone, so none from a "
+        "container with a user namespace; where it has, who read it can use it until the user's next login wherever "
+        "he reaches that server."
     )
     variables = ("DISPLAY", "XAUTHORITY")
 
@@ -37,7 +38,8 @@ class X11(Resource):
             seen = "all keys and windows of every X program, by any X program"
             return Attachment(cls.key, X11_SOCKET, How.MOUNT, "the user's own X server", seen, session.x11_cookie)
         # Its windows are the compositor's: a container without the one has no use for the other.
-        if "none" in (level, grants["wayland"]) or not session.wayland:
+        # Nor has a socket that nobody serves: its clients would wait, or come again and again.
+        if "none" in (level, grants["wayland"]) or not session.wayland or not session.has_x_server:
             return None
         return Attachment(cls.key, X11_SOCKET, How.LISTEN, "an X server of the container's own", "")
 

@@ -54,6 +54,8 @@ class ManagerObject:
             (names.MANAGER, "Unsubscribe"): self._unsubscribe,
             (names.MANAGER, "RegisterSession"): self._register_session,
             (names.MANAGER, "OpenDisplay"): self._open_display,
+            (names.MANAGER, "StartXServer"): self._start_x_server,
+            (names.MANAGER, "StopXServer"): self._stop_x_server,
         }
 
     def properties(self) -> dict[str, Variant]:
@@ -128,7 +130,17 @@ class ManagerObject:
     async def _open_display(self, request: Request) -> Reply:
         sockets = await self._services.containers.open_display(request.target, request.caller)
         indices = {key: Variant("h", index) for index, key in enumerate(sockets)}
+        if nodes := self._services.containers.render_nodes(request.target):
+            indices["render-nodes"] = Variant("as", list(nodes))
         return Reply([indices], fds=tuple(sockets.values()))
+
+    async def _start_x_server(self, request: Request) -> Reply:
+        await self._services.containers.start_x_server(request.target, request.caller, request.options.control)
+        return Reply()
+
+    async def _stop_x_server(self, request: Request) -> Reply:
+        await self._services.containers.stop_x_server(request.target, request.caller)
+        return Reply()
 
 
 def _history_entry(record: Mapping[str, Any]) -> tuple[int, dict[str, Variant]]:

@@ -240,6 +240,7 @@ class Daemon:
             reconciler=self._reconciler,
             render_nodes=lambda container: self._devices.nodes(container, "gpu"),
             program=str(Path(sys.argv[0]).resolve().parent / "isod-xserver"),
+            systemd_version=self._units.version,
         )
         inspector = Inspector(
             containers=self._containers,

@@ -173,9 +173,6 @@ class HostUnits(Protocol):
     async def start_transient(self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int]) -> None:
         """Start a unit that is gone with its end; `h` values index `fds`. Raises Unsupported, TimeoutError."""
 
-    async def version(self) -> str:
-        """Give systemd's version as it writes it."""
-
     async def slice_of(self, unit: str) -> str:
         """Give the slice that a loaded unit is in."""
 

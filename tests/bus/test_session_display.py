@@ -125,6 +125,7 @@ async def manager(desktop: Desktop) -> UserManager:
     desktop.stack.push_async_callback(connection.close)
     made = UserManager(connection)
     await connection.request_name(SYSTEMD)
+    desktop.stack.callback(lambda: [stdin.close() for _, _, stdin in made.started])
     return made
 
 

@@ -59,6 +59,7 @@ class Host:
             reconciler=display.reconciler,
             render_nodes=lambda _container: ["/dev/dri/renderD128"],
             program=PROGRAM,
+            systemd_version=self.units.version,
         )
 
     async def start(self, control: int | None) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from isod.core.container import Container
 from isod.core.reconcile import Reconciler
@@ -25,8 +25,10 @@ class XServerUnits:
         reconciler: Reconciler,
         render_nodes: Callable[[Container], Sequence[str]],
         program: str,
+        systemd_version: Callable[[], Awaitable[str]],
     ) -> None:
         """`program` is the path of isod-xserver; `render_nodes` gives the devices that a container is granted."""
+        self._systemd_version = systemd_version
         self._units = units
         self._sessions = sessions
         self._reconciler = reconciler
@@ -44,7 +46,7 @@ class XServerUnits:
                 raise InvalidArgument(argument="control", reason="is missing")
             if not _is_unix_socket(control):
                 raise UnsafeFd(argument="control", reason="is not a UNIX socket")
-            version = numbers(await self._units.version())[0]
+            version = numbers(await self._systemd_version())[0]
             program = x_server(self._program, container.name, self._render_nodes(container))
             wanted = [*properties(program, systemd=version), *_for_user(caller.uid)]
             await self._units.start_transient(x_server_unit(container.name, caller.uid), wanted, (control,))

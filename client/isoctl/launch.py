@@ -124,7 +124,9 @@ class Launch:
             self._fetch_terminal()
         if self._terminal and not watch.ended:
             self._follow_terminal(self._terminal)
-        if watch.problem[1] and watch.problem != self._told and not watch.ended:
+        # Also of an app that has ended by now, as one without a display does at once: it is the reason. What ended a
+        # launch is told by whoever reads its outcome.
+        if watch.problem[1] and watch.problem != self._told and watch.is_warned:
             self._warn()
 
     def _fetch_terminal(self) -> None:

@@ -1,12 +1,14 @@
 """Brings up isod-session, once per login: isod knows the caller's display and environment from it."""
 
+import fcntl
 import os
 import time
 
 from isoctl.contract_generated import BUS_NAME, SESSION, SESSION_PATH
 from isoctl.wire import DBUS, DBUS_PATH, Bus, RemoteError, WireError
 
-# Below XDG_RUNTIME_DIR, made by isod-session while it is registered: its pid, and the compositor that it uses.
+# Below XDG_RUNTIME_DIR, made by isod-session while it is registered and locked by it: its pid, and the compositor that
+# it uses.
 _REGISTERED = "isoctl/session-registered"
 _TIMEOUT_SEC = 3.0
 _REGISTRATION_SEC = 2.0
@@ -52,9 +54,28 @@ def _used_display(runtime: str) -> "str | None":
     """Give the compositor that the registered isod-session uses, "" for none; None if there is no such session."""
     try:
         with open(f"{runtime}/{_REGISTERED}") as file:
-            return [*file.read(_READ_MAX).splitlines(), "", ""][1]
+            pid, used = [*file.read(_READ_MAX).splitlines(), "", ""][:2]
+            # One that was killed leaves its file, and nobody holds that any more.
+            return used if _is_locked(file.fileno()) or _is_service(pid) else None
     except FileNotFoundError:
         return None
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_service(pid: str) -> bool:
+    """Tell whether a process is an isod-session: one of before an update locks nothing."""
+    try:
+        with open(f"/proc/{int(pid)}/cmdline", "rb") as file:
+            return b"isod-session" in file.read(_READ_MAX)
+    except (OSError, ValueError):
+        return False
 
 
 def _activate(bus: Bus, runtime: str) -> "str | None":

@@ -186,6 +186,11 @@ class AppWatch:
             message = f"isod did not answer within {PATIENCE_SEC:.0f} s; see `systemctl status isod`"
             raise LaunchFailed(message)
 
+    @property
+    def is_warned(self) -> bool:
+        """Whether its problem is none that `exit_status` raises: the app runs, or has ended and how is known."""
+        return not self.ended or self._exit_code >= 0 or self._exit_signal > 0
+
     def exit_status(self) -> int:
         """Give the exit code, 128+N for signal N. Raises LaunchFailed if the launch failed or nobody knows."""
         if self.state == "failed":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isod_session.exposure import Exposure, judge
-from isod_session.wayland import CONTEXT_MANAGER, Compositor, WaylandError, contained_globals
+from isod_session.wayland import CONTEXT_MANAGER, Compositor, WaylandError, contained_versions
 
 _ENGINE = "org.isoctl"
 _CONNECT_SEC = 2.0
@@ -97,7 +97,7 @@ def look_at(path: Path, runtime_directory: Path) -> Served:
             contained = None
             if CONTEXT_MANAGER in compositor.globals:
                 contained = _probe(path, runtime_directory)
-            return Served(path, compositor, judge(compositor.globals, contained), socket_fd)
+            return Served(path, compositor, judge(compositor.versions, contained), socket_fd)
         except BaseException:
             compositor.close()
             raise
@@ -108,10 +108,10 @@ def look_at(path: Path, runtime_directory: Path) -> Served:
         raise
 
 
-def _probe(path: Path, runtime_directory: Path) -> frozenset[str]:
+def _probe(path: Path, runtime_directory: Path) -> dict[str, int]:
     directory = runtime_directory / "isoctl"
     directory.mkdir(mode=0o700, exist_ok=True)
     probe = directory / f"probe-{os.getpid()}"
     probe.unlink(missing_ok=True)
     with Compositor.connect(str(path)) as compositor:
-        return contained_globals(compositor, str(probe), _ENGINE)
+        return contained_versions(compositor, str(probe), _ENGINE)

@@ -1,9 +1,10 @@
 """What a Wayland registry lets a client do beyond showing windows of its own and getting input for them."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from isod_contract.registry import FORBIDDEN, NOTABLE
+from isod_contract.limits import EXPOSED_ENTRIES_MAX
+from isod_contract.registry import beyond_windows, forbidden
 
 
 class Exposure(NamedTuple):
@@ -13,13 +14,20 @@ class Exposure(NamedTuple):
     interfaces: tuple[str, ...]
 
 
-def judge(plain: Iterable[str], contained: Iterable[str] | None) -> Exposure:
-    """Judge by result: what a client of a security context is offered (None: there is none), else everybody."""
-    if contained is not None:
-        offered = frozenset(contained)
-        if not offered & FORBIDDEN:
-            return Exposure("context", tuple(sorted(offered & NOTABLE)))
-    offered = frozenset(plain)
-    if offered & FORBIDDEN:
-        return Exposure("unsafe", tuple(sorted(offered & FORBIDDEN)))
-    return Exposure("plain", tuple(sorted(offered & NOTABLE)))
+def judge(plain: Mapping[str, int], contained: Mapping[str, int] | None) -> Exposure:
+    """Judge by result: what a client of a security context is offered (None: there is none), else everybody.
+
+    Both are versions by interface.
+    """
+    if contained is not None and not forbidden(contained):
+        return _exposure("context", beyond_windows(contained))
+    if found := forbidden(plain):
+        return _exposure("unsafe", found)
+    return _exposure("plain", beyond_windows(plain))
+
+
+def _exposure(mode: str, interfaces: list[str]) -> Exposure:
+    if len(interfaces) <= EXPOSED_ENTRIES_MAX:
+        return Exposure(mode, tuple(interfaces))
+    # More than isod takes: that there are more must not go untold.
+    return Exposure(mode, (*interfaces[: EXPOSED_ENTRIES_MAX - 1], "and_more"))

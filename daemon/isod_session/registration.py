@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -45,6 +46,7 @@ class Registration:
         self._session_bus = session_bus
         self._runtime_directory = runtime_directory
         self._flag = runtime_directory / "isoctl/session-registered"
+        self._flag_fd = -1  # holds its lock
         self._system_bus: Connection | None = None
         self._registered: tuple[object, ...] | None = None
         self._begun = False
@@ -202,15 +204,32 @@ class Registration:
         try:
             if registered is None:
                 self._flag.unlink(missing_ok=True)
+                self._hold(-1)
             else:
                 self._flag.parent.mkdir(mode=0o700, exist_ok=True)
-                told = self._display.told
-                fresh = self._flag.with_suffix(".new")
-                # isoctl looks there before it asks us anything: at what is whole.
-                fresh.write_text(f"{os.getpid()}\n{told.path if told else ''}\n")
-                fresh.replace(self._flag)
+                self._write_flag()
         except OSError as error:
             _log.warning("%s: %s", self._flag, error.strerror)
+
+    def _write_flag(self) -> None:
+        """Write the flag anew, locked: isoctl looks there before it asks us anything. Raises OSError."""
+        told = self._display.told
+        fresh = self._flag.with_suffix(".new")
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            # The kernel lets go of it however we end. Before the name: what is there is whole, and held.
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, f"{os.getpid()}\n{told.path if told else ''}\n".encode())
+            fresh.replace(self._flag)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._hold(fd)
+
+    def _hold(self, fd: int) -> None:
+        held, self._flag_fd = self._flag_fd, fd
+        if held >= 0:
+            os.close(held)
 
     def _soon(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -35,6 +35,7 @@ class Compositor:
         sock.settimeout(_TIMEOUT_SEC)
         self._buffer = b""
         self.globals: dict[str, int] = {}  # name of each offered interface
+        self.versions: dict[str, int] = {}
 
     @classmethod
     def connect(cls, path: str) -> Self:
@@ -112,11 +113,24 @@ class Compositor:
             if (sender, opcode) == (_DISPLAY, 0):
                 _, code = _numbers(body)
                 raise WaylandError(f"the compositor refused ({code}): {_text(body, 8)}")
-            if (sender, opcode) == (_REGISTRY, 0) and len(self.globals) < _GLOBALS_MAX:
-                name, _ = _numbers(body)
-                self.globals[_text(body, 4)] = name
+            if (sender, opcode) == (_REGISTRY, 0):
+                self._take_global(body)
             if sender == callback:
                 return
+
+    def _take_global(self, body: bytes) -> None:
+        """Note one interface; of several with a name, the highest version. Raises WaylandError."""
+        if len(self.globals) >= _GLOBALS_MAX:
+            # What was not looked at may be anything.
+            raise WaylandError(f"the compositor offers more than {_GLOBALS_MAX} interfaces")
+        name, size = _numbers(body)
+        interface = _text(body, 4)
+        end = 8 + (size + 3 & ~3)
+        if len(body) < end + 4:
+            raise WaylandError("the compositor sent a message that is too short")
+        self.globals[interface] = name
+        (version,) = struct.unpack_from("=I", body, end)
+        self.versions[interface] = max(version, self.versions.get(interface, 0))
 
     def _events(self, deadline_sec: float) -> Iterator[tuple[int, int, bytes]]:
         while True:
@@ -167,8 +181,8 @@ def _string(text: str) -> bytes:
     return struct.pack("=I", len(data)) + data + b"\0" * (-len(data) % 4)
 
 
-def contained_globals(compositor: Compositor, path: str, engine: str) -> frozenset[str]:
-    """Give the interfaces that a client of a security context is offered, by being one. Raises WaylandError.
+def contained_versions(compositor: Compositor, path: str, engine: str) -> dict[str, int]:
+    """Give what a client of a security context is offered, versions by interface, by being one. Raises WaylandError.
 
     `path` is where a socket can be made for that, in a directory of the user's own.
     """
@@ -180,7 +194,7 @@ def contained_globals(compositor: Compositor, path: str, engine: str) -> frozens
                 listener.listen(1)
                 compositor.register_context(listener.fileno(), close_read, engine, "probe", "probe")
                 with Compositor.connect(path) as inside:
-                    return frozenset(inside.globals)
+                    return dict(inside.versions)
             finally:
                 for fd in (close_read, close_write):
                     os.close(fd)

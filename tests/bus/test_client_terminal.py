@@ -242,6 +242,14 @@ def test_a_warning_is_shown_once(screen: Screen, isod: FakeIsod) -> None:
     assert screen.seen.count(b"no display") == 1
 
 
+def test_a_warning_is_shown_of_a_program_that_ends_at_once(screen: Screen, isod: FakeIsod) -> None:
+    """F5: one without a display does, and what it says itself is not why."""
+    isod.warning = ("org.isoctl1.Error.NoSession", "no live session of uid 1000: isod-session does not run")
+    assert screen.start("run", "blog", "sh", "-c", "exit 230").wait(10) == 230
+    screen.read_until(b"isoctl: no live session of uid 1000: isod-session does not run")
+    assert screen.seen.count(b"no live session") == 1
+
+
 def test_what_a_program_wrote_that_was_over_before_its_terminal_was_fetched_is_shown(
     screen: Screen, isod: FakeIsod
 ) -> None:

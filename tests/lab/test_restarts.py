@@ -5,12 +5,14 @@ import os
 import secrets
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from isod_contract import names
 from lab.apps import apps, run_app, wait_for_state
 from lab.machine import Lab
 
@@ -211,6 +213,21 @@ def registered(lab: Lab) -> bool:
     """Whether isod was told of alice's session by the isod-session that runs now."""
     flag = lab.host_path("/run/user/1000/isoctl/session-registered")
     return flag.exists() and flag.read_text().split()[0] == session_pid(lab)
+
+
+def test_isod_session_that_crashes_again_and_again_is_not_gone_for_the_login(lab: Lab) -> None:
+    """F5: after six ends in ten seconds it stayed away until the next login, in silence."""
+    lab.run("isoctl", "run", "blog", "true", user="alice", env={"WAYLAND_DISPLAY": "wayland-7"})
+    began, seen = time.monotonic(), set()
+    while len(seen) < 8:
+        lab.wait_for(lambda: session_pid(lab) not in seen | {"0"}, 10, "it does not come back")
+        seen.add(session_pid(lab))
+        lab.run("systemctl", "--user", "kill", "-s", "KILL", "isod-session", user="alice")
+        # also by whoever calls it meanwhile, as isoctl does
+        call = ("busctl", "--user", "--timeout=1", "call", names.BUS_NAME, names.ROOT_PATH, names.MANAGER, "ListApps")
+        lab.run(*call, user="alice", check=False)
+    assert time.monotonic() - began < 40
+    lab.wait_for(lambda: registered(lab), 10)
 
 
 def theme_inside(lab: Lab) -> str:

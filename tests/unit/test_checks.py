@@ -147,6 +147,7 @@ HOST_BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("policy-stale", {"policy_is_stale": True}),
     ("session-missing", {"session": None}),
     ("compositor-missing", {"session": replace(SESSION, wayland="")}),
+    ("compositor-beyond-windows", {"session": replace(SESSION, wayland="context", exposed=("zwlr_layer_shell_v1",))}),
     ("compositor-unsafe", {"session": replace(SESSION, wayland="unsafe", exposed=("weston_capture_v1",))}),
 ]
 

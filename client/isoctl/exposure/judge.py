@@ -8,7 +8,7 @@ from typing import NamedTuple
 from isoctl.exposure import protocols
 from isoctl.exposure.host import Owner, Owners
 from isoctl.exposure.report import Mount, Report, Target
-from isod_contract.registry import FORBIDDEN, NOTABLE
+from isod_contract import registry
 
 
 class Severity(IntEnum):
@@ -309,12 +309,13 @@ def _wayland(target: Target, container: Container) -> Iterator[Exposure]:
     """Judge the compositor's registry, as the app got it."""
     offered = protocols.wayland_interfaces(target.answer)
     path = f"/etc/isod/containers/{container.name}.toml"
-    forbidden, notable = sorted(FORBIDDEN.intersection(offered)), sorted(NOTABLE.intersection(offered))
+    forbidden = registry.forbidden(offered)
+    beyond = [name for name in registry.beyond_windows(offered) if name not in forbidden]
     if forbidden:
-        text = f"the compositor offers it {', '.join([*forbidden, *notable])}: screen, keys or input of all windows"
+        text = f"the compositor offers it {', '.join([*forbidden, *beyond])}: screen, keys or input of all windows"
         yield Exposure(Severity.CRITICAL, "wayland", text, f'`grants.wayland = "secured"` in {path}')
-    elif notable:
-        text = f"the compositor offers it more than windows: {', '.join(notable)}"
+    elif beyond:
+        text = f"the compositor offers it more than windows: {', '.join(beyond)}"
         yield Exposure(Severity.MEDIUM, "wayland", text, f'`grants.wayland = "none"` in {path}')
     else:
         count = f"{len(offered)} interfaces" if offered else "its interfaces were not read"

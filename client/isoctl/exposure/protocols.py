@@ -20,9 +20,9 @@ _NIX_NAMES_ITSELF, _NIX_TELLS_TRUST = 0x121, 0x123
 _NIX_TRUSTED = 1
 
 
-def wayland_interfaces(untrusted_answer: bytes) -> list[str]:
-    """Give the interfaces that a compositor offers, sorted; those up to where the answer is broken."""
-    found: set[str] = set()
+def wayland_interfaces(untrusted_answer: bytes) -> dict[str, int]:
+    """Give what a compositor offers, versions by interface; those up to where the answer is broken."""
+    found: dict[str, int] = {}
     position = 0
     while position + 8 <= len(untrusted_answer) and len(found) < _GLOBALS_MAX:
         sender, word = struct.unpack_from("=II", untrusted_answer, position)
@@ -32,9 +32,12 @@ def wayland_interfaces(untrusted_answer: bytes) -> list[str]:
         if (sender, opcode) == (_REGISTRY, _GLOBAL) and size >= 16:
             (length,) = struct.unpack_from("=I", untrusted_answer, position + 12)
             raw = untrusted_answer[position + 16 : position + min(size, 16 + length)].rstrip(b"\0")
-            found.add(raw.decode("ascii", "replace")[:_INTERFACE_CHARS_MAX])
+            name = raw.decode("ascii", "replace")[:_INTERFACE_CHARS_MAX]
+            end = position + 16 + (length + 3 & ~3)
+            version = struct.unpack_from("=I", untrusted_answer, end)[0] if end + 4 <= position + size else 0
+            found[name] = max(version, found.get(name, 0))
         position += size
-    return sorted(found)
+    return found
 
 
 def x11_accepts(untrusted_answer: bytes) -> bool:

@@ -34,7 +34,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 _SESSION_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 _SOCKET_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,64}")
-_INTERFACE = re.compile(r"[a-z0-9_]{1,96}")
+_INTERFACE = re.compile(r"[a-z0-9_]{1,96}(@[0-9]{1,10})?")  # with a version where it is the version that counts
 _SIGNAL_MAX = 64
 _UNIT_CHARS_MAX = 255
 

@@ -26,6 +26,8 @@ from isod_contract.records import ATTACH, DETACH
 
 _log = logging.getLogger(__name__)
 
+_NO_SERVICE = "isod-session does not run; `journalctl --user -u isod-session` says why, if this is a desktop session"
+
 
 class Reconciler:
     """Keeps the attachments of all containers right."""
@@ -97,7 +99,7 @@ class Reconciler:
         Raises UnsafePath, NoSpace, ContainerGone, Unsupported.
         """
         if await self._sessions.wait_for(caller.uid) is None:
-            return {}, NoSession(uid=caller.uid, reason="isod-session does not run; is this a desktop session?")
+            return {}, NoSession(uid=caller.uid, reason=_NO_SERVICE)
         user = await self._round(container, guest, caller, account)
         return {item.key: item for item in user.attached.values()}, user.problem
 

@@ -36,9 +36,8 @@ class Wayland(Resource):
             case "context":
                 return Attachment(cls.key, WAYLAND_SOCKET, How.LISTEN, "a security context of the compositor", seen)
             case "plain":
-                return Attachment(
-                    cls.key, WAYLAND_SOCKET, How.MOUNT, "the compositor's own socket, which is safe", seen
-                )
+                what = "the compositor's own socket, which gives neither the screen nor others' input"
+                return Attachment(cls.key, WAYLAND_SOCKET, How.MOUNT, what, seen)
         return NoSecurityContext(
             reason=f'it offers {seen}; `wayland = "raw"` in the policy gives that to the container'
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # the first start of a toolkit builds its caches, and its container may have to boot
 SHOW_TIMEOUT_SEC = 40.0
 _INTERFACE = re.compile(r"interface: '([^']+)'")
+_VERSIONED = re.compile(r"interface: '([^']+)',\s+version:\s+(\d+)")
 _numbers = itertools.count()
 
 
@@ -86,6 +87,12 @@ def interfaces(desktop: Desktop, container: str | None = None) -> set[str]:
     """The Wayland interfaces that a program on the host, or one in a container, is offered."""
     prefix = ("isoctl", "run", container, "--") if container else ()
     return set(_INTERFACE.findall(desktop.run(*prefix, "wayland-info").stdout))
+
+
+def offers(desktop: Desktop, container: str) -> dict[str, int]:
+    """What a program in a container is offered: versions by Wayland interface."""
+    told = desktop.run("isoctl", "run", container, "--", "wayland-info").stdout
+    return {name: int(version) for name, version in _VERSIONED.findall(told)}
 
 
 @contextmanager

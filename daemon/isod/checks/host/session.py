@@ -43,6 +43,18 @@ def compositor_missing(facts: HostFacts) -> Iterator[Problem]:
         )
 
 
+@check("compositor-beyond-windows", 'an app in a container with `wayland = "secured"` can use that')
+def compositor_beyond_windows(facts: HostFacts) -> Iterator[Problem]:
+    """Report a compositor that gives contained apps what is not known to be harmless."""
+    session = facts.session
+    if session and session.exposed and session.wayland in ("context", "plain") and facts.wayland_levels & {"secured"}:
+        yield Problem(
+            f"the compositor offers apps in containers more than windows: {', '.join(session.exposed)}",
+            'use one that hides these, as sway and labwc do; or `grants.wayland = "none"` in the policy of a container '
+            "that must not have them",
+        )
+
+
 @check("compositor-unsafe", "an app could read the screen or type into other windows, so it gets no display")
 def compositor_unsafe(facts: HostFacts) -> Iterator[Problem]:
     """Report a compositor that can't isolate clients, by its registry as isod-session read it."""

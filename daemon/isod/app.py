@@ -42,7 +42,7 @@ from isod.core.recovery import Recovery
 from isod.core.reload import PolicyInForce
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
-from isod.core.state_files import StateFiles
+from isod.core.state_files import ListenerFiles, StateFiles
 from isod.core.user_sockets import UserSockets
 from isod.core.x_server_units import XServerUnits
 from isod.history import JournalHistory
@@ -167,7 +167,7 @@ class Daemon:
                 sessions=self._sessions,
                 directories=directories,
                 mounter=helper,
-                listeners=Listeners(directories, self._store),
+                listeners=Listeners(directories, self._store, ListenerFiles()),
             ),
             audit=self._audit,
             events=self._events,

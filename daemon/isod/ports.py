@@ -386,14 +386,11 @@ class Mounter(Protocol):
 class FdStore(Protocol):
     """systemd's FD store of isod's own unit (sd_pid_notify_with_fds(3)): fds that outlive a restart."""
 
-    def put(self, name: str, fd: int) -> None:
-        """Store a duplicate of an fd under a name."""
+    def put(self, fd: int) -> str:
+        """Store a duplicate of an fd; gives the name by which it comes back. Raises LimitExceeded."""
 
     def take(self, name: str) -> int | None:
         """Give back an fd that an earlier isod stored, once; None where there is none."""
-
-    def names(self, prefix: str) -> list[str]:
-        """Give the names of what an earlier isod stored and nobody took yet."""
 
     def drop(self, name: str) -> None:
         """Remove it from the store."""

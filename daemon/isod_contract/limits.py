@@ -34,6 +34,14 @@ PER_UID = {
     "logs": PerUid(16, 1, 256, "Logs that are open in one container."),
 }
 
+# Descriptors that systemd keeps for isod while it is restarted, of all users together: below FileDescriptorStoreMax= of
+# isod.service, beyond which systemd closes them without a word. The difference is for the sockets of displays.
+STORED_FDS_MAX = 4000
+ATTACHED_APPS_MAX = 3400
+# Beyond that only for users who have few, so that those who have many leave the others some.
+ATTACHED_APPS_RESERVED = 350
+ATTACHED_APPS_FEW = 8
+
 ARGV_STRINGS_MAX = 4096
 ARGV_BYTES_MAX = 200 * 1024
 ARGUMENT_BYTES_MAX = 128 * 1024 - 1

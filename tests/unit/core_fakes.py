@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -125,13 +126,16 @@ class FakeContainers:
 
 
 class FakeStore:
-    """An FD store that keeps nothing but names."""
+    """An FD store that gives names in turn."""
 
     def __init__(self) -> None:
         self.stored: dict[str, int] = {}
+        self.names = (f"n{number:03}" for number in itertools.count())
 
-    def put(self, name: str, fd: int) -> None:
+    def put(self, fd: int) -> str:
+        name = next(self.names)
         self.stored[name] = os.dup(fd)
+        return name
 
     def take(self, name: str) -> int | None:
         return self.stored.pop(name, None)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import secrets
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from isod.core.listeners import Listeners
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
+from isod.core.state_files import ListenerFiles
 from isod.core.user_sockets import UserSockets
 from isod.policy import ContainerPolicy
 from isod.ports import Account, Directory
@@ -157,15 +159,13 @@ class Store:
         self.stored = {} if stored is None else stored
         self.found = {name: os.dup(fd) for name, fd in self.stored.items()}
 
-    def put(self, name: str, fd: int) -> None:
-        assert name not in self.stored, "two of one name: systemd would keep both"
+    def put(self, fd: int) -> str:
+        name = secrets.token_urlsafe(3)
         self.stored[name] = os.dup(fd)
+        return name
 
     def take(self, name: str) -> int | None:
         return self.found.pop(name, None)
-
-    def names(self, prefix: str) -> list[str]:
-        return [name for name in self.found if name.startswith(prefix)]
 
     def drop(self, name: str) -> None:
         os.close(self.stored.pop(name))
@@ -202,6 +202,8 @@ class Display:
         self.units = Units(self.directories)
         self.activation: Any = Activation()
         self.store = store or Store()
+        (path / "state").mkdir(exist_ok=True)
+        self.listener_files = ListenerFiles(path / "state")
         self.records: list[tuple[str, Any]] = []
         self.changes = 0
         self.sessions = Sessions(self)
@@ -220,7 +222,7 @@ class Display:
                 sessions=self.sessions,
                 directories=self.directories,
                 mounter=self.mounter,
-                listeners=Listeners(self.directories, self.store),
+                listeners=Listeners(self.directories, self.store, self.listener_files),
             ),
             audit=self,
             events=events,

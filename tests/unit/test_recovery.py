@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from core_fakes import ALICE, CLD_EXITED, INVOCATION, Core, FakeGuest, running, until
+from isod.core import apps, patience
+from isod_contract.errors import ContainerGone
 from isod_contract.states import AppState
 
 
@@ -93,8 +95,79 @@ async def test_an_app_whose_pipe_is_lost_ends_and_a_detached_one_lives(tmp_path:
     lifetime, held = os.pipe()
     attached = await running(core, lifetime=lifetime)
     detached = await running(core)
-    core.store.drop(f"lifetime-{attached.record.id}")
+    core.store.drop(attached.record.stored)
     after = await restarted(tmp_path, core)
     await until(lambda: ("stop", attached.unit) in after.guest.calls)
     assert ("stop", detached.unit) not in after.guest.calls
     os.close(held)
+
+
+async def test_an_app_is_not_given_up_for_a_container_that_does_not_answer_yet(
+    tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F1: of 3,400 apps 2,868 were declared ended after a restart of isod, while all of them ran on."""
+    monkeypatch.setattr(patience, "_PAUSE_MIN_SEC", 0.01)
+    app = await running(core)
+    silences = 3
+    ask = core.guest.unit_properties
+
+    async def unit_properties(unit: str, interface: str) -> dict[str, Any]:
+        nonlocal silences
+        silences -= 1
+        if silences >= 0:
+            raise ContainerGone(container="blog", reason="its systemd does not answer")
+        return await ask(unit, interface)
+
+    core.guest.unit_properties = unit_properties  # type: ignore[method-assign]
+    after = await restarted(tmp_path, core)
+    found = after.apps.find(app.record.id, ALICE)
+    async with asyncio.timeout(5):
+        while silences > -2:
+            await asyncio.sleep(0.01)
+    assert (found.ended, found.record.running, found.record.problem) == (False, True, ("", ""))
+    after.guest.tell(found.unit, ExecMainCode=CLD_EXITED, ExecMainStatus=7, SubState="exited")
+    await until(lambda: found.record.exit_code == 7)
+
+
+async def test_many_apps_are_asked_about_a_few_at_a_time(tmp_path: Path, core: Core) -> None:
+    """F1: each question has a deadline, and a thousand of them wait for one another."""
+    for _ in range(100):
+        await running(core)
+    asked = most = 0
+
+    async def unit_properties(unit: str, _interface: str) -> dict[str, Any]:
+        nonlocal asked, most
+        asked += 1
+        most = max(most, asked)
+        await asyncio.sleep(0)
+        asked -= 1
+        return core.guest.units[unit]
+
+    core.guest.unit_properties = unit_properties  # type: ignore[method-assign]
+    after = await restarted(tmp_path, core)
+    await until(lambda: most and not asked)
+    assert most <= 16
+    assert not [app for app in after.apps.all() if app.ended]
+
+
+async def test_apps_whose_callers_left_end_also_where_the_container_is_slow_to_answer(
+    tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F1: of 3,400 apps whose caller left at once half ran on for ever: their stop had timed out."""
+    monkeypatch.setattr(apps, "_STOP_AGAIN_FIRST_SEC", 0.01)
+    asked: dict[str, int] = {}
+
+    async def stop_unit(unit: str) -> None:
+        asked[unit] = asked.get(unit, 0) + 1
+        if asked[unit] < 3:
+            raise ContainerGone(container="blog", reason="its systemd does not answer")
+        core.guest.tell(unit, ExecMainCode=2, ExecMainStatus=15, SubState="failed")
+
+    core.guest.stop_unit = stop_unit  # type: ignore[method-assign]
+    pipes = [os.pipe() for _ in range(40)]
+    found = [await running(core, lifetime=read_fd) for read_fd, _ in pipes]
+    for _, write_fd in pipes:
+        os.close(write_fd)
+    async with asyncio.timeout(5):
+        while not all(app.ended for app in found):
+            await asyncio.sleep(0.01)

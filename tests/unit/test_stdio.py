@@ -1,5 +1,6 @@
 """Which descriptors may enter a container, and the records that tell a later isod what runs."""
 
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -83,16 +84,47 @@ def test_everything_else_is_refused_by_what_it_is(opened: ExitStack, tmp_path: P
 
 
 @pytest.mark.attack("C12")
-def test_a_lifetime_is_the_read_end_of_a_pipe_and_nothing_else(opened: ExitStack) -> None:
+def test_a_lifetime_is_the_read_end_of_a_pipe_and_nothing_else(opened: ExitStack, tmp_path: Path) -> None:
     reader, writer = keep(opened, *os.pipe())
-    stdio.check_lifetime(reader)
     one, other = socket.socketpair()
     opened.enter_context(one)
     opened.enter_context(other)
-    [by_path] = keep(opened, os.open(f"/proc/self/fd/{reader}", os.O_PATH))
-    for fd in (writer, one.fileno(), by_path):
+    os.mkfifo(tmp_path / "fifo")
+    [by_path, named] = keep(
+        opened,
+        os.open(f"/proc/self/fd/{reader}", os.O_PATH),
+        os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK),
+    )
+    for fd in (writer, one.fileno(), by_path, named):
         with pytest.raises(UnsafeFd, match="lifetime"):
-            stdio.check_lifetime(fd)
+            stdio.own_lifetime(fd)
+
+
+def test_one_pipe_for_two_apps_is_two_that_systemd_keeps(opened: ExitStack) -> None:
+    """F1, found on the way: of equal descriptions systemd keeps one, and the other app ended with a restart of isod."""
+    reader, writer = os.pipe()
+    keep(opened, writer)
+    copies = [os.dup(reader) for _ in range(2)]
+    os.set_blocking(reader, True)
+    owned = keep(opened, *(stdio.own_lifetime(fd) for fd in copies))
+    assert not any(_is_same_description(reader, fd) for fd in owned)
+    assert not _is_same_description(*owned)
+    assert os.get_blocking(reader)
+    assert not os.get_blocking(owned[0])
+    os.close(reader)
+    for fd in owned:
+        with pytest.raises(BlockingIOError):
+            os.read(fd, 1)
+
+
+def _is_same_description(one: int, other: int) -> bool:
+    """kcmp(2), KCMP_FILE, seen through the flags: those belong to the description."""
+    before = fcntl.fcntl(one, fcntl.F_GETFL)
+    fcntl.fcntl(one, fcntl.F_SETFL, before ^ os.O_APPEND)
+    try:
+        return bool((fcntl.fcntl(other, fcntl.F_GETFL) ^ before) & os.O_APPEND)
+    finally:
+        fcntl.fcntl(one, fcntl.F_SETFL, before)
 
 
 # -- records of apps

@@ -30,6 +30,7 @@ class AppRecord:
     running: bool = False
     main_ended: bool = False
     stop_wanted: bool = False  # also by an isod that was restarted before the container answered
+    stored: str = ""  # name of its lifetime pipe in systemd's FD store
     grants: dict[str, str] = field(default_factory=dict)  # of what is attached for it: the level by resource
     # What the audit is to be told of a start that is not in the journal yet; names of variables, never values.
     untold_launch: dict[str, Any] = field(default_factory=dict)

@@ -46,7 +46,7 @@ class AppStarter:
         """Start an app for an account inside, with a terminal if that is asked for, and wait until it runs.
 
         `rule` is by what it was allowed, for the audit; `display` are the variables of its displays. Raises
-        StartFailed, InvalidArgument, NotPermitted (the caller left), ContainerGone.
+        StartFailed, InvalidArgument, NotPermitted (the caller left), ContainerGone, LimitExceeded.
         """
         options, policy = request.options, request.container.policy
         variables = environment.assemble(
@@ -84,7 +84,7 @@ class AppStarter:
         }
         # Record and match before the start: an app that ends at once, or an isod that does, loses nothing.
         if app.lifetime_fd is not None:
-            self._store.put(f"lifetime-{app.record.id}", app.lifetime_fd)
+            app.record.stored = self._store.put(app.lifetime_fd)
         self._apps.save(app)
         app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._changed(app, changed))
         held = self._environments.property_for(request.container, guest, app.record.id, start.environment)

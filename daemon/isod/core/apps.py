@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.events import Events
 from isod.core.logs import open_journal, own_entries
+from isod.core.patience import Patience
 from isod.core.state_files import StateFiles
 from isod.core.usage import usage_of
 from isod.ports import AuditSink, Caller, FdStore
@@ -54,6 +54,7 @@ class Apps:
         self._apps: dict[str, App] = {}
         self._background = Background()
         self._stopping: set[str] = set()
+        self.patience = Patience()
         containers.others_running = self._others_running
 
     def visible(self, caller: Caller) -> list[App]:
@@ -82,6 +83,11 @@ class Apps:
     def live_count(self, uid: int) -> int:
         """Count a uid's apps that have not ended."""
         return sum(1 for app in self._apps.values() if app.record.owner_uid == uid and not app.ended)
+
+    def attached_count(self, uid: int) -> tuple[int, int]:
+        """Count the apps that end with their callers, of all and of a uid: each is a descriptor in systemd's store."""
+        owners = [app.record.owner_uid for app in self._apps.values() if not app.record.detached and not app.ended]
+        return len(owners), owners.count(uid)
 
     def add(self, app: App) -> None:
         """Take a new app, forgetting the oldest that are over."""
@@ -119,8 +125,7 @@ class Apps:
     # -- life time
 
     def hold_lifetime(self, app: App, fd: int) -> None:
-        """End the app when the last writer of this pipe is gone."""
-        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
+        """End the app when the last writer of this pipe, which is isod's own, is gone."""
         app.lifetime_fd = fd
         asyncio.get_running_loop().add_reader(fd, self._lifetime_readable, app)
 
@@ -136,7 +141,8 @@ class Apps:
             asyncio.get_running_loop().remove_reader(app.lifetime_fd)
             os.close(app.lifetime_fd)
             app.lifetime_fd = None
-            self._store.drop(f"lifetime-{app.record.id}")
+            if app.record.stored:
+                self._store.drop(app.record.stored)
 
     # -- what the unit says
 
@@ -301,7 +307,8 @@ class Apps:
         guest = self.guest_of(app)
         if guest is not None and app.record.running:
             try:
-                await guest.stop_unit(app.unit)
+                async with self.patience.turn(app.record.host_unit):
+                    await guest.stop_unit(app.unit)
             except ContainerGone:
                 self._stop_later(app)
                 raise
@@ -335,7 +342,8 @@ class Apps:
                 if guest is None or not app.record.running:
                     continue  # it is followed again, or its record ended, when the container is known to live or not
                 with contextlib.suppress(ContainerGone):
-                    await guest.stop_unit(app.unit)
+                    async with self.patience.turn(app.record.host_unit):
+                        await guest.stop_unit(app.unit)
                     return
         finally:
             self._stopping.discard(app.record.id)
@@ -375,8 +383,12 @@ class Apps:
         if guest is None:
             return []
         # At once: where the container does not answer, all of them together cost one deadline.
-        found = await asyncio.gather(*(usage_of(guest, app.unit) for app in apps))
+        found = await asyncio.gather(*(self._usage_of(guest, app) for app in apps))
         return [{"app": app.record.id, **values} for app, values in zip(apps, found, strict=True)]
+
+    async def _usage_of(self, guest: Any, app: App) -> dict[str, int]:
+        async with self.patience.turn(app.record.host_unit):
+            return await usage_of(guest, app.unit)
 
 
 def _close_terminal(app: App) -> None:

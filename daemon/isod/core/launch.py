@@ -87,8 +87,8 @@ class Launcher:
                     os.close(fd)
                     streams[name] = None if name == "stdin" else -1
             if lifetime is not None:
-                stdio.check_lifetime(lifetime)
-            self._check_count(caller.uid)
+                lifetime = stdio.own_lifetime(lifetime)
+            self._check_count(caller.uid, attached=lifetime is not None)
             turn = self._queue.join((caller.uid, container.name))
         except BaseException:
             stdio.close_all(*(fd for fd in streams.values() if fd != -1), lifetime)
@@ -129,10 +129,15 @@ class Launcher:
     def _limits(self, uid: int) -> Limits:
         return self._containers.policy.settings.limits.of(uid)
 
-    def _check_count(self, uid: int) -> None:
+    def _check_count(self, uid: int, *, attached: bool) -> None:
         most = self._limits(uid).apps
         if self._apps.live_count(uid) >= most:
             raise LimitExceeded(reason=f"{most} apps of uid {uid} are running; end one")
+        if attached:
+            of_all, own = self._apps.attached_count(uid)
+            reserved = limits.ATTACHED_APPS_RESERVED if own < limits.ATTACHED_APPS_FEW else 0
+            if of_all >= limits.ATTACHED_APPS_MAX + reserved:
+                raise LimitExceeded(reason=f"{of_all} apps of all users end with their callers; use --detach")
 
     async def _run(self, app: App, request: LaunchRequest, turn: asyncio.Future[None]) -> None:
         try:

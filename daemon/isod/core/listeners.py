@@ -7,11 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from isod.core.sessions import GRACE_SEC
+from isod.core.state_files import ListenerFiles, ListenerRecord
 from isod.ports import Directories, Directory, FdStore
 from isod_contract.errors import IsodError
-from isod_contract.names import WAYLAND_SOCKET, X11_SOCKET
-
-_STORED = "display"
 
 
 @dataclass(slots=True)
@@ -20,24 +18,28 @@ class Listener:
 
     fd: int
     identity: tuple[int, int] | None  # of its file; None: an earlier isod made it
+    stored: str  # its name in systemd's FD store, and of its record
 
 
 class Listeners:
     """Makes them, closes them, and takes over those of an earlier isod; each user's own are the reconciler's."""
 
-    def __init__(self, directories: Directories, store: FdStore) -> None:
-        """Take the ports."""
+    def __init__(self, directories: Directories, store: FdStore, files: ListenerFiles) -> None:
+        """Take the ports, and where what they are for is written."""
         self._directories = directories
         self._store = store
+        self._files = files
         self._stored: dict[tuple[str, int], dict[str, Listener]] = {}
 
     def recover(self) -> None:
         """Take over the sockets that an earlier isod listened on; clients wait in them meanwhile."""
-        for stored in self._store.names(f"{_STORED}-"):
-            machine, uid, name = stored.removeprefix(f"{_STORED}-").rsplit("-", 2)
-            fd = self._store.take(stored)
-            if fd is not None:
-                self._stored.setdefault((machine, int(uid)), {})[_file_name(name)] = Listener(fd, None)
+        for record in self._files.load_all():
+            fd = self._store.take(record.stored)
+            if fd is None:
+                self._files.remove(record.stored)
+            else:
+                listeners = self._stored.setdefault((record.machine, record.uid), {})
+                listeners[record.name] = Listener(fd, None, record.stored)
         if self._stored:
             asyncio.get_running_loop().call_later(2 * GRACE_SEC, self._drop_stored)
 
@@ -51,16 +53,26 @@ class Listeners:
         return self._stored.pop((machine, uid), {})
 
     def make(self, directory_fd: int, name: str, place: Directory) -> Listener:
-        """Listen on a new socket in a user's directory. Raises UnsafePath, NoSpace."""
+        """Listen on a new socket in a user's directory. Raises UnsafePath, NoSpace, LimitExceeded."""
         fd, identity = self._directories.listen(directory_fd, name, place)
-        self._store.put(_stored_name(place.machine, place.uid, name), fd)
-        return Listener(fd, identity)
+        stored = ""
+        try:
+            stored = self._store.put(fd)
+            # After it is stored: a record without a descriptor would be of no use, and is removed by the next isod.
+            self._files.save(ListenerRecord(stored, place.machine, place.uid, name))
+        except BaseException:
+            self.close(Listener(fd, identity, stored))
+            raise
+        return Listener(fd, identity, stored)
 
-    def close(self, machine: str, uid: int, name: str, listener: Listener | None) -> None:
+    def close(self, listener: Listener | None) -> None:
         """Let go of one, if there is one."""
-        if listener is not None:
-            os.close(listener.fd)
-            self._store.drop(_stored_name(machine, uid, name))
+        if listener is None:
+            return
+        os.close(listener.fd)
+        if listener.stored:
+            self._store.drop(listener.stored)
+            self._files.remove(listener.stored)
 
     def remove_files(self, machine: str, uid: int, names: Iterable[str]) -> None:
         """Remove closed ones from where the container's next start would show them: a compositor may still listen."""
@@ -83,15 +95,7 @@ class Listeners:
     def _drop_stored(self) -> None:
         """Let go of sockets that nobody came back to: their user has no session, or their container does not run."""
         for (machine, uid), listeners in self._stored.items():
-            for name, listener in listeners.items():
-                self.close(machine, uid, name, listener)
+            for listener in listeners.values():
+                self.close(listener)
             self.remove_files(machine, uid, listeners)
         self._stored.clear()
-
-
-def _stored_name(machine: str, uid: int, name: str) -> str:
-    return f"{_STORED}-{machine}-{uid}-{'x11' if name == X11_SOCKET else 'wayland'}"
-
-
-def _file_name(stored: str) -> str:
-    return X11_SOCKET if stored == "x11" else WAYLAND_SOCKET

@@ -1,6 +1,7 @@
 """Apps found again: after a restart of isod, and after the loss of a container's connection."""
 
 import asyncio
+from typing import Any
 
 from isod.core.app import App
 from isod.core.apps import Apps
@@ -10,6 +11,10 @@ from isod.core.state_files import StateFiles
 from isod.ports import FdStore
 from isod_contract.errors import ContainerGone, IsodError, StartFailed
 from isod_contract.states import ENDED
+
+
+class _NotThereError(Exception):
+    """The container's systemd answers, and does not know the app."""
 
 
 class Recovery:
@@ -36,7 +41,9 @@ class Recovery:
                 self._apps.fail(app, ContainerGone(container=record.container, reason=reason))
                 continue
             if not record.main_ended and not record.detached:
-                fd = self._store.take(f"lifetime-{record.id}")
+                # An isod of before the names were short has not recorded any.
+                record.stored = record.stored or f"lifetime-{record.id}"
+                fd = self._store.take(record.stored)
                 if fd is None:
                     record.stop_wanted = True
                 else:
@@ -74,29 +81,41 @@ class Recovery:
                 self._apps.spawn(self._follow_again(app, container))
 
     async def _follow_again(self, app: App, container: Container) -> None:
-        """Match first, then ask, so that no change falls in between."""
         guest = container.guest
+        if guest is None or guest.invocation_id != app.record.invocation_id:
+            self._end_unknown(app, _gone(app))
+            return
+
+        def is_lost() -> bool:
+            # That is known elsewhere, and when it is back all of this is done again.
+            return bool(guest.closed or container.guest is not guest)
+
         try:
-            if guest is None or guest.invocation_id != app.record.invocation_id:
-                raise _gone(app)
-            app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._apps.unit_changed(app, changed))
-            unit = await guest.unit_properties(app.unit, "Unit")
-            # A unit that is not loaded answers 0 and 0 without an error: that is unknown, never success.
-            if unit.get("LoadState") != "loaded":
-                if app.record.untold_launch:
-                    raise StartFailed(container=container.name, reason="isod was restarted before it started the app")
-                raise _gone(app)
-            self._apps.launched(app)
-            service = await guest.unit_properties(app.unit, "Service")
+            await self._apps.patience.insist(container.unit, lambda: self._ask(app, container, guest), is_over=is_lost)
+        except _NotThereError:
+            self._end_unknown(app, _gone(app))
         except StartFailed as error:
             self._apps.fail(app, error)
-            return
-        except IsodError as error:
-            self._end_unknown(app, error)
-            return
+
+    async def _ask(self, app: App, container: Container, guest: Any) -> None:
+        """Match first, then ask, so that no change falls in between.
+
+        Raises _NotThereError, StartFailed for what is known by then, ContainerGone where it does not answer.
+        """
+        if app.unwatch is None:
+            app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._apps.unit_changed(app, changed))
+        unit = await guest.unit_properties(app.unit, "Unit")
+        # A unit that is not loaded answers 0 and 0 without an error: that is unknown, never success.
+        if unit.get("LoadState") != "loaded":
+            if app.record.untold_launch:
+                raise StartFailed(container=container.name, reason="isod was restarted before it started the app")
+            raise _NotThereError
+        self._apps.launched(app)
+        service = await guest.unit_properties(app.unit, "Service")
         self._apps.unit_changed(app, {**service, **unit})
         if app.stop_wanted and not app.record.main_ended:
-            await self._apps.stop(app)
+            # Not within this turn: a stop waits for one of its own.
+            self._apps.spawn(self._apps.stop(app))
 
     def _end_unknown(self, app: App, error: IsodError) -> None:
         self._apps.main_ended(app, exit_code=-1, exit_signal=0, error=error)

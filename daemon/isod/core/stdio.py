@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 import socket
 import stat
@@ -50,7 +51,31 @@ def check(fd: int, argument: str, *, reads: bool) -> bool:
     raise UnsafeFd(argument=argument, reason=kinds.get(stat.S_IFMT(status.st_mode), "an anonymous file"))
 
 
-def check_lifetime(fd: int) -> None:
-    """Refuse a `lifetime` that is not the read end of a pipe. Raises UnsafeFd."""
-    if not stat.S_ISFIFO(os.fstat(fd).st_mode) or fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_PATH | os.O_ACCMODE):
+def own_lifetime(fd: int) -> int:
+    """Give a `lifetime` with an open file description of isod's own, and close the caller's.
+
+    A caller may give one pipe for many apps. systemd keeps but one descriptor of each description (service.c,
+    service_add_fd_store), so all but the first of them would be lost with isod, and their apps ended. Flags that isod
+    sets are not the caller's either.
+
+    Raises UnsafeFd for anything but the read end of a pipe without a name, OSError; then the caller's is still open.
+    """
+    status = os.fstat(fd)
+    if not stat.S_ISFIFO(status.st_mode) or fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_PATH | os.O_ACCMODE):
         raise UnsafeFd(argument="lifetime", reason="not the read end of a pipe")
+    if status.st_dev != _pipes_device():
+        # Opening one of a file system may ask that file system, which may be a user's and never answer.
+        raise UnsafeFd(argument="lifetime", reason="a pipe with a name")
+    own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.close(fd)
+    return own
+
+
+@functools.cache
+def _pipes_device() -> int:
+    """Give the file system that the kernel has for pipes without a name."""
+    ends = os.pipe()
+    try:
+        return os.fstat(ends[0]).st_dev
+    finally:
+        close_all(*ends)

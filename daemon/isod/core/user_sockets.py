@@ -53,7 +53,7 @@ class UserSockets:
     def forget(self, user: UserAttachments, machine: str, gone: AbstractSet[str]) -> None:
         """Take some away from a container that does not run."""
         for name in gone:
-            self._close(user, machine, name)
+            self._close(user, name)
             user.attached.pop(name, None)
         files = gone | {X11_AUTHORITY} if X11_SOCKET in gone else gone
         self._listeners.remove_files(machine, user.caller.uid, files)
@@ -83,7 +83,7 @@ class UserSockets:
         if listener is not None and standing is not None and listener.identity in (None, standing):
             listener.identity = standing
             return
-        self._close(user, place.machine, name)
+        self._close(user, name)
         user.listeners[name] = self._listeners.make(directory_fd, name, place)
         user.renewals += 1  # the session must be told, also where an old one stood
 
@@ -100,7 +100,7 @@ class UserSockets:
             self._directories.write(directory_fd, X11_AUTHORITY, authority(item.cookie), place)
         if await self._inside(guest, place.uid, name) == host.identity:
             return
-        self._close(user, place.machine, name)
+        self._close(user, name)
         await self._unmount(guest, user, directory_fd, place, name)
         self._directories.ensure_place(directory_fd, name, place)
         try:
@@ -130,14 +130,14 @@ class UserSockets:
         if container is not None and container.how is How.MOUNT:
             with suppress(OSError):
                 await self._mounter.detach_socket(guest.pidfd, user.caller.uid, name)
-        self._close(user, guest.machine, name)
+        self._close(user, name)
         self._directories.remove(directory_fd, name)
         if name == X11_SOCKET:
             self._directories.remove(directory_fd, X11_AUTHORITY)
         user.attached.pop(name, None)
 
-    def _close(self, user: UserAttachments, machine: str, name: str) -> None:
-        self._listeners.close(machine, user.caller.uid, name, user.listeners.pop(name, None))
+    def _close(self, user: UserAttachments, name: str) -> None:
+        self._listeners.close(user.listeners.pop(name, None))
 
 
 def _check_mountable(guest: Any, uid: int, account: Account | None, item: Attachment) -> None:

@@ -15,19 +15,13 @@ from isod.host.locales import locale_names
 from isod.host.logind import Logind
 from isod.host.offload import Offload
 from isod.host.properties import read_properties
-from isod.host.unitpath import (
-    MANAGER_INTERFACE,
-    PROPERTIES_INTERFACE,
-    SYSTEMD,
-    SYSTEMD_PATH,
-    UNIT_EXISTS,
-    unit_path,
-)
+from isod.host.unit_signals import UnitSignals
+from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_EXISTS, unit_path
 from isod.ports import Account
 from isod_contract.errors import ContainerGone, IsodError, StartFailed
 from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
 from isod_contract.names import PEER
-from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
+from isod_wire import Connection, RemoteError, Variant, WireError
 
 _CURRENT_SYSTEM = "run/current-system"
 
@@ -60,10 +54,12 @@ class GuestManager:
         self._accounts = AccountCache(root_fd, machine)
         self._connection = calls
         self._jobs = Jobs(calls)
+        self._unit_signals = UnitSignals(calls)
         self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Subscribe to its systemd; that this answers is what "the container is ready" means."""
+        await self._unit_signals.open()
         await self._jobs.open()
         await self.look_at_system()
 
@@ -166,25 +162,10 @@ class GuestManager:
             raise self._gone(error) from None
 
     async def watch_unit(self, unit: str, changed: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
-        """Pass on each PropertiesChanged of the unit as plain values."""
-
-        def on_signal(message: Message) -> None:
-            if message.signature == "sa{sv}as":
-                changed({key: variant.value for key, variant in message.body[1].items()})
-
-        try:
-            match = await self._connection.add_match(
-                MatchRule(
-                    sender=SYSTEMD,
-                    path=unit_path(unit),
-                    interface=PROPERTIES_INTERFACE,
-                    member="PropertiesChanged",
-                ),
-                on_signal,
-            )
-        except WireError as error:
-            raise self._gone(error) from None
-        return match.remove
+        """Pass on each PropertiesChanged of the unit as plain values. Raises ContainerGone."""
+        if self.closed:
+            raise ContainerGone(container=self.machine, reason="the connection to its systemd is lost")
+        return self._unit_signals.watch(unit, changed)
 
     async def has_unit(self, unit: str) -> bool:
         """Tell whether a unit can be started inside: loaded, and not masked."""

@@ -4,13 +4,14 @@ Else each call to a frozen systemd would cost its caller the whole deadline, and
 would lie in the frozen bus for as long.
 """
 
+import math
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from isod.core.background import Background
 from isod_contract.names import PEER
-from isod_wire import CallTimeout, Connection, ConnectionLost, Match, MatchRule, Message, WireError
+from isod_wire import CallTimeout, Connection, ConnectionLost, Match, MatchRule, Message, RemoteError, WireError
 from isod_wire.match import Handler
 
 # A service that answers the question at last is no longer silent, however much later that is.
@@ -24,6 +25,7 @@ class GuestCalls:
         """Take the connection."""
         self._connection = connection
         self._silent_since_sec: dict[str | None, float] = {}
+        self._answered_sec: dict[str | None, float] = {}
         self._background = Background()
 
     def call(
@@ -51,12 +53,19 @@ class GuestCalls:
     async def _watched(self, destination: str | None, call: Coroutine[Any, Any, Message]) -> Message:
         began_sec = time.monotonic()
         try:
-            return await call
+            reply = await call
         except CallTimeout:
-            if destination not in self._silent_since_sec and not self._connection.closed:
+            # Who answers others meanwhile is not silent: the call had to wait for too many of them.
+            is_silent = self._answered_sec.get(destination, -math.inf) < began_sec
+            if is_silent and destination not in self._silent_since_sec and not self._connection.closed:
                 self._silent_since_sec[destination] = began_sec
                 self._background.spawn(self._ask(destination))
             raise
+        except RemoteError:
+            self._answered_sec[destination] = time.monotonic()
+            raise
+        self._answered_sec[destination] = time.monotonic()
+        return reply
 
     async def _ask(self, destination: str | None) -> None:
         """Ask whether it is there, and wait for the answer: any answer means that others will come too."""

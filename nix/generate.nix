@@ -28,8 +28,8 @@ let
     in
     lib.unique (container.users ++ (if asked == null then [ ] else asked));
 
-  # Made by isod-prepare before the container starts; what isod grants while it runs shows up in them. In the flags of
-  # the container, since those in NAME.conf override the variable that isod's drop-in sets.
+  # Made by isod-prepare before the container starts; what isod grants while it runs shows up in them. Without them isod
+  # mounts both when it needs them.
   staticBinds = name: [
     "--bind-ro=/run/isod/container/${name}/run:/run/isoctl"
     "--bind-ro=/run/isod/container/${name}/dri:/dev/dri"

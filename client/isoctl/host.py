@@ -180,6 +180,16 @@ class Host:
         except (OSError, ValueError):
             return None
 
+    def exists(self, path: str) -> bool:
+        """Tell whether something is there, or may be: what can't be looked at counts as there."""
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def has_program(self, name: str) -> bool:
         """Tell whether a program is on PATH."""
         return shutil.which(name) is not None

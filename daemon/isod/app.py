@@ -152,7 +152,7 @@ class Daemon:
         prompts = Prompts(
             callers=callers, authority=Polkit(connection), per_uid_max=lambda uid: self._limits(uid).prompts
         )
-        helper = Helper()
+        helper = Helper(units=self._units)
         directories = ContainerDirectories()
         self._sessions = Sessions(self._audit)
         shown = ShownDirectories(directories, helper, self._units)

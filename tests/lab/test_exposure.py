@@ -201,12 +201,13 @@ def test_a_granted_device_is_listed_with_its_grant(lab: Lab) -> None:
 def test_what_the_unit_binds_is_found_and_the_fix_closes_it(lab: Lab) -> None:
     """A directory that can be written, the Nix daemon which trusts its user, and a socket that came along."""
     lab.run("install", "-d", "-o", "alice", "/srv/lab-data")
-    flags = "--bind=/srv/lab-data:/data --bind-ro=/nix/var/nix/daemon-socket"
+    # nspawn takes no bind of the .nspawn file where one is among the flags.
+    flags = "--bind-ro=/usr --bind=/srv/lab-data:/data --bind-ro=/nix/var/nix/daemon-socket"
     pipe = subprocess.PIPE
     with speaking(lab.popen("python3", "-c", NIX_DAEMON, stdout=pipe)) as ready:
         assert ready == "ready"
         planted = drop_in(
-            "container@net.service", f'Environment="LAB_NSPAWN_FLAGS=--private-network {flags}"', restart="net"
+            "container@net.service", f'Environment="EXTRA_NSPAWN_FLAGS=--private-network {flags}"', restart="net"
         )
         with planted(lab):
             report = exposure(lab, "net")

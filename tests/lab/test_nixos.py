@@ -123,7 +123,7 @@ def test_its_applications_are_what_the_system_profile_links(nixos: Lab) -> None:
 
 
 def test_what_it_needs_of_isod_was_bound_at_its_start(nixos: Lab) -> None:
-    """NAME.conf carries the binds: its EXTRA_NSPAWN_FLAGS override the variable of isod's drop-in."""
+    """NAME.conf carries the binds, so isod mounts nothing later."""
     run(nixos, "apart", "true")
     mounts = inside(nixos, "apart", "cat", "/proc/self/mountinfo").stdout
     points = {line.split()[4]: line.split()[5] for line in mounts.splitlines()}

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -42,8 +41,8 @@ def test_a_container_starts_without_isod_which_later_takes_it_over(fresh: Lab, c
     assert fresh.run("systemctl", "is-active", "isod", check=False).stdout == "inactive\n"
     fresh.start(container)
     leader = fresh.leader(container)
-    has_bind = Path(f"/proc/{leader}/root/run/isoctl").is_dir()
-    assert has_bind == (container in ("blog", "priv"))
+    # A unit of somebody's own has no drop-in.
+    assert fresh.host_path(f"/run/isod/container/{container}/run").is_dir() == (container != "plain")
 
     fresh.run("systemctl", "start", "isod-helper.socket", "isod.service")
     before = starts(fresh)

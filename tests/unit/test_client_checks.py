@@ -11,7 +11,7 @@ from isoctl.host import ACCESS_DENIED, MACHINED, POLKIT
 
 GONE = "org.freedesktop.DBus.Error.ServiceUnknown"
 LOADED = {"LoadState": "loaded", "ActiveState": "active", "NeedDaemonReload": False}
-TEMPLATE = {**LOADED, "ExecStartPre": [("/usr/libexec/isod-prepare", [], False)]}
+TEMPLATE = {**LOADED, "ExecStartPre": [("/bin/sh", ["/bin/sh", "-c", "…", "/usr/libexec/isod-prepare", "x"], False)]}
 BLOG = {"name": "blog", "grants": {"x11": "isolated"}}
 
 
@@ -24,6 +24,7 @@ class FakeHost(SimpleNamespace):
         self.asking: tuple[str, ...] = ()
         self.numbers: Mapping[str, int] = {}
         self.programs: tuple[str, ...] = ("Xwayland",)
+        self.lost: tuple[str, ...] = ()
         well = {
             "bus_problem": "",
             "version": "2",
@@ -52,6 +53,9 @@ class FakeHost(SimpleNamespace):
 
     def number(self, _path: str) -> int | None:
         return self.numbers.get("inotify", 4096)
+
+    def exists(self, path: str) -> bool:
+        return path not in self.lost
 
     def has_program(self, name: str) -> bool:
         return name in self.programs
@@ -84,6 +88,7 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("version-bad", {"polkit": "0.105"}),
     ("inotify-instances", {"numbers": {"inotify": 128}, "containers": [BLOG] * 20}),
     ("helper-stopped", stopped("isod-helper.socket")),
+    ("helper-stopped", {"lost": ("/run/isod/helper-mount",)}),  # F16
     ("drop-in-missing", {"units": {"container@isoctl-doctor.service": LOADED}}),
     ("units-stale", {"units": {"isod.service": {**LOADED, "NeedDaemonReload": True}}}),
 ]

@@ -110,3 +110,16 @@ def test_isod_keeps_what_safe_paths_need(tree: Path) -> None:
     """With RestrictSUIDSGID=yes systemd's filter answers openat2 with ENOSYS."""
     settings = (tree / "usr/lib/systemd/system/isod.service").read_text().splitlines()
     assert not [line for line in settings if line.startswith(("RestrictSUIDSGID=yes", "RuntimeDirectory="))]
+
+
+def test_uninstalling_leaves_nothing_but_what_is_anothers(tmp_path: Path) -> None:
+    """F12: what stays behind, a drop-in above all, must not be what keeps a container from starting."""
+    make = ["make", "--no-print-directory", f"DESTDIR={tmp_path}", "PREFIX=/usr"]
+    subprocess.run([*make, "install"], cwd=REPOSITORY, check=True, capture_output=True)
+    anothers = tmp_path / "usr/lib/systemd/system/container@.service.d/90-anothers.conf"
+    anothers.write_text("")
+    (tmp_path / "etc/isod").mkdir(parents=True)
+    (tmp_path / "etc/isod/isod.toml").write_text("")
+    subprocess.run([*make, "uninstall"], cwd=REPOSITORY, check=True, capture_output=True)
+    left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(left) == ["etc/isod/isod.toml", anothers.relative_to(tmp_path).as_posix()]

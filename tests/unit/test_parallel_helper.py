@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from isod.host import parallel_helper as client
+from isod.host.helper_units import HelperUnits
 from isod.host.parallel_helper import ParallelHelper
+from isod.ports import UnitStatus
 from isod_helper.serve import APART, VERBS, serve_apart
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the helper answers root alone")
@@ -183,3 +185,39 @@ async def test_without_its_socket_there_is_an_error(tmp_path: Path) -> None:
 
 def test_the_verbs_that_go_into_containers_are_served_so() -> None:
     assert {verb for group in APART for verb in VERBS[group]} >= {"open-root", "attach-directory", "open-terminal"}
+
+
+class SocketUnits:
+    """systemd, which makes the socket anew; `state` is what it says of the unit before."""
+
+    def __init__(self, path: Path, state: str) -> None:
+        self.path, self.state = path, state
+        self.restarted: list[str] = []
+        self.made: list[Unit] = []
+
+    async def status(self, _unit: str) -> UnitStatus:
+        return UnitStatus(load_state="loaded", active_state=self.state, sub_state="", invocation_id="")
+
+    async def restart(self, unit: str) -> str:
+        self.restarted.append(unit)
+        self.made.append(Unit(self.path))
+        return "done"
+
+
+async def test_a_socket_whose_file_was_removed_is_made_anew(tmp_path: Path) -> None:
+    """F16: systemd says that it listens, and a restart of isod changed nothing."""
+    units = SocketUnits(tmp_path / "helper-mount", "active")
+    helper = ParallelHelper(str(units.path), HelperUnits(units))
+    os.close((await helper.call("blog", {"verb": "give"}, [0]))[0])
+    assert units.restarted == ["isod-helper-mount.socket"]
+    helper.close()
+    units.made[0].end()
+
+
+async def test_a_socket_that_was_stopped_stays_so_and_is_named(tmp_path: Path) -> None:
+    units = SocketUnits(tmp_path / "helper-mount", "inactive")
+    helper = ParallelHelper(str(units.path), HelperUnits(units))
+    with pytest.raises(FileNotFoundError, match=r"isod-helper-mount\.socket does not listen; `systemctl restart"):
+        await helper.call("blog", {"verb": "give"}, [0])
+    assert units.restarted == []
+    helper.close()

@@ -19,7 +19,7 @@ _TEMPLATE, _INSTANCE = "container@.service", "container@isoctl-doctor.service"
 
 @check("helper-stopped", "containers can't be reached, or get no displays, terminals or devices")
 def helper_stopped(host: Host) -> Iterator[Problem]:
-    """Report sockets of isod-helper that do not listen."""
+    """Report sockets of isod-helper that do not listen, or that nobody finds any more."""
     stopped = []
     for name in _SOCKETS:
         unit = host.unit(name)
@@ -27,6 +27,8 @@ def helper_stopped(host: Host) -> Iterator[Problem]:
             yield Problem(f"{name} is {unit['LoadState']}", f"install isod again, or `systemctl unmask {name}`")
         elif unit.get("ActiveState", "active") != "active":
             stopped.append(name)
+        elif not host.exists(path := f"/run/isod/{name.removeprefix('isod-').removesuffix('.socket')}"):
+            yield Problem(f"{name} listens at {path}, which has been removed", f"`systemctl restart {name}`")
     if stopped:
         names = " ".join(stopped)
         yield Problem(
@@ -43,7 +45,7 @@ def drop_in_missing(host: Host) -> Iterator[Problem]:
     unit = host.unit(_INSTANCE)
     if unit.get("LoadState") != "loaded":
         return
-    if not any("isod-prepare" in entry[0] for entry in unit.get("ExecStartPre", ())):
+    if not any("isod-prepare" in word for entry in unit.get("ExecStartPre", ()) for word in entry[1]):
         yield Problem(
             f"{_TEMPLATE} lacks isod's drop-in 50-isod.conf",
             f"install isod again, which puts it into {_TEMPLATE}.d, then `systemctl daemon-reload`",

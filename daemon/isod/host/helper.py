@@ -6,6 +6,7 @@ import errno
 import socket
 
 from isod.host import helper_socket
+from isod.host.helper_units import HelperUnits, SocketUnits
 from isod.host.parallel_helper import ParallelHelper
 from isod_contract.names import (
     DEVICES_HELPER_SOCKET,
@@ -29,12 +30,15 @@ class Helper:
         mount_path: str = MOUNT_HELPER_SOCKET,
         node_path: str = NODE_HELPER_SOCKET,
         terminal_path: str = TERMINAL_HELPER_SOCKET,
+        *,
+        units: SocketUnits | None = None,
     ) -> None:
-        """Take the paths of its sockets."""
+        """Take the paths of its sockets, and the host's systemd, which has them listen."""
         self._path = path
-        self._mounts = ParallelHelper(mount_path)
-        self._terminals = ParallelHelper(terminal_path)
-        self._nodes = StandingHelper(node_path)
+        self._units = HelperUnits(units)
+        self._mounts = ParallelHelper(mount_path, self._units)
+        self._terminals = ParallelHelper(terminal_path, self._units)
+        self._nodes = StandingHelper(node_path, self._units)
 
     async def connect_bus(self, socket_path_fd: int, uid: int) -> socket.socket:
         """Connect to a container's bus as its root.
@@ -136,10 +140,9 @@ class Helper:
         """Call the helper that goes into containers; the first descriptor is a pidfd of one."""
         return await self._mounts.call(_container_of(fds[0]), request, fds)
 
-    @staticmethod
-    async def _call(path: str, request: Request, fds: list[int]) -> list[int]:
+    async def _call(self, path: str, request: Request, fds: list[int]) -> list[int]:
         """Send a request with descriptors and give those of the answer, at most one."""
-        with helper_socket.connect(path) as connection:
+        with await self._units.connect(path) as connection:
             data, received = await _exchange(connection, request, fds)
         return helper_socket.checked(data, received)
 
@@ -147,9 +150,10 @@ class Helper:
 class StandingHelper:
     """A helper that serves many calls, one after another, and may wait for the next with its process already there."""
 
-    def __init__(self, path: str) -> None:
-        """Take the path of its socket."""
+    def __init__(self, path: str, units: HelperUnits | None = None) -> None:
+        """Take the path of its socket, and what connects to it."""
         self._path = path
+        self._units = units or HelperUnits()
         self._connection: socket.socket | None = None
         self._needed = False
         self._turn = asyncio.Lock()
@@ -180,7 +184,7 @@ class StandingHelper:
                     return data, received
         # It has ended since it was last asked.
         self._hang_up()
-        self._connection = helper_socket.connect(self._path)
+        self._connection = await self._units.connect(self._path)
         return await self._try(self._connection, request, fds)
 
     async def _try(self, connection: socket.socket, request: Request, fds: list[int]) -> tuple[bytes, list[int]]:

@@ -7,6 +7,7 @@ import os
 import socket
 
 from isod.host import helper_socket
+from isod.host.helper_units import HelperUnits
 
 _START_SEC = 20.0  # a busy systemd has to start it first
 _CALL_SEC = 8.0  # its children give themselves 5
@@ -21,9 +22,10 @@ class ParallelHelper:
     then on calls into that container fail by time, and take no more of the helper's processes.
     """
 
-    def __init__(self, path: str) -> None:
-        """Take the path of its socket."""
+    def __init__(self, path: str, units: HelperUnits | None = None) -> None:
+        """Take the path of its socket, and what connects to it."""
         self._path = path
+        self._units = units or HelperUnits()
         self._connection: socket.socket | None = None
         self._has_answered = False
         self._places: dict[str, asyncio.Semaphore] = {}
@@ -93,17 +95,18 @@ class ParallelHelper:
         with ours:
             with theirs:
                 theirs.setblocking(True)
-                self._send(request, [*fds, theirs.fileno()])
+                await self._send(request, [*fds, theirs.fileno()])
             return await helper_socket.receive(ours)
 
-    def _send(self, request: dict[str, object], fds: list[int]) -> None:
+    async def _send(self, request: dict[str, object], fds: list[int]) -> None:
         if self._connection is not None and self._is_there():
             with contextlib.suppress(ConnectionError):  # it has ended just now
                 helper_socket.send(self._connection, request, fds)
                 return
-        self._hang_up()
-        self._connection = helper_socket.connect(self._path)
-        helper_socket.send(self._connection, request, fds)
+        connection = await self._units.connect(self._path)
+        self._hang_up()  # what another call may have opened meanwhile
+        self._connection = connection
+        helper_socket.send(connection, request, fds)
 
     def _is_there(self) -> bool:
         """Tell whether the process at the other end lives; it sends nothing, so anything to read is its end."""

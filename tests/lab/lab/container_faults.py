@@ -175,7 +175,7 @@ OF_A_CONTAINER = (
     Fault("device-tun", drop_in(PRIV, "DeviceAllow=", "DeviceAllow=char-pts rw"), ("priv",)),
     Fault(
         "bind-unsafe",
-        drop_in(BLOG, "Environment=LAB_NSPAWN_FLAGS=--bind=/tmp/.X11-unix", restart="blog"),
+        drop_in(BLOG, "Environment='EXTRA_NSPAWN_FLAGS=--bind-ro=/usr --bind=/tmp/.X11-unix'", restart="blog"),
         ("blog",),
         mend=remove_the_line(BLOG),
     ),

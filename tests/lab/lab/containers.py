@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FOREVER_SEC = 1_000_000_000
@@ -23,15 +24,17 @@ class Container:
 
     name: str
     users: tuple[str, ...] = ("alice",)
-    nspawn_flags: tuple[str, ...] = ()
+    # lines of its .nspawn file by section, beside what all have there
+    nspawn: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # EXTRA_NSPAWN_FLAGS, as an administrator sets them
+    flags: tuple[str, ...] = ()
     own_unit: str | None = None
     policy: tuple[str, ...] = ()
     has_policy: bool = True
     # units that this container must not have
     masked: tuple[str, ...] = ()
     bus_delay_sec: int = 0
-    # READY as soon as nspawn runs, whatever happens inside
-    ready_at_once: bool = False
+    start_timeout: str = ""
     # login name -> shell; uids from 1101 on
     accounts: dict[str, str] = field(default_factory=dict)
     bus: bool = True
@@ -45,29 +48,30 @@ class Container:
 
 _NIX = "/nix/var/nix"
 _SHORT_START = ("start_timeout_sec = 4",)
+_USERS: Mapping[str, tuple[str, ...]] = {"Exec": ("PrivateUsers=pick",), "Network": ("Private=yes",)}
 
 CONTAINERS = (
     Container("blog"),
     Container("shared", users=("alice", "carol")),
     Container("bobs", users=("bob",)),
-    Container("priv", nspawn_flags=("--private-users=pick", "--private-network")),
-    Container(
-        "privchown",
-        nspawn_flags=("--private-users=pick", "--private-network", "--private-users-ownership=chown"),
-    ),
-    Container("net", nspawn_flags=("--private-network",)),
+    Container("priv", nspawn=_USERS),
+    Container("privchown", nspawn={**_USERS, "Files": ("PrivateUsersOwnership=chown",)}),
+    Container("net", flags=("--private-network",)),
     Container("evil"),
     Container("slow", bus_delay_sec=8),
     Container("nodbus", masked=("dbus.service", "dbus.socket"), bus=False),
-    Container("never", bus_delay_sec=FOREVER_SEC, ready_at_once=True, policy=_SHORT_START, bus=False),
-    Container("hang", bus_delay_sec=FOREVER_SEC, policy=_SHORT_START, bus=False),
+    # READY as soon as nspawn runs, whatever happens inside
+    Container("never", bus_delay_sec=FOREVER_SEC, flags=("--notify-ready=no",), policy=_SHORT_START, bus=False),
+    Container("hang", bus_delay_sec=FOREVER_SEC, start_timeout="infinity", policy=_SHORT_START, bus=False),
     Container("broker", bus_program="dbus-broker"),
     Container("nologind", masked=("systemd-logind.service", "dbus-org.freedesktop.login1.service")),
     Container(
         "nixlike",
-        nspawn_flags=tuple(
-            f"--bind={_NIX}/{kind}/per-container/nixlike:{_NIX}/{kind}" for kind in ("profiles", "gcroots")
-        ),
+        nspawn={
+            "Files": tuple(
+                f"Bind={_NIX}/{kind}/per-container/nixlike:{_NIX}/{kind}" for kind in ("profiles", "gcroots")
+            )
+        },
     ),
     Container("shells", accounts={f"acct_{name}": shell for name, shell in SHELLS.items()}),
     Container("deb", own_unit="systemd-nspawn@deb.service", policy=('unit = "systemd-nspawn@deb.service"',)),
@@ -79,21 +83,33 @@ CONTAINERS = (
 BY_NAME = {container.name: container for container in CONTAINERS}
 
 
-def unit_text(container: str, flags: str, ready: str = "yes") -> str:
-    """A unit that runs one container, like the one NixOS has, with /usr shared by the lab host."""
-    devices = "null zero full random urandom tty ptmx".split()
-    allow = "".join(f"DeviceAllow=/dev/{device} rwm\n" for device in devices)
+def nspawn_text(container: Container) -> str:
+    """The .nspawn file of one container: its kind, and /usr shared by the lab host, which makes it small."""
+    sections = {"Exec": ("Boot=yes",), "Files": ("BindReadOnly=/usr",)}
+    for section, lines in container.nspawn.items():
+        sections[section] = (*sections.get(section, ()), *lines)
+    return "\n".join(line for section, lines in sections.items() for line in (f"[{section}]", *lines)) + "\n"
+
+
+def drop_in_text(container: Container) -> str:
+    """What an administrator adds to the shipped unit for one container; empty for nothing."""
+    lines = []
+    if container.flags:
+        lines.append(f'Environment="EXTRA_NSPAWN_FLAGS={" ".join(container.flags)}"')
+    if container.start_timeout:
+        lines.append(f"TimeoutStartSec={container.start_timeout}")
+    return "\n".join(("[Service]", *lines)) + "\n" if lines else ""
+
+
+def plain_unit_text() -> str:
+    """A unit that somebody wrote for one container, without a template and without a word of isod's."""
     return (
-        f"[Unit]\nDescription=Container {container}\nAfter=network.target\n"
-        # a drop-in may set either variable; unset they would each cost a warning
-        "[Service]\nEnvironment=LAB_NSPAWN_FLAGS= EXTRA_NSPAWN_FLAGS=\n"
-        f"ExecStart=systemd-nspawn --keep-unit -M {container} -D /var/lib/machines/{container} "
-        f"--notify-ready={ready} --kill-signal=SIGRTMIN+3 --link-journal=try-guest "
-        f"--bind-ro=/usr --boot {flags}\n"
+        "[Unit]\nDescription=Container plain\nAfter=network.target\n"
+        "[Service]\nExecStart=systemd-nspawn --keep-unit -M plain -D /var/lib/machines/plain --notify-ready=yes "
+        "--kill-signal=SIGRTMIN+3 --link-journal=try-guest --bind-ro=/usr --boot\n"
         "Type=notify\nKillMode=mixed\nSlice=machine.slice\nDelegate=yes\nDevicePolicy=closed\n"
         "TasksMax=16384\nRestartForceExitStatus=133\nSuccessExitStatus=133\nTimeoutStartSec=60\n"
-        # without /dev/net/tun a container with user namespacing does not boot
-        f"{allow}DeviceAllow=char-pts rw\nDeviceAllow=/dev/net/tun rwm\n"
+        "DeviceAllow=/dev/ptmx rwm\nDeviceAllow=char-pts rw\nDeviceAllow=/dev/net/tun rwm\n"
     )
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.containers import Container, policy_text, unit_text
+from lab.containers import Container, drop_in_text, nspawn_text, plain_unit_text, policy_text
 from lab.tree import USERS
 
 EXEC_UNIT = "lab-exec.service"
@@ -80,12 +80,10 @@ def write_host(root: Path, name: str, bus: str) -> None:
 
 
 def write_containers(root: Path, containers: Iterable[Container]) -> None:
-    """Units and policies of these containers."""
+    """Settings and policies of these containers; the unit that runs them is the product's own."""
     etc = root / "etc"
     units = etc / "systemd/system"
-    write(units / "container@.service", unit_text("%i", "$LAB_NSPAWN_FLAGS $EXTRA_NSPAWN_FLAGS"))
-    write(units / "plain-container.service", unit_text("plain", ""))
-    write(etc / "systemd/nspawn/deb.nspawn", "[Exec]\nBoot=yes\n[Files]\nBindReadOnly=/usr\n")
+    write(units / "plain-container.service", plain_unit_text())
     write(etc / "isod/isod.toml", "")
     for container in containers:
         if container.name == "nixlike":
@@ -102,19 +100,10 @@ def _write_nix(root: Path) -> None:
 def _write_container(etc: Path, units: Path, container: Container) -> None:
     if container.has_policy:
         write(etc / f"isod/containers/{container.name}.toml", policy_text(container))
-    if container.own_unit:
-        return
-    lines = ["[Service]"]
-    if container.nspawn_flags:
-        lines.append(f'Environment="LAB_NSPAWN_FLAGS={" ".join(container.nspawn_flags)}"')
-    if container.bus_delay_sec > 60 and not container.ready_at_once:
-        lines.append("TimeoutStartSec=infinity")
-    if container.ready_at_once:
-        text = unit_text("%i", "$LAB_NSPAWN_FLAGS $EXTRA_NSPAWN_FLAGS", ready="no")
-        command = next(line for line in text.splitlines() if line.startswith("ExecStart="))
-        lines += ["ExecStart=", command]
-    if len(lines) > 1:
-        write(units / f"container@{container.name}.service.d/lab.conf", "\n".join(lines) + "\n")
+    if container.name != "plain":
+        write(etc / f"systemd/nspawn/{container.name}.nspawn", nspawn_text(container))
+    if text := drop_in_text(container):
+        write(units / f"container@{container.name}.service.d/lab.conf", text)
 
 
 def remove_tree(path: Path) -> None:

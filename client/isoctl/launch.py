@@ -20,7 +20,6 @@ _BEFORE_TERMINAL = ("", "authorizing", "starting-container", "preparing")
 _DRAIN_SEC = 2.0
 _DRAIN_LEFT_BEHIND_SEC = 0.25
 _STOP_SEC = 2.0
-_TICK_SEC = 1.0
 FAILED = 125
 
 
@@ -46,7 +45,6 @@ class Launch:
         self._detach = detach
         self._wants_terminal = terminal
         self._terminal: Terminal | None = None
-        self._terminal_serial = 0
         self._relays: list[Relay] = streams.relays if streams else []
         self._interrupts = signals
         self._progress = progress
@@ -86,7 +84,7 @@ class Launch:
         """Give how long one turn may wait; None: until something happens, which is the rule."""
         waits = []
         if self._watch.needs_ticks() or any(relay.waits_for_foreground() for relay in self._relays):
-            waits.append(_TICK_SEC)
+            waits.append(self._watch.tick_sec)
         if (due := self._progress.due_in_sec()) is not None:
             waits.append(due + 0.001)
         return min(waits) if waits else None
@@ -94,15 +92,15 @@ class Launch:
     def _turn(self, timeout_sec: float | None) -> None:
         """Wait for whatever comes first, and let each deal with its own."""
         poll = select.poll()
-        poll.register(self._bus.fileno(), select.POLLIN)
+        if not self._watch.bus_is_away:
+            poll.register(self._bus.fileno(), select.POLLIN)
         poll.register(self._interrupts.fd, select.POLLIN)
         for relay in self._relays:
             for fd, events in relay.interests():
                 poll.register(fd, events)
         for fd, events in poll.poll(None if timeout_sec is None else max(0.0, timeout_sec) * 1000):
             if fd == self._bus.fileno():
-                self._bus.receive()
-                self._watch.absorb()
+                self._watch.receive()
             elif fd == self._interrupts.fd:
                 for number in self._interrupts.take():
                     self._interrupted(number)
@@ -113,7 +111,8 @@ class Launch:
     def _follow(self) -> None:
         """Do what the app's state asks for."""
         watch = self._watch
-        if watch.accepted and self._streams and not self._handed_over:
+        # Not before the app runs: an isod that is killed until then is asked again, with the same streams.
+        if (watch.state == "running" or watch.ended) and self._streams and not self._handed_over:
             self._streams.handed_over()
             self._handed_over = True
         if watch.state == "running" or watch.ended:
@@ -131,12 +130,10 @@ class Launch:
 
     def _fetch_terminal(self) -> None:
         """Ask for the app's terminal once there can be one, and join it when it comes."""
-        if not self._terminal_serial:
-            if self._watch.state not in _BEFORE_TERMINAL and self._watch.away_since is None:
-                self._terminal_serial = self._watch.open_terminal()
-            return
-        master = self._watch.taken_terminal(self._terminal_serial)
+        master = self._watch.taken_terminal()
         if master is None:
+            if self._watch.state not in _BEFORE_TERMINAL and self._watch.away_since is None:
+                self._watch.open_terminal()
             return
         from isoctl.terminal import Terminal
 

@@ -1,4 +1,4 @@
-"""Follows one app from `Run` to its exit, through restarts of isod."""
+"""Follows one app from `Run` to its exit, through restarts of isod and of the message bus."""
 
 import time
 
@@ -8,12 +8,16 @@ from isoctl.wire import ABSENT, DBUS, DBUS_PATH, GONE_ERRORS, NOT_RUNNING, Bus, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _OWNER_CHANGED = DBUS + ".NameOwnerChanged"
 _CHANGED = PROPERTIES + ".PropertiesChanged"
 _EXITED = APP + ".Exited"
 _LOOK_SEC = 0.9
+_RECONNECT_FIRST_SEC, _RECONNECT_MOST_SEC = 0.1, 5.0
+# Until then an isod that is killed has started nothing, or knows it by the id: Run can be sent again.
+_REPEATABLE = ("", "authorizing", "starting-container", "preparing", "starting")
 PATIENCE_SEC = 30.0  # for isod's answer to Run, and for its return while the app does not run yet
 
 
@@ -45,11 +49,26 @@ class AppWatch:
         self._pending: dict[int, str] = {}
         self._looks = False
         self._looked_at = 0.0
-        # The match first: a restart between the two would go unnoticed otherwise.
-        rule = f"type='signal',sender='{DBUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'"
-        bus.send(DBUS, DBUS_PATH, DBUS, "AddMatch", "s", (rule,), reply=False)
-        self._send("Run", ROOT_PATH, MANAGER, "sasa{sv}", run_body)
+        self._is_repeated = False
+        self._terminal: Message | RemoteError | None = None
+        self._reconnect_at = 0.0  # while the bus is away
+        self._pause_sec = 0.0
         self.asked_at = time.monotonic()
+        try:
+            self._watch_owner()
+            self._run()
+        except WireError:
+            self._lose_bus()
+
+    def _watch_owner(self) -> None:
+        # Before anything else: a restart between the two would go unnoticed otherwise.
+        rule = f"type='signal',sender='{DBUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'"
+        self._bus.send(DBUS, DBUS_PATH, DBUS, "AddMatch", "s", (rule,), reply=False)
+
+    def _run(self) -> None:
+        """Ask for the app; the same as before where isod knows its id."""
+        self.asked_at = time.monotonic()
+        self._send("Run", ROOT_PATH, MANAGER, "sasa{sv}", self._run_body)
 
     def _send(self, member: str, path: str, interface: str, signature: str = "", body: "tuple[Any, ...]" = ()) -> int:
         """Send a call whose reply `absorb` will meet."""
@@ -62,6 +81,48 @@ class AppWatch:
         """Whether isod took the request."""
         return self.state != ""
 
+    @property
+    def bus_is_away(self) -> bool:
+        """Whether there is no bus to poll."""
+        return self._pause_sec > 0
+
+    def receive(self) -> None:
+        """Read what the bus has, and take it in. Raises LaunchFailed, RemoteError (from Run)."""
+        try:
+            self._bus.receive()
+            self.absorb()
+        except WireError:
+            self._lose_bus()
+
+    def _try(self, send: "Callable[[], object]") -> bool:
+        """Send something; false if the bus is gone."""
+        try:
+            send()
+        except WireError:
+            self._lose_bus()
+            return False
+        return True
+
+    def _lose_bus(self) -> None:
+        """Wait for another bus. The app has nothing to do with it: only its lifetime pipe ties it to us."""
+        self._bus.close()
+        self.away_since = self.away_since or time.monotonic()
+        self._owner, self._pending, self._early = "", {}, []
+        self._pause_sec = min(2 * self._pause_sec or _RECONNECT_FIRST_SEC, _RECONNECT_MOST_SEC)
+        self._reconnect_at = time.monotonic() + self._pause_sec
+
+    def _reconnect(self) -> None:
+        try:
+            self._bus.renew()
+            self._watch_owner()
+            # Whoever it is that answers: isod may be there already, which no signal tells.
+            serial = self._bus.send(DBUS, DBUS_PATH, DBUS, "GetNameOwner", "s", (BUS_NAME,))
+            self._pending[serial] = "GetNameOwner"
+        except WireError:
+            self._lose_bus()
+        else:
+            self._pause_sec = 0.0
+
     def absorb(self) -> None:
         """Take in all that has arrived. Raises LaunchFailed, RemoteError (from Run), WireError."""
         signals, self._bus.signals = self._bus.signals, []
@@ -69,8 +130,8 @@ class AppWatch:
             self._signal(message)
         for serial, member in list(self._pending.items()):
             message_or_none = self._bus.take_reply(serial)
-            if message_or_none is not None:
-                del self._pending[serial]
+            # A reply before it in this turn may have begun all anew.
+            if message_or_none is not None and self._pending.pop(serial, ""):
                 self._reply(member, message_or_none)
         if self._owner and self._early:
             early, self._early = self._early, []
@@ -97,12 +158,12 @@ class AppWatch:
             return
         self.away_since = None
         self._pending = {}
-        if self.accepted:
+        if self.state in _REPEATABLE:
+            self._is_repeated = self.accepted
+            self._run()
+        else:
             self._send("Subscribe", ROOT_PATH, MANAGER)
             self._ask()
-        else:
-            self.asked_at = time.monotonic()
-            self._send("Run", ROOT_PATH, MANAGER, "sasa{sv}", self._run_body)
 
     def _app_signal(self, message: Message) -> None:
         """Take in a signal of the app, if isod sent it."""
@@ -125,8 +186,18 @@ class AppWatch:
         if member == "Run":
             self._owner = str(message.fields.get(7, ""))
             self.state = self.state or "authorizing"
+            self.away_since = None
+            if self._is_repeated:
+                # It may be the one of before, which goes on: what became of it meanwhile was told to nobody.
+                self._is_repeated = False
+                self._send("Subscribe", ROOT_PATH, MANAGER)
+                self._ask()
+        elif member == "GetNameOwner":
+            self._owner_changed(str(message.body[0]))
         elif member == "GetAll":
             self._take(plain(message.body[0]))
+        elif member == "OpenTerminal":
+            self._terminal = message
 
     def _failed_call(self, member: str, error: RemoteError) -> None:
         """Judge an error reply: isod went away, forgot the app, or refused."""
@@ -136,6 +207,12 @@ class AppWatch:
             if error.name not in GONE_ERRORS:
                 raise error
             self.away_since = self.away_since or time.monotonic()
+        elif member == "GetNameOwner":
+            if not self.accepted:
+                self._run()  # which starts isod where the bus can
+        elif member == "OpenTerminal":
+            if error.name not in GONE_ERRORS:
+                self._terminal = error
         elif member == "Subscribe":
             self._looks = True  # the limit of subscribers: look again and again instead of being told
         elif member == "GetAll":
@@ -165,8 +242,13 @@ class AppWatch:
         self._send("GetAll", self.path, PROPERTIES, "s", (APP,))
 
     def needs_ticks(self) -> bool:
-        """Whether `tick` must be called every second."""
+        """Whether `tick` must be called every `tick_sec`."""
         return not self.accepted or self.away_since is not None or self._looks
+
+    @property
+    def tick_sec(self) -> float:
+        """How long until the next `tick` at most."""
+        return max(0.0, min(1.0, self._reconnect_at - time.monotonic())) if self.bus_is_away else 1.0
 
     def tick(self) -> None:
         """Look at the app if nobody tells of it, and give up on an isod that doesn't come while nothing runs yet.
@@ -175,13 +257,16 @@ class AppWatch:
         leaving would end the app. Raises LaunchFailed.
         """
         now = time.monotonic()
+        if self.bus_is_away and now >= self._reconnect_at:
+            self._reconnect()
         if self._looks and self.away_since is None and now - self._looked_at >= _LOOK_SEC:
             self._looked_at = now
-            self._ask()
+            self._try(self._ask)
         if self.away_since is not None and self.state not in ("running", "exited"):
             if now - self.away_since > PATIENCE_SEC:
-                message = f"isod went away and was not back within {PATIENCE_SEC:.0f} s; see `systemctl status isod`"
-                raise LaunchFailed(message)
+                what, unit = ("the message bus", "dbus") if self.bus_is_away else ("isod", "isod")
+                away = f"{what} went away and was not back within {PATIENCE_SEC:.0f} s"
+                raise LaunchFailed(f"{away}; see `systemctl status {unit}`")
         elif not self.accepted and now - self.asked_at > PATIENCE_SEC:
             message = f"isod did not answer within {PATIENCE_SEC:.0f} s; see `systemctl status isod`"
             raise LaunchFailed(message)
@@ -205,8 +290,7 @@ class AppWatch:
         """Send a signal to the app; false if isod is away or has not answered the one before."""
         if self.away_since is not None or "Signal" in self._pending.values():
             return False
-        self._send("Signal", self.path, APP, "i", (number,))
-        return True
+        return self._try(lambda: self._send("Signal", self.path, APP, "i", (number,)))
 
     def stop(self, timeout_sec: float) -> None:
         """End an app that does not run yet, and wait a moment for isod's answer; its lifetime pipe does the rest."""
@@ -215,14 +299,14 @@ class AppWatch:
         except (RemoteError, WireError):
             pass  # not even accepted, or isod is away: closing the lifetime pipe ends it all the same
 
-    def open_terminal(self) -> int:
-        """Ask for the app's terminal; gives the serial to pass to `taken_terminal`."""
-        return self._bus.send(BUS_NAME, self.path, APP, "OpenTerminal")
+    def open_terminal(self) -> None:
+        """Ask for the app's terminal, for `taken_terminal`, unless that is done already."""
+        if "OpenTerminal" not in self._pending.values():
+            self._try(lambda: self._send("OpenTerminal", self.path, APP))
 
-    def taken_terminal(self, serial: int) -> int | None:
-        """Give the master if the reply is here, None if not yet. Raises RemoteError, WireError."""
-        message = self._bus.take_reply(serial)
-        if message is None:
-            return None
-        message.raise_error()
-        return message.take_fd(message.body[0])
+    def taken_terminal(self) -> int | None:
+        """Give the master once it is here. Raises RemoteError, WireError."""
+        answer, self._terminal = self._terminal, None
+        if isinstance(answer, RemoteError):
+            raise answer
+        return None if answer is None else answer.take_fd(answer.body[0])

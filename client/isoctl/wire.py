@@ -39,6 +39,10 @@ class WireError(Exception):
     """The bus cannot be reached, refused us, or went away; the text is one line."""
 
 
+class NoBus(WireError):
+    """Nothing listens at the bus's address."""
+
+
 class CallTimeout(WireError):
     """No reply in time."""
 
@@ -139,21 +143,38 @@ class Bus:
     """
 
     def __init__(self, address: str, timeout_sec: float = 5.0) -> None:
-        """Connect, authenticate and say Hello in one exchange. Raises WireError."""
+        """Connect, authenticate and say Hello in one exchange. Raises WireError, NoBus."""
+        self._address = address
+        self._open(timeout_sec)
+
+    def _open(self, timeout_sec: float) -> None:
+        """Begin a connection, with nothing left of one before."""
         self.signals: list[Message] = []
         self._replies: dict[int, Message] = {}
         self._expected: set[int] = set()
         self._serial = 0
         self._buffer = bytearray()
         self._received_fds: list[int] = []
-        self._socket = _connect(address, timeout_sec)
+        self._socket = _connect(self._address, timeout_sec)
         try:
             hello = self._authenticate(timeout_sec)
         except (OSError, MarshalError) as error:
             self._socket.close()
             message = f"no access to the message bus: {error}"
             raise WireError(message) from error
-        self.unique_name = str(self.wait_reply(hello, timeout_sec).body[0])
+        try:
+            self.unique_name = str(self.wait_reply(hello, timeout_sec).body[0])
+        except (WireError, RemoteError):
+            self._socket.close()
+            raise
+
+    def renew(self, timeout_sec: float = 5.0) -> None:
+        """Connect again, after the bus was restarted; calls, matches and the unique name are new. Raises WireError."""
+        self.close()
+        try:
+            self._open(timeout_sec)
+        except RemoteError as error:
+            raise WireError(error.text) from error
 
     def fileno(self) -> int:
         """Give the socket, for poll."""
@@ -161,6 +182,11 @@ class Bus:
 
     def close(self) -> None:
         """Leave the bus."""
+        for message in self._replies.values():
+            message.close()
+        for fd in self._received_fds:
+            os.close(fd)
+        self._replies, self._received_fds = {}, []
         self._socket.close()
 
     def _authenticate(self, timeout_sec: float) -> int:
@@ -281,6 +307,8 @@ class Bus:
 
     def receive(self) -> None:
         """Read once, without waiting, and sort what is complete into replies and signals. Raises WireError."""
+        if not self.wait_readable(0):
+            return  # with a time-out on the socket even MSG_DONTWAIT would wait for that long
         try:
             data, ancillary, flags, _ = self._socket.recvmsg(
                 65536, _socket.CMSG_SPACE(4 * _FDS_MAX), _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
@@ -350,4 +378,4 @@ def _connect(address: str, timeout_sec: float) -> _socket.socket:
         else:
             return connection
     message = f"no message bus at {address!r}: {reason}"
-    raise WireError(message)
+    raise NoBus(message)

@@ -69,10 +69,11 @@ class Bus:
 
 
 @contextlib.contextmanager
-def dbus_daemon(policy: str = _OPEN_POLICY) -> Iterator[Bus]:
-    """Run a dbus-daemon; `policy` is the XML of its <policy> elements."""
-    with _directory() as directory:
+def dbus_daemon(policy: str = _OPEN_POLICY, place: Path | None = None) -> Iterator[Bus]:
+    """Run a dbus-daemon; `policy` is the XML of its <policy> elements, `place` a directory for one of many in turn."""
+    with contextlib.nullcontext(place) if place else _directory() as directory:
         path = directory / "bus"
+        path.unlink(missing_ok=True)
         config = directory / "bus.conf"
         config.write_text(_CONFIG.format(path=path, policy=policy))
         command = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address=1"]

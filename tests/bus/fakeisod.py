@@ -45,6 +45,7 @@ class FakeApp:
         self.master: int | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.over = threading.Event()
+        self._abandoned = threading.Event()
         self._fds = {
             key: self.options[key].to_raw_fd()
             for key in ("stdin", "stdout", "stderr", "lifetime")
@@ -70,7 +71,8 @@ class FakeApp:
     def _start(self) -> None:
         if self.isod.start_sec:
             self.change(State="starting-container")
-            time.sleep(self.isod.start_sec)
+            if self._abandoned.wait(self.isod.start_sec):
+                return
         if self.isod.start_error:
             self.change(State="failed", Problem=self.isod.start_error, Running=False)
             return
@@ -131,8 +133,13 @@ class FakeApp:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 
+    def abandon(self) -> None:
+        """Never start it: the isod that was about to is gone."""
+        self._abandoned.set()
+
     def end(self) -> None:
         """Leave nothing of it behind."""
+        self.abandon()
         self.signal(signal.SIGKILL)
         self._thread.join(10)
         # Not when it exits: the caller may ask for the terminal of a program that is over by then.

@@ -136,15 +136,20 @@ def test_the_terminal_is_put_back_when_a_signal_ends_it(screen: Screen, isod: Fa
     assert isod.only_app.over.wait(5)
 
 
-def test_the_terminal_is_put_back_when_the_bus_goes(bus: Bus, screen: Screen) -> None:
-    process = screen.start("run", "blog", "sh", "-c", "echo ready; exec sleep 60")
+def test_the_terminal_works_on_when_the_bus_goes_and_is_put_back(bus: Bus, screen: Screen) -> None:
+    """F3: the app has nothing to do with the bus, so neither has who sits before it."""
+    process = screen.start("run", "blog", "sh", "-c", "echo ready; read -r x; echo got $x; exec sleep 60")
     screen.read_until(b"ready")
     until(screen.is_raw)
-    isod_pid = bus.pid
-    os.kill(isod_pid, signal.SIGKILL)
-    assert process.wait(10) == 125
+    isoctl_pid = os.tcgetpgrp(screen.master)
+    os.kill(bus.pid, signal.SIGKILL)
+    time.sleep(0.5)
+    os.write(screen.master, b"typed\r")
+    screen.read_until(b"got typed")
+    assert screen.is_raw()
+    os.kill(isoctl_pid, signal.SIGTERM)
+    assert process.wait(10) == 143
     assert screen.is_as_before()
-    screen.read_until(b"message bus")
 
 
 def test_closing_the_terminal_ends_the_app(screen: Screen, isod: FakeIsod) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from buses import Bus
-from client import Isoctl
+from client import Isoctl, until
 from fakeisod import FakeIsod, fake_isod
 
 HOSTILE = "a\x1b[2Jb\x9bc\u202ed\u200be\nf\x7f"
@@ -156,6 +159,51 @@ def test_force_is_sent_only_when_asked_for(isoctl: Isoctl, isod: FakeIsod) -> No
     assert isoctl.run("stop", "blog").returncode == 0
     assert isoctl.run("stop", "--force", "blog").returncode == 0
     assert [body[0] for member, body in isod.calls if member == "Stop"] == [{}, {"force": ("b", True)}]
+
+
+# isoctl whose socket waits for half a second, where it is half a minute.
+IMPATIENT = (
+    "import sys, isoctl.wire; isoctl.wire._SEND_TIMEOUT_SEC = 0.3; from isoctl.__main__ import main; "
+    "sys.argv[0] = 'isoctl'; sys.exit(main())"
+)
+
+
+@pytest.mark.parametrize(
+    ("verb", "before", "after"),
+    [("stop", "stopping", "stopped"), ("start", "starting", "running"), ("restart", "stopping", "running")],
+)
+def test_what_takes_long_is_waited_for(isoctl: Isoctl, isod: FakeIsod, verb: str, before: str, after: str) -> None:
+    """N-1: after the 30 s of its socket it said "the message bus went away: None", while the container went on."""
+    isod.answers |= {verb.capitalize(): ("", ()), "GetAll": ("a{sv}", (container("blog", before)[1],))}
+    command = [sys.executable, "-S", "-c", IMPATIENT, verb, "blog"]
+    process = subprocess.Popen(command, env=isoctl.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(1.5)
+    assert process.poll() is None
+    isod.answers["GetAll"] = ("a{sv}", (container("blog", after)[1],))
+    _, stderr = process.communicate(timeout=10)
+    assert (process.returncode, stderr) == (0, b"")
+
+
+def test_an_isod_that_is_restarted_while_a_container_stops_is_waited_for(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """F3, as a kind: a restart of isod ended who waited for a container, though the container went on."""
+    isod.answers |= {"Stop": ("", ()), "GetAll": ("a{sv}", (container("blog", "stopping")[1],))}
+    process = isoctl.popen("stop", "blog", stderr=subprocess.PIPE)
+    until(lambda: isod.count("GetAll") > 1)
+    isod.leave()
+    time.sleep(1.5)
+    isod.answers["GetAll"] = ("a{sv}", (container("blog", "stopped")[1],))
+    isod.join()
+    assert (process.communicate(timeout=10)[1], process.returncode) == (b"", 0)
+
+
+def test_a_start_that_a_stop_ended_is_no_problem_of_the_stop(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """F16: "start failed: ... canceled", exit code 1, of a container that stopped as it should."""
+    values = container("blog", "stopping", "container 'blog': start failed: canceled")[1]
+    isod.answers |= {"Stop": ("", ()), "GetAll": ("a{sv}", (values,))}
+    process = isoctl.popen("stop", "blog", stderr=subprocess.PIPE)
+    until(lambda: isod.count("GetAll") > 2)
+    isod.answers["GetAll"] = ("a{sv}", (container("blog", "stopped")[1],))
+    assert (process.communicate(timeout=10)[1], process.returncode) == (b"", 0)
 
 
 def test_a_reader_that_leaves_is_no_error(isoctl: Isoctl) -> None:

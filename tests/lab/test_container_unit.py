@@ -66,9 +66,7 @@ def test_a_nspawn_file_holds_with_all_that_it_says(lab: Lab) -> None:
     """N-2: nspawn left out every bind of the file, silently, since isod had one on the command line."""
     path = "/etc/systemd/nspawn/shared.nspawn"
     lab.run("sh", "-c", "mkdir -p /srv/n2 && echo hello > /srv/n2/file")
-    more = (
-        "Bind=/srv/n2:/mnt/rw\nBindReadOnly=/srv/n2:/mnt/ro\nTemporaryFileSystem=/mnt/tmp\n"
-    )
+    more = "Bind=/srv/n2:/mnt/rw\nBindReadOnly=/srv/n2:/mnt/ro\nTemporaryFileSystem=/mnt/tmp\n"
     with kept(lab, path):
         file = lab.host_path(path)
         file.write_text(file.read_text().replace("[Files]\n", "[Files]\n" + more))

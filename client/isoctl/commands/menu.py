@@ -7,6 +7,7 @@ from isoctl import cli, isod, lifecycle, wire
 from isoctl.commands import run
 from isoctl.contract_generated import CONTAINER, MANAGER, POLKIT_TIMEOUT_SEC, ROOT_PATH
 from isoctl.marshal import plain
+from isoctl.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,11 +57,16 @@ def _choose_command(request: cli.Request) -> tuple[str, list[str]]:
     if values["State"] != "running":
         bus.call(ROOT_PATH, MANAGER, "Subscribe")
         bus.call(path, CONTAINER, "Start", "a{sv}", ({},), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
-        if problem := lifecycle.wait(bus, path, "running", left_first=False):
+        if problem := lifecycle.wait(bus, path, "running", left_first=False, progress=_progress(name)):
             raise wire.WireError(problem)
     command = values["Menu"] or _choose_application(bus, path, name)
     bus.close()
     return name, command
+
+
+def _progress(name: str) -> Progress:
+    """Give what tells of a long start: on a terminal, or as a notification."""
+    return Progress(name, quiet=False, notifier=run.notifier(quiet=False))
 
 
 def _choose_container(bus: wire.Bus) -> str:

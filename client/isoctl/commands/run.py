@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 from isoctl import cli, terminal
 from isoctl.contract_generated import HINT_NAMES
@@ -11,7 +12,7 @@ from isoctl.progress import Progress, write_error
 from isoctl.session import ensure_session
 from isoctl.stdio import Refused, Streams, is_watched, open_missing
 from isoctl.watch import AppWatch, LaunchFailed
-from isoctl.wire import Bus, RemoteError, WireError, system_bus_address
+from isoctl.wire import Bus, NoBus, RemoteError, WireError, system_bus_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Options = dict[str, tuple[str, Any]]
 
 _HINT_BYTES_MAX = 1024
+_BUS_SEC = 5.0
 _NOT_EXECUTED = {126: "can't be executed", 127: "not found"}  # as shells say it (sh(1))
 
 
@@ -110,7 +112,7 @@ def _launch(
     elsewhere = "" if request.options.get("display") == "none" else ensure_session()
     if elsewhere and not progress.warn(elsewhere) and not quiet and os.isatty(2):
         write_error(f"isoctl: {elsewhere}\n")
-    bus = Bus(system_bus_address())
+    bus = _connect()
     watch = AppWatch(bus, app_id, (container, words, options))
     launch = Launch(bus, watch, signals, streams, progress, terminal=with_terminal, detach=detach, quiet=quiet)
     code = launch.run()
@@ -118,6 +120,20 @@ def _launch(
         print(app_id)
         sys.stdout.flush()
     return code
+
+
+def _connect() -> Bus:
+    """Connect to the system bus, again and again for a while if it is just being restarted. Raises WireError."""
+    deadline = time.monotonic() + _BUS_SEC
+    while True:
+        try:
+            return Bus(system_bus_address())
+        except NoBus:
+            raise
+        except WireError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _wants_terminal(request: cli.Request) -> bool:

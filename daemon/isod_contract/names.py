@@ -123,6 +123,11 @@ def app_unit(app_id: str) -> str:
     return f"isoctl-app-{app_id}.service"
 
 
+def left_over_unit(app_id: str, number: int) -> str:
+    """Give the name of a scope inside for what an app's main process left running."""
+    return f"isoctl-left-{app_id}-{number}.scope"
+
+
 def keeper_unit(uid: int) -> str:
     """Give the name of the unit inside a container that keeps a user's login session alive."""
     return f"isoctl-session-{uid}.service"

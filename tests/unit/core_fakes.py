@@ -45,6 +45,7 @@ class FakeGuest:
         self.watchers: dict[str, Callable[[dict[str, Any]], None]] = {}
         self.fault: Exception | None = None
         self.closed = False
+        self.left: dict[str, dict[int, str]] = {}
 
     async def locales(self) -> frozenset[str]:
         return frozenset()
@@ -79,6 +80,9 @@ class FakeGuest:
 
     async def kill_unit(self, unit: str, number: int) -> None:
         self.calls.append((f"kill {number}", unit))
+
+    async def processes(self, unit: str) -> dict[int, str]:
+        return self.left.pop(unit, {})
 
     async def reset_failed(self, unit: str) -> None:
         self.calls.append(("reset", unit))

@@ -26,7 +26,8 @@ def execute(request: cli.Request) -> int:
                     app["id"][:12],
                     app["container"],
                     app["user"],
-                    app["state"],
+                    # What its main process left is running, whatever became of that.
+                    "running" if app["running"] and app["state"] == "exited" else app["state"],
                     time.strftime("%H:%M:%S", time.localtime(app["startedusec"] / 1e6)),
                     " ".join(app["command"]),
                 )

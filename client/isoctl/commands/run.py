@@ -59,8 +59,13 @@ def start(request: cli.Request, command: list[str], *, says_id: bool = True) -> 
         from isoctl.__main__ import complain
 
         return complain(str(error), FAILED)
-    if told is not None and code in _NOT_EXECUTED:
-        told.show(container, f"{words[0]}: {_NOT_EXECUTED[code]} in container {container}")
+    if code in _NOT_EXECUTED:
+        text = f"{words[0]}: {_NOT_EXECUTED[code]} in container {container}"
+        if told is not None:
+            told.show(container, text)
+        elif "detach" in request.options:
+            # What the shell inside says of it goes to the container's journal.
+            write_error(f"isoctl: {text}\n")
     return code
 
 

@@ -1,6 +1,6 @@
 """`isoctl status`: isod itself, or one container."""
 
-from isoctl import cli, isod, render
+from isoctl import cli, isod, render, wire
 from isoctl.contract_generated import CONTAINER, MANAGER, ROOT_PATH
 
 
@@ -20,6 +20,8 @@ def execute(request: cli.Request) -> int:
             lines = [f"since its start; `isoctl restart {request.operands[0]}` brings what NixOS declares now"]
             if not value:
                 continue
+        elif key == "Apps":
+            lines = [_running(bus, value)]
         elif key == "Attachments":
             lines = [_attachment(item) for item in value]
         elif isinstance(value, dict):
@@ -31,6 +33,12 @@ def execute(request: cli.Request) -> int:
         for number, line in enumerate(lines or [""]):
             print(f"{'' if number else key + ':':13} {render.clean(line) or '-'}")
     return 0
+
+
+def _running(bus: wire.Bus, paths: list[str]) -> str:
+    """Say how many of a container's apps run; those that are over are known for a while, too."""
+    running = sum(bool(app["Running"]) for path, app in isod.manager(bus, "ListApps") if path in paths)
+    return f"{running} {'runs' if running == 1 else 'run'}" if running else "none runs"
 
 
 def _attachment(item: "dict[str, str]") -> str:

@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from isod_contract.names import app_unit
+from isod_contract.names import app_unit, left_over_unit
 from isod_contract.states import ENDED, AppState
 
 
@@ -29,6 +29,10 @@ class AppRecord:
     problem: tuple[str, str] = ("", "")
     running: bool = False
     main_ended: bool = False
+    lends_streams: bool = False  # its unit holds descriptors of the caller's
+    left_over: bool = False  # its main process ended, and what it left runs in its newest scope
+    scopes: int = 0  # that were made for it, see isod.core.adoption
+    stop_timeout_usec: int = 10_000_000
     stop_wanted: bool = False  # also by an isod that was restarted before the container answered
     stored: str = ""  # name of its lifetime pipe in systemd's FD store
     grants: dict[str, str] = field(default_factory=dict)  # of what is attached for it: the level by resource
@@ -68,11 +72,38 @@ class App:
         self.unwatch: Any = None
         self.launching: asyncio.Task[Any] | None = None
         self.recovered = False
+        self.letting_go = self.let_go_again = False
+
+    @property
+    def service(self) -> str:
+        """The transient unit inside the container that it was started as."""
+        return app_unit(self.record.id)
+
+    @property
+    def scope(self) -> str:
+        """The newest unit inside for what it leaves running; see isod.core.adoption."""
+        return left_over_unit(self.record.id, self.record.scopes)
+
+    @property
+    def scopes(self) -> list[str]:
+        """The units of that kind that processes of it may be in: the newest, and one that this was to take over."""
+        newest = self.record.scopes
+        return [left_over_unit(self.record.id, number) for number in range(max(1, newest - 1), newest + 1)]
 
     @property
     def unit(self) -> str:
-        """The transient unit inside the container."""
-        return app_unit(self.record.id)
+        """The unit inside that its processes are in now."""
+        return self.scope if self.record.left_over else self.service
+
+    @property
+    def units(self) -> list[str]:
+        """All units inside that processes of it may be in."""
+        return [self.service, *self.scopes]
+
+    @property
+    def units_ever(self) -> list[str]:
+        """All units inside that its lines in the journal may be from, the first scope also before it is made."""
+        return [self.service, *(left_over_unit(self.record.id, n) for n in range(1, max(1, self.record.scopes) + 1))]
 
     @property
     def stop_wanted(self) -> bool:

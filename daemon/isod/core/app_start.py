@@ -5,6 +5,7 @@ import fcntl
 import os
 import struct
 import termios
+import time
 from typing import Any
 
 from isod.core import command, environment
@@ -19,6 +20,7 @@ from isod_contract.errors import NotPermitted, Unsupported
 from isod_contract.states import AppState
 
 _TIOCGPTPEER = 0x5441  # ioctl_tty(2)
+_COMMAND_SEC, _COMMAND_LOOK_SEC, _COMMAND_LOOK_MOST_SEC = 3.0, 0.005, 0.1
 
 
 def stop_if_wanted(app: App) -> None:
@@ -62,17 +64,22 @@ class AppStarter:
         )
         argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
         use_login = policy.login_shell if options.login_shell is None else options.login_shell
+        # Nobody reads what a detached app's shell says, so isod must see whether that found the command.
+        mark = f"isoctl-{app.record.id}" if app.record.detached else ""
         start = (
-            command.login(argv, variables, account.shell) if use_login else command.plain(argv, variables, account.name)
+            command.login(argv, variables, account.shell, mark)
+            if use_login
+            else command.plain(argv, variables, account.name, mark)
         )
         if options.terminal:
             await self._make_terminal(app, request, guest)
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
         directory = working_directory(options.directory, account)
-        timeout_usec = policy.stop_timeout_sec * 1_000_000
-        properties = unit_properties(app.record, start, account, directory, timeout_usec)
         streams, fds = stream_properties(request.streams)
+        app.record.lends_streams = bool(fds) and not options.terminal
+        app.record.stop_timeout_usec = policy.stop_timeout_sec * 1_000_000
+        properties = unit_properties(app.record, start, account, directory)
         app.record.invocation_id = guest.invocation_id
         app.record.running = True
         app.record.untold_launch = {
@@ -93,15 +100,20 @@ class AppStarter:
             job = await guest.start_unit(app.unit, [*properties, environment_property, *streams], fds)
             request.close()
             self._apps.launched(app)
-            await self._await_start(app, guest, job, directory)
+            await self._await_start(app, guest, job, directory, mark)
 
     def _changed(self, app: App, changed: dict[str, Any]) -> None:
         # Whether 2xx is systemd's or the program's own exit code only the start job tells.
         if app.record.state is AppState.STARTING and changed.get("ExecMainStatus") in EXEC_FAILED:
             return
+        if app.record.state is AppState.STARTING and app.record.detached:
+            # That its shell runs does not mean that the command does; what is left out here is asked for later.
+            changed = {key: value for key, value in changed.items() if key != "ActiveState"}
         self._apps.unit_changed(app, changed)
 
-    async def _await_start(self, app: App, guest: Any, job: asyncio.Future[str] | None, directory: str) -> None:
+    async def _await_start(
+        self, app: App, guest: Any, job: asyncio.Future[str] | None, directory: str, mark: str
+    ) -> None:
         """Type=exec: the job is done when the program runs, failed when it could not be executed."""
         result = "lost" if job is None else await job
         if result != "done" and not app.record.main_ended:
@@ -109,8 +121,10 @@ class AppStarter:
             status = service.get("ExecMainStatus", 0)
             await guest.reset_failed(app.unit)
             raise why_not_started(app, directory=directory, status=status, result=result)
+        if mark:
+            await self._await_command(app, guest, mark)
         self._apps.set_state(app, AppState.RUNNING)
-        if not app.record.main_ended:
+        if mark or not app.record.main_ended:
             # The signal with a 2xx code may have come before the job's result and been put aside.
             service = await guest.unit_properties(app.unit, "Service")
             unit = await guest.unit_properties(app.unit, "Unit")
@@ -118,6 +132,21 @@ class AppStarter:
                 self._apps.unit_changed(app, {**service, **unit})
         if app.stop_wanted and not app.record.main_ended:
             await self._apps.stop(app)
+
+    async def _await_command(self, app: App, guest: Any, mark: str) -> None:
+        """Wait until the shell has become the command, or ended; for a bounded time, since a profile may take long."""
+        deadline = time.monotonic() + _COMMAND_SEC
+        pause_sec = _COMMAND_LOOK_SEC
+        while not app.record.main_ended and time.monotonic() < deadline:
+            service = await guest.unit_properties(app.service, "Service")
+            if service.get("ExecMainCode"):
+                self._apps.unit_changed(app, service)
+                return
+            commands = await guest.processes(app.service)
+            if mark not in commands.get(service.get("MainPID"), ""):
+                return
+            await asyncio.sleep(pause_sec)
+            pause_sec = min(2 * pause_sec, _COMMAND_LOOK_MOST_SEC)
 
     async def _make_terminal(self, app: App, request: LaunchRequest, guest: Any) -> None:
         """Make a pty of the container's own devpts; its slave, taken without a path, becomes the app's stdio."""

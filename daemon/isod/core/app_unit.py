@@ -11,6 +11,7 @@ from isod_contract.errors import InvalidArgument, IsodError, StartFailed
 # systemd's own exit codes (systemd.exec(5), "Process Exit Codes").
 EXEC_FAILED = range(200, 244)
 _CHDIR = 200
+_SIGNALS = list(range(1, 32))  # that end a process, or may; of the real-time ones nobody ends by design
 _STREAMS = {"stdin": "Input", "stdout": "Output", "stderr": "Error"}
 _WHY = {
     203: "its shell can't be executed inside",
@@ -27,21 +28,28 @@ def working_directory(asked: str | None, account: Account) -> str:
     return account.home.rstrip("/") + asked[1:] if asked.startswith("~/") else asked
 
 
-def unit_properties(
-    record: AppRecord, start: Start, account: Account, directory: str, timeout_usec: int
-) -> list[tuple[str, str, Any]]:
-    """Give the unit's properties but for its streams (systemd.service(5), systemd.exec(5)); callers name none."""
+def unit_properties(record: AppRecord, start: Start, account: Account, directory: str) -> list[tuple[str, str, Any]]:
+    """Give the unit's properties but for its streams (systemd.service(5), systemd.exec(5)); callers name none.
+
+    One that was given descriptors of the caller's ends with its main process, and does not kill what that left: see
+    isod.core.adoption. All ways to end are a success to it, but for the codes by which systemd says that nothing ran.
+    """
+    own_end = [
+        ("ExitType", "s", "main"),
+        ("KillMode", "s", "process"),
+        ("SuccessExitStatus", "(aiai)", [[code for code in range(1, 256) if code not in EXEC_FAILED], _SIGNALS]),
+    ]
+    common_end = [("ExitType", "s", "cgroup"), ("KillMode", "s", "control-group")]
     return [
+        *(own_end if record.lends_streams else common_end),
         ("Description", "s", f"isoctl app {record.id[:12]} of uid {record.owner_uid}"),
         ("Type", "s", "exec"),
-        ("ExitType", "s", "cgroup"),
-        ("KillMode", "s", "control-group"),
         ("CollectMode", "s", "inactive"),
         ("RemainAfterExit", "b", True),
         ("IgnoreSIGPIPE", "b", False),
         ("SendSIGHUP", "b", True),
         ("OOMPolicy", "s", "continue"),
-        ("TimeoutStopUSec", "t", timeout_usec),
+        ("TimeoutStopUSec", "t", record.stop_timeout_usec),
         ("User", "s", account.name),
         ("WorkingDirectory", "s", directory),
         ("LogExtraFields", "aay", [f"ISOCTL_UID={record.owner_uid}".encode()]),

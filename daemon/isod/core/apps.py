@@ -1,7 +1,6 @@
 """All apps: followed through their units, and ended with their callers."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -9,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from isod.core import stdio
+from isod.core.adoption import let_go, move_out
 from isod.core.app import App
 from isod.core.background import Background
 from isod.core.container import Container
@@ -35,7 +35,6 @@ _ENDED_KEPT_MAX = 256
 _TERMINAL_KEPT_SEC = 5.0
 # A container that answers does so within milliseconds; nobody who ends apps in several waits longer for one.
 _STOP_ALL_SEC = 1.0
-_STOP_AGAIN_FIRST_SEC, _STOP_AGAIN_MOST_SEC = 1.0, 60.0
 _CLD_EXITED = 1  # sigaction(2), si_code
 
 
@@ -111,7 +110,7 @@ class Apps:
         if app.record.state is not state and not app.ended:
             app.record.state = state
             if state is AppState.RUNNING:
-                self._save_quietly(app)  # what the next isod shows until it has asked
+                self.save_quietly(app)  # what the next isod shows until it has asked
             self._events.app_changed(app, "State")
 
     def save(self, app: App) -> None:
@@ -158,7 +157,7 @@ class Apps:
             duration_usec=None if app.recovered else time.time_ns() // 1000 - app.record.started_usec,
             **told,
         )
-        self._save_quietly(app)
+        self.save_quietly(app)
 
     def unit_changed(self, app: App, properties: dict[str, Any]) -> None:
         """Take PropertiesChanged of the app's unit, or all its properties; everything is untrusted."""
@@ -173,7 +172,7 @@ class Apps:
         if active == "active" and sub == "running":
             self.set_state(app, AppState.RUNNING)
         if record.main_ended and record.running and (sub in ("exited", "failed", "dead") or active == "failed"):
-            self.spawn(self._nothing_left(app))
+            self.spawn(let_go(self, app))
 
     def main_ended(self, app: App, *, exit_code: int, exit_signal: int, error: IsodError | None = None) -> None:
         """Record how the main process ended, tell it, once."""
@@ -200,34 +199,27 @@ class Apps:
             duration_usec=time.time_ns() // 1000 - record.started_usec,
         )
         # After the journal has it, and with nothing awaited in between: told twice by a kill -9, never not at all.
-        self._save_quietly(app)
+        self.save_quietly(app)
         self.release_lifetime(app)
         self._events.app_changed(app, *changed)
         self._events.app_exited(app)
 
-    def _save_quietly(self, app: App) -> None:
+    def save_quietly(self, app: App) -> None:
+        """Write the record of an app that is not forgotten; what goes wrong is told as its problem."""
         if app.record.id in self._apps:
             try:
                 self._files.save(app.record)
             except IsodError as error:
                 app.record.problem = (error.name, error.text)
 
-    async def _nothing_left(self, app: App) -> None:
-        """Unload the unit: until then the container's PID 1 holds the app's pipes and readers see no end."""
-        if not app.record.running:
-            return
-        app.record.running = False
-        guest = self.guest_of(app)
-        if guest is not None:
-            try:
-                await guest.stop_unit(app.unit)
-                await guest.reset_failed(app.unit)
-            except IsodError:
-                pass  # the container is gone, and the unit with it
-        self.forget_unit(app)
+    def left_over(self, app: App) -> None:
+        """Take note that what is left of the app runs in its scope from now on."""
+        app.record.left_over = True
+        self.save_quietly(app)
+        self._events.app_changed(app, "Unit")
 
     def forget_unit(self, app: App) -> None:
-        """Take note that nothing is left of the app's unit."""
+        """Take note that nothing is left of the app's units."""
         app.record.running = False
         if app.unwatch is not None:
             app.unwatch()
@@ -235,7 +227,7 @@ class Apps:
         if app.terminal_fd is not None:
             # What a fast program wrote is in there, and its caller may be about to ask for it.
             asyncio.get_running_loop().call_later(_TERMINAL_KEPT_SEC, _close_terminal, app)
-        self._save_quietly(app)
+        self.save_quietly(app)
         self._events.app_changed(app, "Running")
         self._events.app_removed(app)
 
@@ -291,7 +283,8 @@ class Apps:
             raise InvalidArgument(argument="signal", reason=f"{signum} is not a signal")
         guest = self.guest_of(app)
         if guest is not None and app.record.running:
-            await guest.kill_unit(app.unit, signum)
+            for unit in app.units:
+                await guest.kill_unit(unit, signum)
         elif not app.ended and signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
             await self.stop(app)
 
@@ -303,12 +296,12 @@ class Apps:
         if not app.stop_wanted:
             app.record.stop_wanted = True
             # First on record: an isod that is killed here leaves it to the next.
-            self._save_quietly(app)
+            self.save_quietly(app)
         guest = self.guest_of(app)
         if guest is not None and app.record.running:
             try:
                 async with self.patience.turn(app.record.host_unit):
-                    await guest.stop_unit(app.unit)
+                    await self._stop_units(app, guest)
             except ContainerGone:
                 self._stop_later(app)
                 raise
@@ -317,6 +310,13 @@ class Apps:
             if app.launching is not None:
                 # Nothing of it runs yet; what it waits for, above all a password prompt, is wanted no more.
                 app.launching.cancel()
+
+    async def _stop_units(self, app: App, guest: Any) -> None:
+        if app.record.lends_streams and not app.record.main_ended:
+            # The stop of its unit ends the main process alone. Each process gets one TERM, all at the same time.
+            await move_out(self, app, guest, but_main=True)
+        for unit in app.units:
+            await guest.stop_unit(unit)
 
     async def stop_all(self, apps: Iterable[App]) -> list[App]:
         """End apps at once; gives those whose containers do not answer, which end as soon as these do."""
@@ -332,19 +332,16 @@ class Apps:
             self.spawn(self._keep_stopping(app))
 
     async def _keep_stopping(self, app: App) -> None:
-        """Ask for the stop again, each time after a longer pause, until the container takes it or the app is gone."""
-        pause_sec = _STOP_AGAIN_FIRST_SEC
+        """Ask for the stop again until the container takes it, or the app is gone."""
+
+        async def stop_again() -> None:
+            guest = self.guest_of(app)
+            # Without one it is followed again, or its record ended, when the container is known to live or not.
+            if guest is not None:
+                await self._stop_units(app, guest)
+
         try:
-            while app.record.running:
-                await asyncio.sleep(pause_sec)
-                pause_sec = min(2 * pause_sec, _STOP_AGAIN_MOST_SEC)
-                guest = self.guest_of(app)
-                if guest is None or not app.record.running:
-                    continue  # it is followed again, or its record ended, when the container is known to live or not
-                with contextlib.suppress(ContainerGone):
-                    async with self.patience.turn(app.record.host_unit):
-                        await guest.stop_unit(app.unit)
-                    return
+            await self.patience.insist(app.record.host_unit, stop_again, is_over=lambda: not app.record.running)
         finally:
             self._stopping.discard(app.record.id)
 
@@ -360,7 +357,8 @@ class Apps:
         guest = self.guest_of(app)
         if guest is None:
             raise ContainerGone(container=app.record.container, reason="its journal can be read only while it runs")
-        matches = [f"_SYSTEMD_UNIT={app.unit}"]
+        # Matches of one field are alternatives (journalctl(1)).
+        matches = [f"_SYSTEMD_UNIT={unit}" for unit in app.units_ever]
         return await open_journal(guest, app.record.owner_uid, options, matches, self._logs_most(app.record.owner_uid))
 
     async def open_container_log(self, container: Container, caller: Caller, options: LogOptions) -> int:

@@ -26,13 +26,17 @@ def wrap(argv: Sequence[str], wrapper: Sequence[str] | None, wrapper_shell: Sequ
     return tuple(argv)
 
 
-def plain(argv: Sequence[str], environment: Mapping[str, str], user: str) -> Start:
-    """Start without a login shell. The shell in between makes 126, 127 and their sentences (exec by systemd: 203)."""
+def plain(argv: Sequence[str], environment: Mapping[str, str], user: str, mark: str = "") -> Start:
+    """Start without a login shell. The shell in between makes 126, 127 and their sentences (exec by systemd: 203).
+
+    `mark` is a word that stands in the shell's command line, until the command has taken its place.
+    """
     path = {"PATH": DEFAULT_PATH.format(user=user)}
-    return Start("/bin/sh", ("sh", "-c", _exec_posix(argv, bash=False), "sh", *argv), {**path, **environment})
+    script = _marked(mark) + _exec_posix(argv, bash=False)
+    return Start("/bin/sh", ("sh", "-c", script, "sh", *argv), {**path, **environment})
 
 
-def login(argv: Sequence[str], environment: Mapping[str, str], shell: str) -> Start:
+def login(argv: Sequence[str], environment: Mapping[str, str], shell: str, mark: str = "") -> Start:
     """Start through a login shell. Values travel in the environment only, never in an argument vector.
 
     The profile may set any variable, so each of isod's travels twice, and the shell restores it after the profile.
@@ -46,14 +50,18 @@ def login(argv: Sequence[str], environment: Mapping[str, str], shell: str) -> St
     if name == "fish":
         restore = "".join(f"set -gx {key} ${carrier};set -e {carrier};" for carrier, key in names.items())
         # fish reads options after the script too, and has an `exec` without `--`: sh takes the command on.
-        script = f"{restore}exec /bin/sh -c {_fish_quote(_exec_posix(argv, bash=False))} sh $argv"
+        script = f"{_marked(mark)}{restore}exec /bin/sh -c {_fish_quote(_exec_posix(argv, bash=False))} sh $argv"
         return Start(shell, ("fish", "--login", "-c", script, "--", *argv), both)
     restore = "".join(f'export {key}="${carrier}";unset {carrier};' for carrier, key in names.items())
-    script = restore + _exec_posix(argv, bash=name in ("bash", "zsh", "ksh"))
+    script = _marked(mark) + restore + _exec_posix(argv, bash=name in ("bash", "zsh", "ksh"))
     if name in ("bash", "zsh"):
         return Start(shell, (name, "-l", "-c", script, name, *argv), both)
     # The `-` before the name makes every other shell a login shell (login(1)).
     return Start(shell, (f"-{name}", "-c", script, name, *argv), both)
+
+
+def _marked(mark: str) -> str:
+    return f": {mark};" if mark else ""
 
 
 def _exec_posix(argv: Sequence[str], *, bash: bool) -> str:

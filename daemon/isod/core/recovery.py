@@ -111,9 +111,9 @@ class Recovery:
                 raise StartFailed(container=container.name, reason="isod was restarted before it started the app")
             raise _NotThereError
         self._apps.launched(app)
-        service = await guest.unit_properties(app.unit, "Service")
+        service = {} if app.record.left_over else await guest.unit_properties(app.unit, "Service")
         self._apps.unit_changed(app, {**service, **unit})
-        if app.stop_wanted and not app.record.main_ended:
+        if app.stop_wanted and app.record.running:
             # Not within this turn: a stop waits for one of its own.
             self._apps.spawn(self._apps.stop(app))
 

@@ -7,7 +7,7 @@ _UNKNOWN = 2**64 - 1  # systemd's word for a number that it does not have
 
 async def usage_of(guest: Any, unit: str) -> dict[str, int]:
     """Give processor time, memory and tasks of a unit. Raises ContainerGone."""
-    values = await guest.unit_properties(unit, "Service")
+    values = await guest.unit_properties(unit, "Scope" if unit.endswith(".scope") else "Service")
     names = {"cpu_usec": "CPUUsageNSec", "memory_bytes": "MemoryCurrent", "tasks": "TasksCurrent"}
     numbers = {key: values.get(name, 0) for key, name in names.items()}
     clean = {key: 0 if not isinstance(v, int) or v >= _UNKNOWN else v for key, v in numbers.items()}

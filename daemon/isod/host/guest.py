@@ -117,18 +117,39 @@ class GuestManager:
         await self._quietly(member, "ss", [unit, "replace"])
 
     async def call_manager(
-        self, member: str, signature: str, body: Sequence[Any], *, interface: str = MANAGER_INTERFACE
+        self,
+        member: str,
+        signature: str,
+        body: Sequence[Any],
+        *,
+        interface: str = MANAGER_INTERFACE,
+        expect: str | None = None,
     ) -> list[Any]:
         """Call its systemd's Manager. Raises RemoteError; ContainerGone when there is no answer."""
         try:
             with await self._connection.call(
-                SYSTEMD, SYSTEMD_PATH, interface, member, signature, body, timeout_sec=GUEST_CALL_TIMEOUT_SEC
+                SYSTEMD,
+                SYSTEMD_PATH,
+                interface,
+                member,
+                signature,
+                body,
+                timeout_sec=GUEST_CALL_TIMEOUT_SEC,
+                expect=expect,
             ) as reply:
                 return reply.body
         except RemoteError:
             raise
         except WireError as error:
             raise self._gone(error) from None
+
+    async def processes(self, unit: str) -> dict[int, str]:
+        """Give a unit's processes as the container numbers them, with their command lines; none where it is gone."""
+        try:
+            listed = await self.call_manager("GetUnitProcesses", "s", [unit], expect="a(sus)")
+        except RemoteError:
+            return {}
+        return {int(pid): str(command) for _, pid, command in listed[0]}
 
     async def kill_unit(self, unit: str, signal_number: int) -> None:
         """Send a signal to all processes of a unit; nothing happens where it is gone."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core_fakes import ALICE, CLD_EXITED, INVOCATION, Core, FakeGuest, running, until
-from isod.core import apps, patience
+from isod.core import patience
 from isod_contract.errors import ContainerGone
 from isod_contract.states import AppState
 
@@ -154,7 +154,7 @@ async def test_apps_whose_callers_left_end_also_where_the_container_is_slow_to_a
     tmp_path: Path, core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F1: of 3,400 apps whose caller left at once half ran on for ever: their stop had timed out."""
-    monkeypatch.setattr(apps, "_STOP_AGAIN_FIRST_SEC", 0.01)
+    monkeypatch.setattr(patience, "_PAUSE_MIN_SEC", 0.01)
     asked: dict[str, int] = {}
 
     async def stop_unit(unit: str) -> None:

@@ -53,24 +53,24 @@ async def _let_go(apps: "Apps", app: App) -> None:
 
 async def _let_go_once(apps: "Apps", app: App, guest: Any) -> None:
     record = app.record
-    if record.left_over:
-        if not await _lives(app, guest):
+    if not record.left_over:
+        is_left = record.lends_streams and await move_out(apps, app, guest)
+        await guest.stop_unit(app.service)
+        await guest.reset_failed(app.service)
+        if not is_left:
             apps.forget_unit(app)
-        return
-    is_left = record.lends_streams and await move_out(apps, app, guest)
-    await guest.stop_unit(app.service)
-    await guest.reset_failed(app.service)
-    if not is_left:
-        apps.forget_unit(app)
-        return
-    if app.unwatch is not None:
-        app.unwatch()
-    apps.left_over(app)
+            return
+        if app.unwatch is not None:
+            app.unwatch()
+            app.unwatch = None
+        apps.left_over(app)
     # Match first, then ask, so that no change falls in between.
-    app.unwatch = await guest.watch_unit(app.scope, lambda changed: apps.unit_changed(app, changed))
+    if app.unwatch is None:
+        app.unwatch = await guest.watch_unit(app.scope, lambda changed: apps.unit_changed(app, changed))
     if app.stop_wanted:
         await guest.stop_unit(app.scope)
-    apps.unit_changed(app, await guest.unit_properties(app.scope, "Unit"))
+    if not await _lives(app, guest):
+        apps.forget_unit(app)
 
 
 async def move_out(apps: "Apps", app: App, guest: Any, *, but_main: bool = False) -> bool:

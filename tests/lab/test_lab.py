@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab import boot, cgroups
+from lab.login import Login
 from lab.machine import Lab
 from lab.product import repository
 
@@ -140,3 +141,24 @@ def test_make_lab_shell_gives_a_root_shell_on_the_host() -> None:
     # make's own word for a recipe that failed; the shell's code is in its message
     assert done.returncode == 2
     assert "Error 7" in done.stderr
+
+
+def test_a_login_that_fails_leaves_no_unit_and_no_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was read before PAM had made its environment left its unit behind, and 31 tests after it failed."""
+
+    def unreadable(*_: object) -> dict[str, str]:
+        return {}
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Login, "_read_environment", unreadable)
+        with pytest.raises(KeyError, match="XDG_SESSION_ID"):
+            Login(lab, "carol", seat=None, desktop="test")
+    assert "lab-login-carol" not in lab.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout
+    scopes = lab.host_path("/sys/fs/cgroup/user.slice/user-1003.slice")
+    lab.wait_for(lambda: not list(scopes.glob("session-*")), what="its session is left")
+    for _ in range(5):
+        login = Login(lab, "carol", seat=None, desktop="test")
+        try:
+            assert login.env["XDG_RUNTIME_DIR"] == "/run/user/1003"
+        finally:
+            login.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 import signal
 import socket
@@ -93,23 +94,25 @@ class Desktop(abc.ABC):
             raise
 
     def log_out(self) -> None:
-        """End the compositor and the login."""
-        self.stop()
-        for process in self._programs:
-            process.end()
-        self._programs.clear()
-        if self._recorder:
-            self._recorder.close()
-            self._recorder = None
-        if self._console:
-            self._console.close()
-            self._console = None
-        self.login.end()
+        """End the compositor and the login, each also where another step fails."""
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(self.login.end)
+            if self._console:
+                last_first.callback(self._console.close)
+            if self._recorder:
+                last_first.callback(self._recorder.close)
+            for process in self._programs:
+                last_first.callback(process.end)
+            last_first.callback(self.stop)
+            self._console = self._recorder = None
+            self._programs = []
 
     def close(self) -> None:
         """Log out and forget what the user manager was told."""
-        self.log_out()
-        self._systemctl("unset-environment", *IMPORTED.split())
+        try:
+            self.log_out()
+        finally:
+            self._systemctl("unset-environment", *IMPORTED.split())
 
     def __enter__(self) -> Desktop:
         return self

@@ -28,16 +28,24 @@ class Login:
         if seat:
             told["XDG_SEAT"] = seat
         settings = ["User=" + user, "PAMName=login", *(f"Environment={name}={value}" for name, value in told.items())]
-        lab.run(
-            *("systemd-run", "--quiet", "--collect", f"--unit={self._unit}"),
-            *(f"--property={setting}" for setting in settings),
-            *("sleep", "infinity"),
-        )
-        leader = lab.run("systemctl", "show", "-P", "MainPID", self._unit).stdout.strip()
-        lab.wait_for(lambda: "session-" in self._cgroup_of(leader), what="no session scope")
-        self.cgroup: Path = lab.root / "sys/fs/cgroup" / self._cgroup_of(leader).lstrip("/")
-        self.env = self._read_environment(leader) | {"XDG_CURRENT_DESKTOP": desktop}
-        self.id = self.env["XDG_SESSION_ID"]
+        self.cgroup: Path | None = None
+        try:
+            lab.run(
+                # Type=exec: the job is done when the leader runs with the environment that PAM made for it. Before, its
+                # environment is that of the unit alone.
+                *("systemd-run", "--quiet", "--collect", "--service-type=exec", f"--unit={self._unit}"),
+                *(f"--property={setting}" for setting in settings),
+                *("sleep", "infinity"),
+            )
+            leader = lab.run("systemctl", "show", "-P", "MainPID", self._unit).stdout.strip()
+            lab.wait_for(lambda: "session-" in self._cgroup_of(leader), what="no session scope")
+            self.cgroup = lab.root / "sys/fs/cgroup" / self._cgroup_of(leader).lstrip("/")
+            self.env = self._read_environment(leader) | {"XDG_CURRENT_DESKTOP": desktop}
+            self.id = self.env["XDG_SESSION_ID"]
+        except BaseException:
+            # The next login of this user, in whatever test, must not meet the unit or the session of this one.
+            self._stop()
+            raise
 
     def _cgroup_of(self, pid: str) -> str:
         text = self.lab.run("cat", f"/proc/{pid}/cgroup").stdout
@@ -70,6 +78,11 @@ class Login:
     def end(self) -> None:
         """Log out: everything of the session ends."""
         self.lab.run("loginctl", "terminate-session", self.id, check=False)
+        self._stop()
+
+    def _stop(self) -> None:
         # gone with its last process, or still there
         self.lab.run("systemctl", "stop", self._unit, check=False)
-        self.lab.wait_for(lambda: not self.cgroup.is_dir(), what=f"session {self.id} did not end")
+        cgroup = self.cgroup
+        if cgroup is not None:
+            self.lab.wait_for(lambda: not cgroup.is_dir(), what=f"the session of {self.user} did not end")

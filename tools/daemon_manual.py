@@ -64,6 +64,12 @@ and the group isoctl, of which whoever may use a container must then be a member
 shows it. isod-session, a unit of each user's systemd, needs user namespaces for its own. On a host that forbids them to
 users, put isod-session-without-user-namespaces.conf, among the examples of the documentation, in
 /etc/systemd/user/isod-session.service.d; without that it does not start, and apps have no display.
+.PP
+X servers of containers run in a sandbox each (isoctl\\-x11\\-NAME.service of the user's systemd): no home, no network, no
+other process, no device but those that the container is granted. Where the user's systemd can't make it, isod has the
+host's run it for the user (isoctl\\-x11\\-UID\\-NAME.service), until the user logs out. Without its sandbox none runs, and
+.B journalctl \\-\\-user \\-u isod\\-session
+says why.
 .SH AUDIT
 Every decision, launch and exit is one record in the journal, with a MESSAGE_ID and fields ISOCTL_*. A text that came
 from a user stands in a field of its own and has its control characters escaped; of environment variables only names are

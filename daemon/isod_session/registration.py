@@ -28,6 +28,7 @@ from isod_wire import Connection, MatchRule, Message, Variant, WireError
 _log = logging.getLogger(__name__)
 
 _BUS = "org.freedesktop.DBus"
+_INSTALLED_LOOK_SEC = 5.0
 _GRAPHICAL_SESSION = SYSTEMD_PATH + "/unit/graphical_2dsession_2etarget"
 
 
@@ -61,6 +62,8 @@ class Registration:
         self._sockets.begin()
         if xhost.DIRECTORY.is_dir():
             self._soon(self._follow_x_servers())
+        if not has_x_server():
+            self._soon(self._await_installation())
         # One that was killed may have left it.
         self._set(None)
         rule = MatchRule(sender=SYSTEMD, path=_GRAPHICAL_SESSION, interface=names.PROPERTIES)
@@ -189,6 +192,14 @@ class Registration:
 
         await persist("the host's X servers are not followed", follow)
 
+    async def _await_installation(self) -> None:
+        """Register anew once there is a program that serves X11: no launch comes by us that would look."""
+        while True:
+            await asyncio.sleep(_INSTALLED_LOOK_SEC)
+            if has_x_server():
+                await self.refresh()
+                return
+
     def _on_owner_changed(self, signal: Message) -> None:
         if signal.signature != "sss":
             return
@@ -238,5 +249,5 @@ class Registration:
 
 
 def has_x_server() -> bool:
-    """Tell whether a program is installed that serves X11: one that is installed later is found at the next launch."""
+    """Tell whether a program is installed that serves X11."""
     return any(shutil.which(program) for program in X_SERVERS)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.changes import unit_settings
 from lab.compositors import Sway
 from lab.machine import Lab
 from lab.programs import forget_typed
@@ -30,6 +31,25 @@ def desk(lab: Lab) -> Iterator[Sway]:
     """The desktop of alice: plain sway on the seat, which tells nobody that it is there."""
     with lab.desktop("alice", tells="nothing") as desktop:
         yield desktop
+
+
+@pytest.fixture(scope="module", params=["user", "host"])
+def mode(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Whose systemd runs the servers: the user's, or the host's where users may make no user namespace."""
+    if request.param == "user":
+        yield "user"
+        return
+    example = lab.host_path("/usr/share/doc/isoctl/examples/isod-session-without-user-namespaces.conf")
+    drop_in = lab.host_path("/etc/systemd/user/isod-session.service.d/example.conf")
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text(example.read_text())
+    try:
+        with unit_settings(lab, "user@1000.service", "RestrictNamespaces=~user", restart=True):
+            yield "host"
+    finally:
+        drop_in.unlink()
+        drop_in.parent.rmdir()
+        lab.run("systemctl", "restart", "user@1000.service")
 
 
 @pytest.fixture(autouse=True)

@@ -65,9 +65,10 @@ shows it. isod-session, a unit of each user's systemd, needs user namespaces for
 users, put isod-session-without-user-namespaces.conf, among the examples of the documentation, in
 /etc/systemd/user/isod-session.service.d; without that it does not start, and apps have no display.
 .PP
-X servers of containers run in a sandbox each (isoctl\\-x11\\-NAME.service of the user's systemd): no home, no network, no
-other process, no device but those that the container is granted. Where the user's systemd can't make it, isod has the
-host's run it for the user (isoctl\\-x11\\-UID\\-NAME.service), until the user logs out. Without its sandbox none runs, and
+X servers of containers run in a sandbox each (isoctl\\-x11\\-NAME.service of the user's systemd): no home, no
+network, no other process, no device but those that the container is granted. Where the user's systemd can't make it,
+isod has the host's run it for the user (isoctl\\-x11\\-UID\\-NAME.service), until the user logs out. Without its
+sandbox none runs, and
 .B journalctl \\-\\-user \\-u isod\\-session
 says why.
 .SH AUDIT

@@ -21,7 +21,7 @@ help:
 	@echo "make test-vm     real graphics devices, in a virtual machine"
 	@echo "make fuzz        [FUZZ_SECONDS=600] look for inputs that break what reads untrusted bytes"
 	@echo "make fmt         format; make generate: write what is made from the contract"
-	@echo "make lab-shell   a root shell on the lab host; make bench: measure there"
+	@echo "make lab-shell   a root shell on the lab host; make bench [PARTS=\"host neighbours floods desktop\"]: measure there"
 	@echo "make install     [DESTDIR=] [PREFIX=/usr/local]; make uninstall takes it away again, but for /etc/isod"
 
 bootstrap:
@@ -93,7 +93,7 @@ fuzz: venv
 	tools/fuzz.sh $(BIN)/python $(FUZZ_SECONDS)
 
 bench: venv
-	PYTHONPATH=tests/lab $(BIN)/python tests/bench
+	PYTHONPATH=tests/lab $(BIN)/python tests/bench $(PARTS)
 
 lint: venv generate-check
 	$(BIN)/ruff check $(SOURCES)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hung_neighbours
+
 from lab import flood
 from lab.devices import Card, Graphics, graphics
 from lab.enter import LabProcess
@@ -190,19 +192,38 @@ def _plug_times(gpus: Graphics, card: Card, watchers: list[LabProcess]) -> Itera
         told()
 
 
-def main() -> int:
-    """Measure and print."""
+def _on_a_host() -> None:
     with Lab.boot() as lab:
         lab.run("isoctl", "run", "blog", "true", user="alice")
         _times(lab)
         _idling(lab)
         _plugging(lab)
+
+
+def _neighbours() -> None:
+    with Lab.boot() as lab:
+        hung_neighbours.measure(lab)
+
+
+def _floods() -> None:
     for bus in ("dbus-daemon", "dbus-broker"):
         _flood(bus)
+
+
+def _desktop() -> None:
     with Lab.boot(tree="desktop") as lab:
         _windows(lab)
+
+
+PARTS = {"host": _on_a_host, "neighbours": _neighbours, "floods": _floods, "desktop": _desktop}
+
+
+def main(chosen: list[str]) -> int:
+    """Measure and print the parts that are named, or all."""
+    for name in chosen or PARTS:
+        PARTS[name]()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,8 @@ import pytest
 
 from core_fakes import CLD_EXITED, Core, FakeGuest, running, until
 from isod.core import adoption, patience
-from isod_contract.errors import ContainerGone
+from isod.settings import DaemonSettings
+from isod_contract.errors import ContainerGone, LimitExceeded
 from isod_contract.states import AppState
 
 
@@ -166,3 +167,22 @@ async def test_an_isod_that_was_killed_in_between_leaves_it_to_the_next(
     (found,) = after.apps.all()
     await until(lambda: found.record.left_over)
     assert guest.inside[found.scope] == [5]
+
+
+@pytest.mark.attack("C55")
+async def test_what_is_left_counts_against_the_limit_of_apps(tmp_path: Path) -> None:
+    """A container's systemd may say of each app that something is left, for ever; each is a record of isod's."""
+    settings = DaemonSettings.model_validate({"limits": {"apps": 3}})
+    core = Core(tmp_path, guest=Guest(), settings=settings)
+    apps = []
+    for _ in range(3):
+        reader, writer = os.pipe()
+        app = await running(core, stdout=writer)
+        apps.append(app)
+        os.close(reader)
+        core.guest.inside[app.service] = [5]
+        ended = {"ExecMainCode": CLD_EXITED, "ExecMainStatus": 0, "ActiveState": "active", "SubState": "exited"}
+        core.guest.tell(app.service, **ended)
+    await until(lambda: all(app.record.left_over for app in apps))
+    with pytest.raises(LimitExceeded, match="3 apps of uid 1000 are running"):
+        core.launch()

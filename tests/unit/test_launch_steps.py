@@ -168,7 +168,8 @@ async def test_apps_of_a_uid_are_bounded(tmp_path: Path) -> None:
         core.launch()
     core.guest.accounts["carol"] = core.guest.accounts["alice"]
     assert core.launch(caller=CAROL)
-    core.guest.tell(first.unit, ExecMainCode=CLD_EXITED, ExecMainStatus=0)
+    core.guest.tell(first.unit, ExecMainCode=CLD_EXITED, ExecMainStatus=0, SubState="exited")
+    await until(lambda: not first.record.running)
     assert core.launch()
 
 

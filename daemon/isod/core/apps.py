@@ -80,8 +80,12 @@ class Apps:
         return {app.record.id for app in self._apps.values() if app.record.running and not app.record.main_ended}
 
     def live_count(self, uid: int) -> int:
-        """Count a uid's apps that have not ended."""
-        return sum(1 for app in self._apps.values() if app.record.owner_uid == uid and not app.ended)
+        """Count a uid's apps that run or wait; what a main process left counts too, since it is kept on record.
+
+        Else a container whose systemd says of each app that something of it is left would make records without end.
+        """
+        own = (app for app in self._apps.values() if app.record.owner_uid == uid)
+        return sum(1 for app in own if app.record.running or not app.ended)
 
     def attached_count(self, uid: int) -> tuple[int, int]:
         """Count the apps that end with their callers, of all and of a uid: each is a descriptor in systemd's store."""

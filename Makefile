@@ -43,9 +43,11 @@ test-unit: venv
 	$(PYTEST) tests/unit
 
 # What fails among real brokers and systemds is tried once more, alone: a fault of the product stays. Both runs are
-# shown, and what failed in the first is to be looked into all the same.
-twice = $(PYTEST) -o cache_dir=.pytest_cache/$@ $(1) || \
-	$(PYTEST) -o cache_dir=.pytest_cache/$@ --last-failed --last-failed-no-failures=none $(1)
+# shown, and what failed in the first is to be looked into all the same. Only where tests failed (1): a run that was cut
+# short (any other code) has not tried the rest, and a cache of an earlier run would say that there is none.
+twice = rm -rf .pytest_cache/$@; $(PYTEST) -o cache_dir=.pytest_cache/$@ $(1) || { code=$$?; [ $$code = 1 ] || exit $$code; \
+	echo "$@: what failed is tried once more, alone"; \
+	$(PYTEST) -o cache_dir=.pytest_cache/$@ --last-failed --last-failed-no-failures=none $(1); }
 
 test-bus: venv
 	$(call twice,tests/bus)

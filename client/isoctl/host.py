@@ -3,6 +3,7 @@
 Everything is read when a check first asks for it, and once.
 """
 
+import glob
 import os
 import shutil
 from collections.abc import Mapping
@@ -172,6 +173,24 @@ class Host:
     def _polkit(self, member: str, signature: str, *body: object) -> None:
         self.bus.call(_POLKIT_PATH, f"{POLKIT}.Authority", member, signature, body, destination=POLKIT)
 
+    def journald_setting(self, name: str) -> str:
+        """Give a setting of journald as its files say (journald.conf(5)); "" where none does."""
+        return self._journald.get(name, "")
+
+    @cached_property
+    def _journald(self) -> Mapping[str, str]:
+        directories = [f"{place}/systemd" for place in ("/usr/lib", "/usr/local/lib", "/run", "/etc")]
+        mains = [path for path in (f"{directory}/journald.conf" for directory in directories) if os.path.exists(path)]
+        # Of drop-ins with one name the one in /etc counts, whatever order they are read in.
+        drop_ins: dict[str, str] = {}
+        for directory in directories:
+            for path in sorted(glob.glob(f"{directory}/journald.conf.d/*.conf")):
+                drop_ins[os.path.basename(path)] = path
+        settings: dict[str, str] = {}
+        for path in (*mains[-1:], *(drop_ins[name] for name in sorted(drop_ins))):
+            settings |= _settings(path)
+        return settings
+
     def number(self, path: str) -> int | None:
         """Read a file that holds a number; None where it can't be read."""
         try:
@@ -204,3 +223,14 @@ class Host:
         except (wire.RemoteError, wire.WireError):
             return ""
         return plain(reply.body[0])
+
+
+def _settings(path: str) -> dict[str, str]:
+    """Read the assignments of a file of systemd's; none where it can't be read."""
+    try:
+        with open(path, errors="replace") as file:
+            lines = [line.strip() for line in file]
+    except OSError:
+        return {}
+    pairs = (line.partition("=") for line in lines if not line.startswith(("#", ";", "[")))
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals}

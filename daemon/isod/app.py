@@ -63,6 +63,7 @@ from isod.host.systemd import SystemdUnits
 from isod.host.udev import UdevDevices
 from isod.host.unit_journal import UnitJournal
 from isod.journal import Journal
+from isod.paced_audit import PacedAudit
 from isod.policy_loader import DIRECTORY, load_policy
 from isod.ports import Caller
 from isod.settings import Limits
@@ -154,7 +155,8 @@ class Daemon:
         )
         helper = Helper(units=self._units)
         directories = ContainerDirectories()
-        self._sessions = Sessions(self._audit)
+        paced = PacedAudit(self._audit)
+        self._sessions = Sessions(paced)
         shown = ShownDirectories(directories, helper, self._units)
         self._environments = EnvironmentFiles(shown, SecretFiles())
         activation = Activation(self._environments)
@@ -268,6 +270,7 @@ class Daemon:
             callers=callers,
             prompts=prompts,
             audit=self._audit,
+            paced=paced,
             limits=self._limits,
         )
         self._events.listen(self._endpoint.subscriptions)

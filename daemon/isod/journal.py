@@ -15,6 +15,7 @@ import re
 import socket
 from collections import deque
 from collections.abc import Mapping
+from typing import NamedTuple
 
 SOCKET_PATH = "/run/systemd/journal/socket"
 
@@ -59,6 +60,13 @@ def encode(fields: Mapping[str, str]) -> bytes:
     return b"".join(parts)
 
 
+class _Share(NamedTuple):
+    """What waits of one user."""
+
+    records: int = 0
+    size_bytes: int = 0
+
+
 class Journal:
     """A sender of records."""
 
@@ -66,22 +74,31 @@ class Journal:
         """Take the path of journald's socket; it may appear later, or go and come back."""
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, str]] = deque()
         self._queue_bytes = 0
+        # Of each user, by uid; "" is isod itself.
+        self._queued: dict[str, _Share] = {}
         self._retry: asyncio.TimerHandle | None = None
         self.dropped = 0
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Send a record, or keep it until journald takes it again; the newest are dropped when that takes too long."""
-        data = encode(fields)
+        """Send a record, or keep it until journald takes it again; the newest are dropped when that takes too long.
+
+        A user, named by ISOCTL_UID, gets no more of the queue than is left of it for the others (dynamic thresholds;
+        Choudhury and Hahne, 1998): one who fills it leaves half, two leave a third.
+        """
+        data, owner = encode(fields), fields.get("ISOCTL_UID", "")
         self._flush()
         if not self._queue and self._send_now(data):
             return
-        if len(self._queue) >= _QUEUE_RECORDS_MAX or self._queue_bytes + len(data) > _QUEUE_BYTES_MAX:
+        share = self._queued.get(owner, _Share())
+        free_bytes = _QUEUE_BYTES_MAX - self._queue_bytes
+        if share.records + 1 > _QUEUE_RECORDS_MAX - len(self._queue) or share.size_bytes + len(data) > free_bytes:
             self.dropped += 1
             return
-        self._queue.append(data)
+        self._queue.append((data, owner))
         self._queue_bytes += len(data)
+        self._queued[owner] = _Share(share.records + 1, share.size_bytes + len(data))
         self._retry_later()
 
     def close(self) -> None:
@@ -92,8 +109,12 @@ class Journal:
         self._socket.close()
 
     def _flush(self) -> None:
-        while self._queue and self._send_now(self._queue[0]):
-            self._queue_bytes -= len(self._queue.popleft())
+        while self._queue and self._send_now(self._queue[0][0]):
+            data, owner = self._queue.popleft()
+            self._queue_bytes -= len(data)
+            share = self._queued.pop(owner)
+            if share.records > 1:
+                self._queued[owner] = _Share(share.records - 1, share.size_bytes - len(data))
 
     def _retry_later(self) -> None:
         if self._retry is not None:

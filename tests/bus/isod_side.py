@@ -15,6 +15,7 @@ from isod.bus.prompts import Prompts
 from isod.bus.services import Services
 from isod.host.polkit import Polkit
 from isod.host.systemd import SystemdUnits
+from isod.paced_audit import PacedAudit
 from isod.ports import Caller
 from isod.settings import Limits
 from isod_contract import names
@@ -355,6 +356,7 @@ async def running_isod_side(bus: Bus, sessions: Any = None) -> AsyncIterator[Iso
             callers=callers,
             prompts=prompts,
             audit=audit,
+            paced=PacedAudit(audit),
             limits=lambda uid: side.limits.of(uid),  # noqa: PLW0108 - a test may replace them
         )
         await endpoint.open()

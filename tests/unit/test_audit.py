@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from isod.audit import JournalAudit, journal_fields
 from isod.history import JournalHistory
 from isod.journal import Journal, encode
+from isod.paced_audit import PacedAudit
 from isod.ports import Caller
 from isod_contract.errors import LimitExceeded
 from isod_contract.options import HistoryFilter
-from isod_contract.records import DECISION, LAUNCH, RECORDS
+from isod_contract.records import DECISION, LAUNCH, RECORDS, SESSION, Record
 
 ALICE, ROOT = Caller(":1.2", 1000, "alice"), Caller(":1.1", 0, "root")
 FORGERIES = ["\n<0>forged", "x\nMESSAGE=forged\nPRIORITY=0", "\x1b[2J", "\u202eevil", "a\u2028b", "\x00", "\ud800"]
@@ -267,3 +268,65 @@ async def test_one_user_reads_at_most_twice_at_once() -> None:
     finally:
         go_on.set()
         history.close()
+
+
+@pytest.mark.attack("C46")
+async def test_one_user_who_fills_the_queue_leaves_room_for_the_others(tmp_path: Path) -> None:
+    """A3: while journald is away, forty launches with long arguments took all of the queue, and others' were lost."""
+    journal = Journal(path=str(tmp_path / "socket"))
+    try:
+        audit = JournalAudit(journal=journal)
+        for _ in range(100):
+            audit.record(LAUNCH, uid=1, argv=["x" * 200_000])
+        for _ in range(3000):
+            audit.record(DECISION, uid=2)
+        dropped = journal.dropped
+        assert dropped > 0
+        for _ in range(20):
+            audit.record(LAUNCH, uid=3, argv=["y" * 20_000])
+        assert journal.dropped == dropped
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+            listening.bind(str(tmp_path / "socket"))
+            listening.setblocking(False)
+            found: list[dict[str, bytes]] = []
+            async with asyncio.timeout(20):
+                while journal._queue:
+                    await asyncio.sleep(0.01)
+                    found += received(listening)
+        owners = [record["ISOCTL_UID"] for record in found if "ISOCTL_UID" in record]
+        assert owners.count(b"3") == 20
+        # all of it is free again
+        assert (journal._queue_bytes, journal._queued) == (0, {})
+    finally:
+        journal.close()
+
+
+@pytest.mark.attack("C46")
+async def test_of_what_anybody_may_cause_a_user_makes_a_record_a_second() -> None:
+    """A3: nine users without any policy called RegisterSession, and a launch of alice's was in no journal."""
+    now_sec = 0.0
+    told: list[tuple[str, object, object]] = []
+
+    class Sink:
+        def record(self, kind: Record, **fields: object) -> None:
+            told.append((kind.name, fields["uid"], fields.get("suppressed")))
+
+    paced = PacedAudit(Sink(), clock=lambda: now_sec, interval_sec=0.02)
+    for _ in range(100):
+        paced.record(SESSION, uid=1, outcome="registered")
+        paced.record(DECISION, uid=1, outcome="refused")
+    paced.record(DECISION, uid=2, outcome="refused")
+    assert told == [("session", 1, None), ("decision", 2, None)]
+    # One kind does not hide the other, however often it comes.
+    async with asyncio.timeout(5):
+        while len(told) < 4:
+            await asyncio.sleep(0.005)
+    assert told[2:] == [("decision", 1, 99), ("session", 1, 98)]
+    now_sec = 1.0
+    paced.record(DECISION, uid=1, outcome="refused")
+    assert told[4:] == [("decision", 1, None)]
+    paced.record(DECISION, uid=1, outcome="refused")
+    assert paced.again(DECISION, 1)
+    assert not paced.again(SESSION, 1)
+    paced.close()
+    assert told[5:] == [("decision", 1, 1)]

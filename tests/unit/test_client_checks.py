@@ -1,13 +1,17 @@
 """isoctl's own checks of the host: what anybody can see, also where isod does not answer."""
 
+import glob
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from isoctl import host as host_module
 from isoctl.checks import host_checks, host_findings
-from isoctl.host import ACCESS_DENIED, MACHINED, POLKIT
+from isoctl.host import ACCESS_DENIED, MACHINED, POLKIT, Host
 
 GONE = "org.freedesktop.DBus.Error.ServiceUnknown"
 LOADED = {"LoadState": "loaded", "ActiveState": "active", "NeedDaemonReload": False}
@@ -25,6 +29,7 @@ class FakeHost(SimpleNamespace):
         self.numbers: Mapping[str, int] = {}
         self.programs: tuple[str, ...] = ("Xwayland",)
         self.lost: tuple[str, ...] = ()
+        self.journald: Mapping[str, str] = {}
         well = {
             "bus_problem": "",
             "version": "2",
@@ -50,6 +55,9 @@ class FakeHost(SimpleNamespace):
 
     def asks_for_password(self, name: str) -> bool:
         return name in self.asking
+
+    def journald_setting(self, name: str) -> str:
+        return self.journald.get(name, "")
 
     def number(self, _path: str) -> int | None:
         return self.numbers.get("inotify", 4096)
@@ -90,6 +98,8 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("helper-stopped", stopped("isod-helper.socket")),
     ("helper-stopped", {"lost": ("/run/isod/helper-mount",)}),  # F16
     ("drop-in-missing", {"units": {"container@isoctl-doctor.service": LOADED}}),
+    ("journal-off", {"journald": {"Storage": "none"}}),
+    ("journal-limited", {"units": {"isod.service": {**LOADED, "LogRateLimitIntervalUSec": 0, "LogRateLimitBurst": 0}}}),
     ("units-stale", {"units": {"isod.service": {**LOADED, "NeedDaemonReload": True}}}),
 ]
 
@@ -125,3 +135,47 @@ def test_each_fault_is_exactly_one_finding(code: str, changes: dict[str, Any]) -
 
 def test_every_check_has_been_seen_to_find_something() -> None:
     assert {check.code for check in host_checks()} == {code for code, _ in BROKEN}
+
+
+@pytest.mark.attack("C46")
+@pytest.mark.parametrize(
+    ("unit", "journald", "found"),
+    [
+        ({"LogRateLimitIntervalUSec": 1, "LogRateLimitBurst": 4_000_000}, {}, []),
+        ({"LogRateLimitIntervalUSec": 0, "LogRateLimitBurst": 0}, {}, ["journal-limited"]),
+        ({"LogRateLimitIntervalUSec": 0, "LogRateLimitBurst": 0}, {"RateLimitIntervalSec": "0"}, []),
+        ({"LogRateLimitIntervalUSec": 30_000_000, "LogRateLimitBurst": 10_000}, {}, ["journal-limited"]),
+        ({"LogRateLimitIntervalUSec": 1_000_000, "LogRateLimitBurst": 1_000_000}, {}, []),
+        ({}, {"Storage": "none"}, ["journal-off"]),
+        ({}, {"Storage": "volatile"}, []),
+    ],
+)
+def test_a_journal_that_drops_the_audit_is_found(
+    unit: dict[str, int], journald: dict[str, str], found: list[str]
+) -> None:
+    """A3: a launch can be missing from the journal by two settings."""
+    host = FakeHost(journald=journald, units={"isod.service": {**LOADED, **unit}})
+    assert [item.code for item in host_findings(host)] == found
+
+
+def test_journalds_files_are_read_in_its_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """journald.conf(5), "Configuration Directories and Precedence"."""
+    files = {
+        "usr/lib/systemd/journald.conf": "[Journal]\nStorage=persistent\nRateLimitBurst=5\n",
+        "etc/systemd/journald.conf": "[Journal]\n#Storage=none\nStorage = auto\n",
+        "usr/lib/systemd/journald.conf.d/50-b.conf": "[Journal]\nStorage=none\n",
+        "etc/systemd/journald.conf.d/50-b.conf": "",
+        "run/systemd/journald.conf.d/10-a.conf": "[Journal]\nStorage=volatile\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    find, exists, read = glob.glob, os.path.exists, host_module._settings
+    monkeypatch.setattr(host_module.glob, "glob", lambda pattern: find(f"{tmp_path}{pattern}"))
+    monkeypatch.setattr(host_module.os.path, "exists", lambda path: exists(f"{tmp_path}{path}"))
+    monkeypatch.setattr(
+        host_module, "_settings", lambda path: read(path if path.startswith(str(tmp_path)) else f"{tmp_path}{path}")
+    )
+    host = Host()
+    assert [host.journald_setting(name) for name in ("Storage", "RateLimitBurst", "Else")] == ["volatile", "", ""]

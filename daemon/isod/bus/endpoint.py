@@ -13,6 +13,7 @@ from isod.bus.ratelimit import CallLimits
 from isod.bus.services import Services
 from isod.bus.signals import Subscriptions
 from isod.bus.standard import StandardInterfaces
+from isod.paced_audit import PacedAudit
 from isod.ports import AuditSink
 from isod.settings import Limits
 from isod_wire import Connection
@@ -32,9 +33,10 @@ class Endpoint:
         callers: Callers,
         prompts: Prompts,
         audit: AuditSink,
+        paced: PacedAudit,
         limits: Callable[[int], Limits],
     ) -> None:
-        """Build all parts; `callers` and `prompts` are those of the core too, `limits` gives those of a uid."""
+        """Build all parts; `callers`, `prompts`, `paced` are those of the core too, `limits` gives those of a uid."""
         self.callers = callers
         container_object = ContainerObject(containers=services.containers, apps=services.apps, checks=services.checks)
         app_object = AppObject(apps=services.apps)
@@ -63,7 +65,7 @@ class Endpoint:
             ),
             handlers={**manager_object.handlers(), **container_object.handlers(), **app_object.handlers()},
             authority=prompts,
-            decisions=Decisions(audit=audit),
+            decisions=Decisions(audit=audit, paced=paced),
             call_limits=CallLimits(limits),
         )
         self.callers.on_gone(self.subscriptions.forget)

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ from isod.bus.decisions import Decisions, Facts
 from isod.bus.ratelimit import CallLimits
 from isod.bus.refusal import RefusedError, access_denied
 from isod.bus.request import Handler, Reply, Request
-from isod.bus.requests import check_argv, parse_options, take_fds
+from isod.bus.requests import check_argv, check_grants, check_signal, parse_options, take_fds
 from isod.bus.route import Kind, Route, route, shown_method
 from isod.bus.services import Services
 from isod.bus.shedding import Shedding
@@ -35,8 +35,8 @@ _log = logging.getLogger(__name__)
 # Calls of one connection that wait until it is known whose it is.
 _UNKNOWN_PER_SENDER = 8
 # What may need a question to the user is decided by the core, which also records that. With USE it does so after the
-# reply, so an error before it is still ours to record.
-_CORE_DECIDES = frozenset({Access.USE, Access.MANAGE, Access.GRANT})
+# reply, so an error before it is still ours to record. A registered session is a record of its own.
+_CORE_DECIDES = frozenset({Access.USE, Access.MANAGE, Access.GRANT, Access.SESSION})
 _REFUSALS = (
     errors.NoSuchContainer,
     errors.NoSuchApplication,
@@ -299,7 +299,17 @@ def _check_request(call: Message, method: Method, facts: Facts) -> tuple[tuple[A
     environment = getattr(options, "environment", None)
     if environment:
         facts.environment = tuple(entry.partition("=")[0] for entry in environment)
+    check = _CHECKED.get((method.interface, method.name))
+    if check is not None:
+        values = check(values)
     if (method.interface, method.name) == (names.MANAGER, "Run"):
-        facts.argv = check_argv(values[1])
-        values = (values[0], facts.argv)
+        facts.argv = values[1]
     return values, options
+
+
+# What is wrong whoever asks, so that it is refused, and recorded, here: later the core records what it decides.
+_CHECKED: Mapping[tuple[str, str], Callable[[tuple[Any, ...]], tuple[Any, ...]]] = {
+    (names.MANAGER, "Run"): lambda values: (values[0], check_argv(values[1])),
+    (names.CONTAINER, "Grant"): lambda values: (check_grants(values[0]),),
+    (names.APP, "Signal"): lambda values: (check_signal(values[0]),),
+}

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from isod.bus.request import Handler, Reply, Request
-from isod.bus.requests import check_signal
 from isod.bus.services import AppService, AppView
 from isod.core.shorten import shortened
 from isod_contract import names
@@ -50,7 +49,7 @@ class AppObject:
         return self.properties(app) | {"Command": Variant("as", shortened(app.argv))}
 
     async def _signal(self, request: Request) -> Reply:
-        await self._apps.signal(request.target, check_signal(request.arguments[0]))
+        await self._apps.signal(request.target, request.arguments[0])
         return Reply()
 
     async def _stop(self, request: Request) -> Reply:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from isod.bus.request import Handler, Reply, Request
-from isod.bus.requests import check_grants
 from isod.bus.services import AppService, CheckService, ContainerService, ContainerView
 from isod.bus.values import variants
 from isod.ports import Caller
@@ -79,7 +78,7 @@ class ContainerObject:
         return Reply()
 
     async def _grant(self, request: Request) -> Reply:
-        await self._containers.grant(request.target, request.caller, check_grants(request.arguments[0]))
+        await self._containers.grant(request.target, request.caller, request.arguments[0])
         return Reply()
 
     async def _revoke(self, request: Request) -> Reply:

@@ -5,6 +5,7 @@ import time
 from isoctl import wire
 from isoctl.contract_generated import APP_PATH_PREFIX, MANAGER, PROPERTIES, ROOT_PATH
 from isoctl.marshal import plain
+from isod_contract.names import is_app_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +26,21 @@ def manager(bus: wire.Bus, member: str, signature: str = "", *body: "Any", timeo
 
 
 def objects(bus: wire.Bus, member: str) -> "list[dict[str, Any]]":
-    """Give the properties of all containers (ListContainers) or apps (ListApps), with lower-case keys."""
+    """Give the properties of all containers (ListContainers), with lower-case keys."""
     return [{key.lower(): value for key, value in values.items()} for _, values in manager(bus, member)]
+
+
+def apps(bus: wire.Bus) -> "list[dict[str, Any]]":
+    """Give the properties of all apps that the caller may see, page by page, the oldest first."""
+    found: list[dict[str, Any]] = []
+    after: tuple[int, str] = (0, "")
+    while True:
+        reply = bus.call(ROOT_PATH, MANAGER, "ListAppsAfter", "ts", after)
+        page, more = plain(reply.body[0]), reply.body[1]
+        found += [{key.lower(): value for key, value in values.items()} for _, values in page]
+        if not more or not page:
+            return found
+        after = (found[-1]["startedusec"], found[-1]["id"])
 
 
 def container_path(bus: wire.Bus, name: str) -> str:
@@ -46,11 +60,10 @@ def find_apps(bus: wire.Bus, untrusted_name: str) -> list[str]:
     from isoctl.cli import UsageError
 
     container, _, prefix = untrusted_name.rpartition("/")
-    found = [
-        app["id"]
-        for app in objects(bus, "ListApps")
-        if app["id"].startswith(prefix) and container in ("", app["container"])
-    ]
+    if not container and is_app_id(prefix):
+        # isod knows it or not; there is no need to read a list of all for that.
+        return [prefix]
+    found = [app["id"] for app in apps(bus) if app["id"].startswith(prefix) and container in ("", app["container"])]
     if not prefix or len(found) != 1:
         what = "no app" if not found else f"{len(found)} apps"
         message = f"{untrusted_name!r} means {what}; `isoctl ps` shows their IDs"

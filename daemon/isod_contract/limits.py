@@ -65,6 +65,7 @@ DESKTOP_ENTRY_BYTES_MAX = 64 * 1024
 # Of one reply that lists apps or records, and of the command of each in it: a message has 256 KiB.
 LIST_BYTES_MAX = 240 * 1024
 LIST_COMMAND_CHARS_MAX = 256
+LIST_APPS_OF_CONTAINER_MAX = 500
 
 HISTORY_RECORDS_DEFAULT = 50
 HISTORY_RECORDS_MAX = 1000

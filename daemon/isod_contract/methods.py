@@ -63,20 +63,31 @@ class Signal(NamedTuple):
     doc: str
 
 
+class Emits(StrEnum):
+    """What a client may make of a property that it has read (EmitsChangedSignal of the D-Bus specification)."""
+
+    TRUE = "true"  # PropertiesChanged tells each change, with the value
+    FALSE = "false"  # it may change, and nothing tells
+    CONST = "const"  # it never does while the object is there, so clients may keep it
+
+
 class Property(NamedTuple):
-    """One read-only property; changes are told by PropertiesChanged where `emits` is true."""
+    """One read-only property."""
 
     interface: str
     name: str
     signature: str
     doc: str
-    emits: bool = True
+    emits: Emits = Emits.TRUE
 
 
 def _args(text: str) -> tuple[Arg, ...]:
     """Read "s container, as argv" as arguments."""
     return tuple(Arg(name, signature) for signature, name in (part.split() for part in text.split(",") if part.strip()))
 
+
+# What Explain tells of.
+EXPLAINED_ACTIONS = ("run", "start", "stop", "restart", "grant", "revoke")
 
 METHODS = (
     Method(
@@ -107,6 +118,16 @@ METHODS = (
         " not all fit into a message, those that ended first are left out.",
         effect=False,
     ),
+    Method(
+        names.MANAGER,
+        "ListAppsAfter",
+        _args("t started-usec, s id"),
+        _args("a(oa{sv}) apps, b more"),
+        Access.ANYONE,
+        "As ListApps, a page of those that were asked for after an app, by its StartedUSec and Id (0 and an empty text:"
+        " from the first on), in that order; `more` says that there are others after these.",
+        effect=False,
+    ),
     Method(names.MANAGER, "GetApp", _args("s id"), _args("o app"), Access.OWN, "The object of one app.", effect=False),
     Method(
         names.MANAGER,
@@ -123,7 +144,7 @@ METHODS = (
         _args("s container, s action, a{sv} options"),
         _args("a{sv} decision"),
         Access.SEE,
-        "Would this be allowed to the caller (run, start, stop, restart, grant, revoke), and by what rule.",
+        f"Would this be allowed to the caller ({', '.join(EXPLAINED_ACTIONS)}), and by what rule.",
         options.ExplainOptions,
         effect=False,
     ),
@@ -326,40 +347,46 @@ SIGNALS = (
 )
 
 PROPERTIES = (
-    Property(names.MANAGER, "Version", "s", "isod's version.", emits=False),
-    Property(names.MANAGER, "Features", "as", "What this isod can do, beyond its version.", emits=False),
-    Property(names.CONTAINER, "Name", "s", "The container's name.", emits=False),
+    Property(names.MANAGER, "Version", "s", "isod's version.", Emits.CONST),
+    Property(names.MANAGER, "Features", "as", "What this isod can do, beyond its version.", Emits.CONST),
+    Property(names.CONTAINER, "Name", "s", "The container's name.", Emits.CONST),
     Property(names.CONTAINER, "State", "s", "stopped, starting, running, stopping or failed."),
-    Property(names.CONTAINER, "Unit", "s", "The systemd unit on the host.", emits=False),
-    Property(names.CONTAINER, "User", "s", "The account inside that the caller's apps run as.", emits=False),
-    Property(
-        names.CONTAINER, "Menu", "as", "The command inside that is its menu; empty: the host's launcher.", emits=False
-    ),
+    Property(names.CONTAINER, "Unit", "s", "The systemd unit on the host; a reload may name another.", Emits.FALSE),
+    Property(names.CONTAINER, "User", "s", "The account inside that the caller's apps run as."),
+    Property(names.CONTAINER, "Menu", "as", "The command inside that is its menu; empty: the host's launcher."),
     Property(names.CONTAINER, "Grants", "a{sv}", "Resource and level, by policy or by Grant."),
     Property(names.CONTAINER, "Attachments", "aa{sv}", "What of the host is reachable in it right now."),
-    Property(names.CONTAINER, "Apps", "ao", "The caller's apps in it (root: all)."),
+    Property(
+        names.CONTAINER,
+        "Apps",
+        "ao",
+        "The caller's apps in it (root: all) that have not ended, the newest 500; Manager.AppAdded and AppRemoved tell"
+        " of changes.",
+        Emits.FALSE,
+    ),
+    Property(names.CONTAINER, "AppCount", "u", "How many those are, however many.", Emits.FALSE),
     Property(
         names.CONTAINER,
         "Outdated",
         "b",
         "Whether a restart would bring it the system that NixOS declares.",
-        emits=False,
+        Emits.FALSE,
     ),
     Property(names.CONTAINER, "Problem", "(ss)", "Error name and text of the last failure; empty: none."),
-    Property(names.APP, "Id", "s", "128 bits, hexadecimal.", emits=False),
-    Property(names.APP, "Container", "s", "The container's name.", emits=False),
+    Property(names.APP, "Id", "s", "128 bits, hexadecimal.", Emits.CONST),
+    Property(names.APP, "Container", "s", "The container's name.", Emits.CONST),
     Property(names.APP, "State", "s", "authorizing, starting-container, preparing, starting, running, exited, failed."),
     Property(names.APP, "ExitCode", "i", "Exit code of the main process; -1: none yet, unknown, or by a signal."),
     Property(names.APP, "ExitSignal", "i", "Signal that ended the main process; 0: none."),
     Property(names.APP, "Problem", "(ss)", "Error name and text of a failure or a warning; empty: none."),
-    Property(names.APP, "Unit", "s", "The transient unit inside the container.", emits=False),
-    Property(names.APP, "User", "s", "The account inside.", emits=False),
-    Property(names.APP, "Command", "as", "The argument vector.", emits=False),
-    Property(names.APP, "StartedUSec", "t", "When it was asked for, microseconds since 1970.", emits=False),
+    Property(names.APP, "Unit", "s", "The transient unit inside the container.", Emits.CONST),
+    Property(names.APP, "User", "s", "The account inside.", Emits.CONST),
+    Property(names.APP, "Command", "as", "The argument vector.", Emits.CONST),
+    Property(names.APP, "StartedUSec", "t", "When it was asked for, microseconds since 1970.", Emits.CONST),
     Property(names.APP, "Running", "b", "Whether any process of it is left, also after the main one ended."),
-    Property(names.APP, "Detached", "b", "Whether it outlives its caller.", emits=False),
+    Property(names.APP, "Detached", "b", "Whether it outlives its caller.", Emits.CONST),
     Property(
-        names.APP, "Grants", "a{sv}", "What of the host was attached for it: resource and level (s).", emits=False
+        names.APP, "Grants", "a{sv}", "What of the host was attached for it: resource and level (s).", Emits.FALSE
     ),
 )
 

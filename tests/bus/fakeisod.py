@@ -253,7 +253,8 @@ class FakeIsod:
     def _result(self, member: str, call: Message) -> tuple[str, tuple[Any, ...]]:
         sender = call.header.fields[HeaderFields.sender]
         if member in self.answers:
-            return self.answers[member]
+            answer: Any = self.answers[member]
+            return answer(*call.body) if callable(answer) else answer  # type: ignore[no-any-return]
         if member == "Run":
             return self._run(call.body, sender)
         if member == "Subscribe":

@@ -2,8 +2,10 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +43,7 @@ def container(name: str, state: str = "running", problem: str = "") -> tuple[str
         "User": ("s", "alice"),
         "Unit": ("s", f"container@{name}.service"),
         "Apps": ("ao", []),
+        "AppCount": ("u", 4711),
         "Problem": ("(ss)", ("org.isoctl1.Error.StartFailed" if problem else "", problem)),
     }
     return (f"/org/isoctl1/container/{name}", values)
@@ -58,7 +61,7 @@ def isod(bus: Bus) -> Iterator[FakeIsod]:
     with fake_isod(bus.address) as running:
         running.answers = {
             "ListContainers": ("a(oa{sv})", ([container("blog"), container("db", "failed", HOSTILE)],)),
-            "ListApps": ("a(oa{sv})", ([app(IDS[0]), app(IDS[1], "db", command=HOSTILE)],)),
+            "ListAppsAfter": ("a(oa{sv})b", ([app(IDS[0]), app(IDS[1], "db", command=HOSTILE)], False)),
             "GetContainer": ("o", ("/org/isoctl1/container/blog",)),
             "Subscribe": ("", ()),
         }
@@ -92,7 +95,7 @@ def test_json_is_json_and_ascii(isoctl: Isoctl, isod: FakeIsod, verb: str) -> No
 
 
 def test_ps_leaves_out_what_is_over(isoctl: Isoctl, isod: FakeIsod) -> None:
-    isod.answers["ListApps"] = ("a(oa{sv})", ([app(IDS[0]), app(IDS[1], state="exited")],))
+    isod.answers["ListAppsAfter"] = ("a(oa{sv})b", ([app(IDS[0]), app(IDS[1], state="exited")], False))
     assert [entry["id"] for entry in json.loads(isoctl.run("ps", "--json").stdout)] == [IDS[0]]
 
 
@@ -102,6 +105,37 @@ def test_kill_takes_a_unique_start_of_an_id(isoctl: Isoctl, isod: FakeIsod) -> N
     assert isoctl.run("kill", "-s", "KILL", "db/12").returncode == 0
     assert isoctl.run("kill", "--signal=SIGUSR1", IDS[1]).returncode == 0
     assert [body for member, body in isod.calls if member == "Signal"] == [(15,), (9,), (10,)]
+
+
+def test_a_full_id_goes_straight_to_its_object(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """F11: of 600 apps the oldest stood in no list, and `isoctl kill FULL-ID` said that it means no app."""
+    isod.answers["Signal"] = ("", ())
+    isod.answers["OpenLog"] = ("h", (os.open("/dev/null", os.O_RDONLY),))
+    isod.answers.pop("GetContainer")
+    other = "f" * 32
+    assert isoctl.run("kill", other).returncode == 0
+    assert isoctl.run("logs", other).returncode == 0
+    assert (isod.count("Signal"), isod.count("OpenLog"), isod.count("ListAppsAfter")) == (1, 1, 0)
+
+
+def test_a_list_of_several_pages_is_read_to_its_end(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """F11: `isoctl ps` showed 307 of 600 running apps, and said nothing of the others."""
+    everything = [app(f"{number:032x}") for number in range(7)]
+
+    def page(started_usec: int, app_id: str) -> tuple[Any, ...]:
+        rest = [item for item in everything if (item[1]["StartedUSec"][1], item[1]["Id"][1]) > (started_usec, app_id)]
+        return ("a(oa{sv})b", (rest[:3], len(rest) > 3))
+
+    isod.answers["ListAppsAfter"] = page  # type: ignore[assignment]
+    assert [item["id"] for item in json.loads(isoctl.run("ps", "--json").stdout)] == [
+        item[1]["Id"][1] for item in everything
+    ]
+    assert isod.count("ListAppsAfter") == 3
+
+
+def test_the_list_of_containers_shows_how_many_apps_there_are(isoctl: Isoctl) -> None:
+    """F18: APPS counted ended ones, and would be cut with the list of their paths."""
+    assert b" 4711 " in isoctl.run("list").stdout
 
 
 @pytest.mark.parametrize("name", ["12", "zz", "blog/1299", "", "blog/"])
@@ -128,6 +162,37 @@ def test_logs_of_a_container_are_made_harmless_for_a_terminal(isoctl: Isoctl, is
     assert done.stdout == b"line\n\\x1b]0;title\\x07\\xff\n"
     (options,) = (body[0] for member, body in isod.calls if member == "OpenLog")
     assert options == {"follow": ("b", True), "lines": ("u", 5)}
+
+
+def test_a_log_without_an_end_of_line_takes_no_more_memory(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """A12: a journalctl of root's inside that writes no line end made isoctl grow by 160 MB a second."""
+    reader, writer = os.pipe()
+    isod.answers["OpenLog"] = ("h", (reader,))
+    limit = 256 * 1024 * 1024
+    with isoctl.popen(
+        "logs",
+        "blog",
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    ) as process:
+        total = 0
+
+        def write() -> None:
+            nonlocal total
+            with open(writer, "wb") as end:
+                while total < limit:
+                    total += end.write(b"x" * 65536)
+
+        writing = threading.Thread(target=write)
+        writing.start()
+        assert process.stdout is not None
+        got = 0
+        while data := process.stdout.read(1 << 20):
+            got += len(data)
+        writing.join(20)
+        os.close(reader)
+    assert process.returncode == 0
+    assert got >= total == limit
 
 
 def test_why_says_by_what_and_fails_for_a_refusal(isoctl: Isoctl, isod: FakeIsod) -> None:

@@ -1,6 +1,5 @@
 """Who may call isod, and nothing else, tries to have others' records lost; journald has the settings of every host."""
 
-import json
 import re
 import subprocess
 import time
@@ -73,9 +72,17 @@ def test_who_is_admitted_nowhere_pushes_no_record_out(lab: Lab, strangers: list[
 
 @pytest.mark.attack("C46")
 @pytest.mark.slow
-def test_journald_takes_more_of_isod_than_its_own_limit(lab: Lab) -> None:
-    """A3: LogRateLimitIntervalSec=0 is no setting of its own to systemd, and 10,000 in 30 s would hold."""
-    count = 130_000
+def test_journald_takes_more_of_isod_than_its_own_limit() -> None:
+    """A3: LogRateLimitIntervalSec=0 is no setting of its own to systemd, and 10,000 in 30 s would hold.
+
+    On a lab of its own, since so many records take the older ones out of the journal.
+    """
+    with Lab.boot() as lab:
+        _fill(lab)
+
+
+def _fill(lab: Lab) -> None:
+    count = 60_000
     script = (
         "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
         f"for n in range({count}): s.sendto(b'MESSAGE=x\\nISOCTL_TEST=limit\\n', '/run/systemd/journal/socket')\n"
@@ -92,4 +99,3 @@ def test_journald_takes_more_of_isod_than_its_own_limit(lab: Lab) -> None:
     lab.run("journalctl", "--sync")
     kept = lab.run("sh", "-c", "journalctl -q -o cat ISOCTL_TEST=limit | wc -l").stdout
     assert int(kept) == count
-    assert json.loads(lab.run("isoctl", "doctor", "--json", user="alice").stdout or "[]") == []

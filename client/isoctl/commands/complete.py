@@ -9,7 +9,7 @@ def execute(request: cli.Request) -> int:
         if request.operands[0] == "containers":
             found = [container["name"] for container in isod.objects(isod.connect(), "ListContainers")]
         else:
-            found = [app["id"][:12] for app in isod.objects(isod.connect(), "ListApps") if app["running"]]
+            found = [app["id"][:12] for app in isod.apps(isod.connect()) if app["running"]]
     except (wire.WireError, wire.RemoteError):
         return 0
     for name in found:

@@ -11,6 +11,6 @@ def execute(request: cli.Request) -> int:
     else:
         render.table(
             ("NAME", "STATE", "USER", "APPS", "PROBLEM"),
-            [(c["name"], c["state"], c["user"], str(len(c["apps"])), c["problem"][1]) for c in containers],
+            [(c["name"], c["state"], c["user"], str(c["appcount"]), c["problem"][1]) for c in containers],
         )
     return 0

@@ -6,6 +6,8 @@ from isoctl import cli, isod, wire
 from isoctl.contract_generated import APP, CONTAINER
 from isoctl.interrupts import end_by_broken_pipe
 
+_LINE_BYTES_MAX = 64 * 1024
+
 
 def execute(request: cli.Request) -> int:
     """Copy the log to stdout, line by line made harmless for a terminal."""
@@ -32,5 +34,6 @@ def _copy(fd: int) -> None:
     from isoctl.render import clean
 
     with os.fdopen(fd, "rb") as log:
-        for line in log:
+        for line in iter(lambda: log.readline(_LINE_BYTES_MAX), b""):
+            # What is longer goes on in the next line: a container's journalctl may write whatever it likes.
             print(clean(line.decode(errors="backslashreplace").rstrip("\n").replace("\t", "    ")), flush=True)

@@ -12,7 +12,7 @@ def execute(request: cli.Request) -> int:
         isod.container_path(bus, request.operands[0])
     apps = [
         app
-        for app in isod.objects(bus, "ListApps")
+        for app in isod.apps(bus)
         if (app["running"] or app["state"] not in ("exited", "failed"))
         and request.operands[:1] in ([], [app["container"]])
     ]

@@ -53,8 +53,7 @@ def interface_xml(interface: str, *, docs: bool = False) -> str:
         parts.append(_element("signal", f"name={quoteattr(signal.name)}", inside))
     for item in (item for item in PROPERTIES if item.interface == interface):
         attributes = f'name={quoteattr(item.name)} type={quoteattr(item.signature)} access="read"'
-        emits = "true" if item.emits else "const"
-        inside = _doc(item.doc, docs) + _annotation("org.freedesktop.DBus.Property.EmitsChangedSignal", emits)
+        inside = _doc(item.doc, docs) + _annotation("org.freedesktop.DBus.Property.EmitsChangedSignal", item.emits)
         parts.append(_element("property", attributes, inside))
     return "".join([*parts, "  </interface>\n"])
 

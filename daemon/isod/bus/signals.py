@@ -11,11 +11,12 @@ from isod.core.events import Listener
 from isod.ports import Caller
 from isod_contract import names
 from isod_contract.errors import LimitExceeded, NoSuchContainer
-from isod_contract.methods import PROPERTIES
+from isod_contract.methods import PROPERTIES, Emits
 
 _FOLLOWERS_PER_APP = 8
-_APP_SIGNALLED = frozenset(item.name for item in PROPERTIES if item.interface == names.APP and item.emits)
-_CONTAINER_SIGNALLED = frozenset(item.name for item in PROPERTIES if item.interface == names.CONTAINER and item.emits)
+_SIGNALLED = frozenset((item.interface, item.name) for item in PROPERTIES if item.emits is Emits.TRUE)
+_APP_SIGNALLED = frozenset(name for interface, name in _SIGNALLED if interface == names.APP)
+_CONTAINER_SIGNALLED = frozenset(name for interface, name in _SIGNALLED if interface == names.CONTAINER)
 
 
 class Emitter(Protocol):

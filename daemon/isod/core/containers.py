@@ -307,7 +307,11 @@ class Containers:
         for (name, _), container in list(self._known.items()):
             fresh = policy.containers.get(name)
             if fresh is not None:
-                container.policy = fresh
+                old, container.policy = container.policy, fresh
+                changes = {"Grants": old.grants != fresh.grants, "User": old.user != fresh.user}
+                changes["Menu"] = old.menu != fresh.menu
+                if changed := [name for name, is_other in changes.items() if is_other]:
+                    self._events.container_changed(container, *changed)
         for name, fresh in policy.containers.items():
             earlier = before.containers.get(name)
             if earlier is None or earlier.unit != fresh.unit or name not in self._chosen:

@@ -7,7 +7,9 @@ from isod.bus.request import Handler, Reply, Request
 from isod.bus.services import AppService, CheckService, ContainerService, ContainerView
 from isod.bus.values import variants
 from isod.ports import Caller
-from isod_contract import names
+from isod_contract import limits, names
+from isod_contract.methods import PROPERTIES
+from isod_contract.states import ENDED
 from isod_wire import Variant
 
 
@@ -57,13 +59,22 @@ class ContainerObject:
             case "Attachments":
                 return Variant("aa{sv}", [variants(item) for item in self._containers.attachments(container, caller)])
             case "Apps":
-                apps = (app for app in self._apps.visible(caller) if app.container == container.name)
-                return Variant("ao", [names.app_path(app.id) for app in apps])
+                newest = self._live_apps(container, caller)[-limits.LIST_APPS_OF_CONTAINER_MAX :]
+                return Variant("ao", [names.app_path(app.id) for app in newest])
+            case "AppCount":
+                return Variant("u", len(self._live_apps(container, caller)))
             case "Outdated":
                 return Variant("b", container.is_outdated)
             case "Problem":
                 return Variant("(ss)", list(container.problem_for(caller)))
         raise KeyError(key)
+
+    def _live_apps(self, container: ContainerView, caller: Caller) -> list[Any]:
+        return [
+            app
+            for app in self._apps.visible(caller)
+            if app.container == container.name and (app.running or app.state not in ENDED)
+        ]
 
     async def _start(self, request: Request) -> Reply:
         await self._containers.start(request.target, request.caller)
@@ -102,4 +113,4 @@ class ContainerObject:
         return Reply([[variants(item._asdict()) for item in found]])
 
 
-_PROPERTIES = ("Name", "State", "Unit", "User", "Menu", "Grants", "Attachments", "Apps", "Outdated", "Problem")
+_PROPERTIES = tuple(item.name for item in PROPERTIES if item.interface == names.CONTAINER)

@@ -9,16 +9,15 @@ from isod.bus.objects.container import ContainerObject
 from isod.bus.request import Handler, Reply, Request
 from isod.bus.services import AppView, Services
 from isod.bus.signals import Subscriptions
-from isod.bus.values import shown, typed, variants
+from isod.bus.values import typed, variants
 from isod.core.shorten import shortened, size_of, that_fit
 from isod_contract import VERSION, limits, names
-from isod_contract.errors import InvalidArgument
 from isod_contract.records import HISTORY_FIELDS
 from isod_contract.states import ENDED
 from isod_wire import Variant
 
 _APP_BYTES, _RECORD_BYTES = 700, 400  # on the wire, without what is counted
-_EXPLAINED = ("run", "start", "stop", "restart")
+_LISTED_APPS = 20
 
 
 class ManagerObject:
@@ -44,6 +43,7 @@ class ManagerObject:
             (names.MANAGER, "ListContainers"): self._list_containers,
             (names.MANAGER, "GetContainer"): self._get_container,
             (names.MANAGER, "ListApps"): self._list_apps,
+            (names.MANAGER, "ListAppsAfter"): self._list_apps_after,
             (names.MANAGER, "GetApp"): self._get_app,
             (names.MANAGER, "Run"): self._run,
             (names.MANAGER, "Explain"): self._explain,
@@ -63,10 +63,12 @@ class ManagerObject:
         return {"Version": Variant("s", VERSION), "Features": Variant("as", list(self._services.features))}
 
     async def _list_containers(self, request: Request) -> Reply:
-        entries = [
-            [names.container_path(container.name), self._container_object.properties(container, request.caller)]
-            for container in self._services.containers.visible(request.caller)
-        ]
+        entries = []
+        for container in self._services.containers.visible(request.caller):
+            values = self._container_object.properties(container, request.caller)
+            # Each container's own object has them; of all containers they would not fit into a message.
+            values["Apps"] = Variant("ao", values["Apps"].value[-_LISTED_APPS:])
+            entries.append([names.container_path(container.name), values])
         return Reply([entries])
 
     async def _get_container(self, request: Request) -> Reply:
@@ -78,6 +80,13 @@ class ManagerObject:
         apps = sorted(visible, key=lambda app: (app.running or app.state not in ENDED, app.started_usec))
         entries = that_fit(self._list_entry(app) for app in reversed(apps))
         return Reply([entries[::-1]])
+
+    async def _list_apps_after(self, request: Request) -> Reply:
+        after = (request.arguments[0], request.arguments[1])
+        apps = [app for app in self._services.apps.visible(request.caller) if (app.started_usec, app.id) > after]
+        apps.sort(key=lambda app: (app.started_usec, app.id))
+        entries = that_fit(self._list_entry(app) for app in apps)
+        return Reply([entries, len(entries) < len(apps)])
 
     def _list_entry(self, app: AppView) -> tuple[int, list[Any]]:
         values = self._app_object.listed(app)
@@ -93,10 +102,7 @@ class ManagerObject:
         return Reply([names.app_path(app.id)])
 
     async def _explain(self, request: Request) -> Reply:
-        action = request.arguments[1]
-        if action not in _EXPLAINED:
-            raise InvalidArgument(argument="action", reason=f"{shown(action)!r} is none of {', '.join(_EXPLAINED)}")
-        decision = await self._services.explain(request.target, action, request.caller, request.options)
+        decision = await self._services.explain(request.target, request.arguments[1], request.caller, request.options)
         return Reply([variants(decision)])
 
     async def _history(self, request: Request) -> Reply:

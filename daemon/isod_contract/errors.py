@@ -128,9 +128,5 @@ class Unsupported(IsodError, template="{what} is not possible here: {reason}"):
     """The container, the kernel or systemd cannot do this; names what would."""
 
 
-class PolicyBroken(IsodError, template="policy not loaded: {reason}"):
-    """A policy file is refused; the last good one stays in force."""
-
-
 class Internal(IsodError, template="internal error; see `journalctl -u isod ISOCTL_INCIDENT={incident}`", exit_code=1):
     """A fault of isod; the text holds an id to find in the journal, never more."""

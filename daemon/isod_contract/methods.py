@@ -121,7 +121,7 @@ METHODS = (
     Method(
         names.MANAGER,
         "ListAppsAfter",
-        _args("t started-usec, s id"),
+        _args("t after-usec, s after-id"),
         _args("a(oa{sv}) apps, b more"),
         Access.ANYONE,
         "As ListApps, a page of those that were asked for after an app, by its StartedUSec and Id (0 and an empty text:"

@@ -141,21 +141,23 @@ class Connection:
         if not self._sender.post(self._sender.prepare(route, signature, body, fds)) and not self.closed:
             raise TooLarge("write queue is full")
 
-    def reply(self, call: Message, signature: str = "", body: Sequence[Any] = (), fds: Sequence[int] = ()) -> None:
-        """Answer a call. Copies `fds`. Raises ValueError for a value that does not fit.
+    def reply(self, call: Message, signature: str = "", body: Sequence[Any] = (), fds: Sequence[int] = ()) -> int:
+        """Answer a call; gives the answer's bytes. Copies `fds`. Raises ValueError for a value that does not fit.
 
         A reply over the size cap becomes the error LimitsExceeded; one that its reader does not fetch is dropped.
         """
         if call.no_reply_expected:
-            return
+            return 0
         route = Route(kind=MessageKind.METHOD_RETURN, destination=call.sender, reply_serial=call.serial)
         try:
             prepared = self._sender.prepare(route, signature, body, fds)
         except TooLarge:
             self.reply_error(call, _ERROR_LIMITS, "The reply is too large")
-            return
+            return self._caps.max_message_bytes
+        size_bytes = len(prepared.data)
         if not self._sender.post(prepared):
             self._dropped_replies += 1
+        return size_bytes
 
     def reply_error(self, call: Message, error_name: str, text: str) -> None:
         """Answer a call with an error; raises ValueError for an invalid name or text."""

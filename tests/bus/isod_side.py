@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buses import Bus
+from isod.authorise import Verb
 from isod.bus.caller import Callers
 from isod.bus.endpoint import Endpoint
 from isod.bus.prompts import Prompts
@@ -330,9 +331,10 @@ async def running_isod_side(bus: Bus, sessions: Any = None) -> AsyncIterator[Iso
         reloads: list[int] = []
 
         async def explain(
-            _container: Any, _action: str, _caller: Caller, _options: ExplainOptions
+            _container: Any, action: str, _caller: Caller, _options: ExplainOptions
         ) -> Mapping[str, object]:
-            return {"outcome": "allowed"}
+            # as isod.app: of what is no verb there is no decision
+            return {"outcome": "allowed", "rule": f"rule of {Verb(action)}"}
 
         async def reload(caller: Caller, _dry_run: bool) -> Sequence[Mapping[str, object]]:
             reloads.append(caller.uid)

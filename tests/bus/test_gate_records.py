@@ -21,6 +21,8 @@ FITTING: dict[str, Any] = {
     "action": "run",
     "argv": ["true"],
     "signal": 15,
+    "after-usec": 0,
+    "after-id": "",
     "resources": ["gpu"],
     "grants": {"gpu": Variant("s", "render")},
 }

@@ -147,11 +147,17 @@ def test_every_check_has_been_seen_to_find_something() -> None:
         ({"LogRateLimitIntervalUSec": 30_000_000, "LogRateLimitBurst": 10_000}, {}, ["journal-limited"]),
         ({"LogRateLimitIntervalUSec": 1_000_000, "LogRateLimitBurst": 1_000_000}, {}, []),
         ({}, {"Storage": "none"}, ["journal-off"]),
+        # what systemd says of a unit that is not there, which other checks find
+        (
+            {"LoadState": "masked", "ActiveState": "active", "LogRateLimitIntervalUSec": 0, "LogRateLimitBurst": 0},
+            {},
+            ["isod-missing"],
+        ),
         ({}, {"Storage": "volatile"}, []),
     ],
 )
 def test_a_journal_that_drops_the_audit_is_found(
-    unit: dict[str, int], journald: dict[str, str], found: list[str]
+    unit: dict[str, Any], journald: dict[str, str], found: list[str]
 ) -> None:
     """A3: a launch can be missing from the journal by two settings."""
     host = FakeHost(journald=journald, units={"isod.service": {**LOADED, **unit}})

@@ -143,13 +143,22 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_a_later_state_replaces_the_earlier_and_a_removed_record_is_gone(tmp_path: Path) -> None:
     files = StateFiles(tmp_path)
-    files.save(record("a"))
-    files.save(record("b"))
-    files.save(record("a", state=AppState.EXITED))
+    files.save(record("a", started_usec=2))
+    files.save(record("b", started_usec=3))
+    files.save(record("a", started_usec=2, state=AppState.EXITED))
+    files.save(record("f", started_usec=1))
+    files.remove("f" * 32)
     assert [item.state for item in files.load_all()] == [AppState.EXITED, AppState.AUTHORIZING]
     files.remove("a" * 32)
     files.remove("a" * 32)
     assert [item.id for item in files.load_all()] == ["b" * 32]
+
+
+def test_records_come_back_in_the_order_in_which_apps_were_started(tmp_path: Path) -> None:
+    """F7: by their random ids the next launches forgot apps whose end nobody had asked about yet."""
+    for letter, started_usec in zip("cafeb", range(5), strict=True):
+        StateFiles(tmp_path).save(record(letter, started_usec=started_usec))
+    assert "".join(item.id[0] for item in StateFiles(tmp_path).load_all()) == "cafeb"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ def journal_off(host: Host) -> Iterator[Problem]:
 def journal_limited(host: Host) -> Iterator[Problem]:
     """Report a rate above which journald drops what isod writes; 0 means that journald's own holds."""
     unit = host.unit("isod.service")
+    if unit.get("LoadState") != "loaded":
+        return
     interval_usec, burst = unit.get("LogRateLimitIntervalUSec"), unit.get("LogRateLimitBurst")
     if not isinstance(interval_usec, int) or not isinstance(burst, int):
         return

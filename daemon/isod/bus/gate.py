@@ -18,13 +18,14 @@ from isod.bus.decisions import Decisions, Facts
 from isod.bus.ratelimit import CallLimits
 from isod.bus.refusal import RefusedError, access_denied
 from isod.bus.request import Handler, Reply, Request
-from isod.bus.requests import check_argv, check_grants, check_signal, parse_options, take_fds
+from isod.bus.requests import check_action, check_argv, check_grants, check_signal, parse_options, take_fds
 from isod.bus.route import Kind, Route, route, shown_method
 from isod.bus.services import Services
 from isod.bus.shedding import Shedding
 from isod.bus.standard import StandardInterfaces
 from isod.bus.values import shown
 from isod.ports import Answer, Authority, Caller
+from isod.shortage import shortage_of
 from isod_contract import actions, errors, limits, names
 from isod_contract.methods import METHOD_INDEX, Access, Method
 from isod_contract.options import NoOptions
@@ -172,7 +173,13 @@ class Gate:
             is_limit = isinstance(error, errors.LimitExceeded)
             answer = self._connection.refuse if is_limit else self._connection.reply_error
             answer(call, error.name, error.text)
-        except Exception:  # noqa: BLE001 - a fault of ours may say what it likes to the journal, to the caller nothing
+        except Exception as error:  # noqa: BLE001 - a fault of ours may say all to the journal, to the caller nothing
+            short = shortage_of(error)
+            if short is not None:
+                _log.warning("call.short", extra={"method": facts.method, "reason": str(error)})
+                self._decisions.failed(facts, short.name)
+                self._connection.reply_error(call, short.name, short.text)
+                return
             incident = secrets.token_hex(8)
             _log.exception("call.failed", extra={"incident": incident, "method": facts.method})
             internal = errors.Internal(incident=incident)
@@ -235,7 +242,10 @@ class Gate:
 
     def _answer(self, call: Message, signature: str, reply: Reply) -> None:
         try:
-            self._connection.reply(call, signature, reply.body, reply.fds)
+            size_bytes = self._connection.reply(call, signature, reply.body, reply.fds)
+            uid = self._callers.known_uid(call.sender)
+            if uid is not None:
+                self._limits.answered(uid, size_bytes)
         finally:
             for fd in reply.fds:
                 with contextlib.suppress(OSError):
@@ -310,6 +320,7 @@ def _check_request(call: Message, method: Method, facts: Facts) -> tuple[tuple[A
 # What is wrong whoever asks, so that it is refused, and recorded, here: later the core records what it decides.
 _CHECKED: Mapping[tuple[str, str], Callable[[tuple[Any, ...]], tuple[Any, ...]]] = {
     (names.MANAGER, "Run"): lambda values: (values[0], check_argv(values[1])),
+    (names.MANAGER, "Explain"): lambda values: (values[0], check_action(values[1])),
     (names.CONTAINER, "Grant"): lambda values: (check_grants(values[0]),),
     (names.APP, "Signal"): lambda values: (check_signal(values[0]),),
 }

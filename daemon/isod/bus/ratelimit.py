@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from isod.settings import Limits
 
 _IDLE_USERS_MAX = 1024
+_CALL_BYTES = 2048  # of an answer, that cost what a call does
 _WAIT_MAX_SEC = 0.01  # a reload may change the limits meanwhile
 
 
@@ -36,11 +37,19 @@ class CallLimits:
         if user.open_calls >= bounds.calls_open:
             return f"{bounds.calls_open} calls of yours are not answered yet"
         # A refused call takes no token: who stops calling too fast is served again at once.
+        if user.tokens < 0.0:
+            return f"more than {bounds.calls_per_sec * _CALL_BYTES // 1024} KiB of answers per second"
         if user.tokens < 1.0:
             return f"more than {bounds.calls_per_sec} calls per second"
         user.tokens -= 1.0
         user.open_calls += 1
         return ""
+
+    def answered(self, uid: int, size_bytes: int) -> None:
+        """Count a long answer as so many calls: what makes others wait is the making of it, also if nobody reads it."""
+        user = self._users.get(uid)
+        if user is not None:
+            user.tokens = max(user.tokens - size_bytes // _CALL_BYTES, -float(self._limits(uid).calls_burst))
 
     def wait_sec(self, uid: int) -> float:
         """Give for how long each call of a uid will be over a limit, if none of its open calls leaves meanwhile."""

@@ -24,6 +24,7 @@ from pydantic import (
 from isod.bus.values import shown
 from isod_contract import limits
 from isod_contract.errors import InvalidArgument
+from isod_contract.methods import EXPLAINED_ACTIONS
 from isod_contract.names import is_app_id, is_container_name, is_user_name, is_x11_name
 from isod_contract.options import DISPLAY_MODES, HINT_NAMES, WAYLAND_MODES, Wire, wire_key, wire_options
 from isod_wire import FdSet, Variant
@@ -70,6 +71,14 @@ def check_grants(untrusted_grants: Mapping[str, Variant]) -> dict[str, str]:
         if untrusted_value.signature != "s":
             raise InvalidArgument(argument=shown(untrusted_key), reason="is not a text (s)")
     return {key: value.value for key, value in untrusted_grants.items()}
+
+
+def check_action(untrusted_action: str) -> str:
+    """Give what Explain is to tell of; raises InvalidArgument."""
+    if untrusted_action not in EXPLAINED_ACTIONS:
+        reason = f"{shown(untrusted_action)!r} is none of {', '.join(EXPLAINED_ACTIONS)}"
+        raise InvalidArgument(argument="action", reason=reason)
+    return untrusted_action
 
 
 def check_signal(untrusted_number: int) -> int:

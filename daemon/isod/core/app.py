@@ -9,6 +9,11 @@ from isod_contract.names import app_unit, left_over_unit
 from isod_contract.states import ENDED, AppState
 
 
+def boot_usec() -> int:
+    """Give the time since the host was started, in microseconds, time in sleep included (clock_gettime(2))."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
 @dataclass(slots=True, kw_only=True)
 class AppRecord:
     """What must outlive isod: lies in the state directory as JSON."""
@@ -22,6 +27,8 @@ class AppRecord:
     user: str
     argv: tuple[str, ...]
     started_usec: int = field(default_factory=lambda: time.time_ns() // 1000)
+    # For durations: the other one jumps with the host's clock. That of CLOCK_BOOTTIME goes on while isod is restarted.
+    started_boot_usec: int = field(default_factory=boot_usec)
     detached: bool = False
     state: AppState = AppState.AUTHORIZING
     exit_code: int = -1
@@ -72,6 +79,7 @@ class App:
         self.unwatch: Any = None
         self.launching: asyncio.Task[Any] | None = None
         self.recovered = False
+        self.ended_sec = time.monotonic()  # or when this isod took over the record of its end
         self.letting_go = self.let_go_again = False
 
     @property

@@ -9,10 +9,11 @@ from typing import Any
 
 from isod.core import stdio
 from isod.core.adoption import let_go, move_out
-from isod.core.app import App
+from isod.core.app import App, boot_usec
 from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.containers import Containers
+from isod.core.ended import WAITED_FOR_MAX, to_forget
 from isod.core.events import Events
 from isod.core.logs import open_journal, own_entries
 from isod.core.patience import Patience
@@ -31,7 +32,6 @@ from isod_contract.options import LogOptions
 from isod_contract.records import EXIT, LAUNCH
 from isod_contract.states import AppState
 
-_ENDED_KEPT_MAX = 256
 _TERMINAL_KEPT_SEC = 5.0
 # A container that answers does so within milliseconds; nobody who ends apps in several waits longer for one.
 _STOP_ALL_SEC = 1.0
@@ -93,9 +93,8 @@ class Apps:
         return len(owners), owners.count(uid)
 
     def add(self, app: App) -> None:
-        """Take a new app, forgetting the oldest that are over."""
-        over = [known for known in self._apps.values() if known.ended and not known.record.running]
-        for known in over[: max(0, len(over) - _ENDED_KEPT_MAX)]:
+        """Take a new app, forgetting those that are over and that nobody will ask about any more."""
+        for known in to_forget(self._apps.values(), time.monotonic()):
             self.forget(known)
         self._apps[app.record.id] = app
         self._events.app_added(app)
@@ -106,6 +105,7 @@ class Apps:
 
     def forget(self, app: App) -> None:
         """Remove an app and its record."""
+        self.release_lifetime(app)
         self._apps.pop(app.record.id, None)
         self._files.remove(app.record.id)
 
@@ -140,12 +140,25 @@ class Apps:
 
     def release_lifetime(self, app: App) -> None:
         """Let go of the pipe."""
+        self._drop_stored(app)
         if app.lifetime_fd is not None:
             asyncio.get_running_loop().remove_reader(app.lifetime_fd)
             os.close(app.lifetime_fd)
             app.lifetime_fd = None
-            if app.record.stored:
-                self._store.drop(app.record.stored)
+
+    def _drop_stored(self, app: App) -> None:
+        stored, app.record.stored = app.record.stored, ""
+        if stored:
+            self._store.drop(stored)
+
+    def _note_end(self, app: App) -> None:
+        """Keep the pipe of an app that is over only to know whether its caller is still there, and not of too many."""
+        app.ended_sec = time.monotonic()
+        self._drop_stored(app)
+        uid = app.record.owner_uid
+        waited_for = (known for known in self._apps.values() if known.ended and known.lifetime_fd is not None)
+        if sum(1 for known in waited_for if known.record.owner_uid == uid) > WAITED_FOR_MAX:
+            self.release_lifetime(app)
 
     # -- what the unit says
 
@@ -158,7 +171,7 @@ class Apps:
             LAUNCH,
             uid=app.record.owner_uid,
             container=app.record.container,
-            duration_usec=None if app.recovered else time.time_ns() // 1000 - app.record.started_usec,
+            duration_usec=None if app.recovered else boot_usec() - app.record.started_boot_usec,
             **told,
         )
         self.save_quietly(app)
@@ -200,11 +213,11 @@ class Apps:
             exit_code=exit_code,
             exit_signal=exit_signal,
             error=error.name if error else None,
-            duration_usec=time.time_ns() // 1000 - record.started_usec,
+            duration_usec=boot_usec() - record.started_boot_usec,
         )
         # After the journal has it, and with nothing awaited in between: told twice by a kill -9, never not at all.
         self.save_quietly(app)
-        self.release_lifetime(app)
+        self._note_end(app)
         self._events.app_changed(app, *changed)
         self._events.app_exited(app)
 
@@ -259,7 +272,7 @@ class Apps:
             error=error.name,
             outcome="failed",
         )
-        self.release_lifetime(app)
+        self._note_end(app)
         self._events.app_changed(app, "State", "Problem")
         self.forget_unit(app)
 

@@ -24,6 +24,7 @@ from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
 from isod.ports import Account, Caller
 from isod.settings import Limits
+from isod.shortage import shortage_of
 from isod_contract import limits
 from isod_contract.errors import (
     ContainerGone,
@@ -147,7 +148,12 @@ class Launcher:
             self._apps.fail(app, error)
         except TimeoutError:
             self._apps.fail(app, StartFailed(container=app.record.container, reason="no answer from inside in time"))
-        except Exception:  # noqa: BLE001 - a fault of ours must not leave the caller waiting for ever
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not leave the caller waiting for ever
+            short = shortage_of(error)
+            if short is not None:
+                _log.warning("launch.short", extra={"app": app.record.id, "reason": str(error)})
+                self._apps.fail(app, short)
+                return
             incident = secrets.token_hex(8)
             _log.exception("launch.failed", extra={"incident": incident, "app": app.record.id})
             self._apps.fail(app, Internal(incident=incident))

@@ -34,6 +34,8 @@ class Recovery:
         for record in self._files.load_all():
             app = App(record)
             app.recovered = True
+            if record.main_ended:
+                record.stored = ""  # its name may be another's by now
             self._apps.take_over(app)
             if record.state not in ENDED and not record.invocation_id:
                 # It was not started yet, and its caller's descriptors are gone with the earlier isod.

@@ -32,7 +32,7 @@ class StateFiles:
         self._path(app_id).unlink(missing_ok=True)
 
     def load_all(self) -> list[AppRecord]:
-        """Read all records; one that cannot be read is removed."""
+        """Read all records, the oldest first; one that cannot be read is removed."""
 
         def read(path: Path, untrusted_values: Any) -> AppRecord:
             record = AppRecord.from_json(untrusted_values)
@@ -40,7 +40,8 @@ class StateFiles:
                 raise ValueError(record.id)
             return record
 
-        return list(_read_all(self._directory, "app-*.json", read))
+        # By their ids, which are random, the next launch would forget the wrong ones.
+        return sorted(_read_all(self._directory, "app-*.json", read), key=lambda record: record.started_usec)
 
 
 @dataclass(frozen=True, slots=True)

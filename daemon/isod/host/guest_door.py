@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import struct
+import threading
 from typing import Protocol
 
 from isod.host import rootfs
@@ -36,6 +37,7 @@ class GuestDoor:
         self._machines = machines
         self._units = units
         self._helper = helper
+        self._offloads: dict[str, Offload] = {}
 
     async def connect(self, machine: str, unit: str, invocation_id: str) -> GuestManager:
         """Connect to the bus of the machine that is this unit in this invocation.
@@ -100,15 +102,38 @@ class GuestDoor:
         finally:
             os.close(pidfd)
 
-    async def _connect_socket(self, machine: str, unit: str, root_fd: int, shift: int) -> socket.socket:
-        def find() -> int | None:
-            return rootfs.open_socket(root_fd, _BUS_SOCKET, machine)
+    async def _find_socket(self, machine: str, root_fd: int) -> int | None:
+        """Walk to its bus, from a descriptor that is the walk's own: one that is stuck may go on for ever."""
+        # One for all attempts: else each that meets a file system which never answers would leave a thread behind.
+        offload = self._offloads.setdefault(machine, Offload(machine))
+        walk_fd = os.dup(root_fd)
+        begun, wanted = threading.Lock(), threading.Lock()
 
-        offload = Offload(machine)
-        path_fd = await offload.run(find)
+        def find() -> int | None:
+            if not begun.acquire(blocking=False):
+                return None
+            try:
+                found = rootfs.open_socket(walk_fd, _BUS_SOCKET, machine)
+            finally:
+                os.close(walk_fd)
+            if found is not None and not wanted.acquire(blocking=False):
+                os.close(found)
+            return found
+
+        try:
+            return await offload.run(find)
+        except BaseException:
+            # Whoever takes a lock first has the descriptor: nobody may close one that the other still uses.
+            if begun.acquire(blocking=False):
+                os.close(walk_fd)
+            wanted.acquire(blocking=False)
+            raise
+
+    async def _connect_socket(self, machine: str, unit: str, root_fd: int, shift: int) -> socket.socket:
+        path_fd = await self._find_socket(machine, root_fd)
         if path_fd is None and await self._units.has_booted(unit):
             # A bus that is not there when the boot is over will not come by itself: worth a second look, no waiting.
-            path_fd = await offload.run(find)
+            path_fd = await self._find_socket(machine, root_fd)
             if path_fd is None:
                 raise Unsupported(
                     what=f"running apps in container {machine!r}",

@@ -1,19 +1,25 @@
 """Blocking work on a container's files, off the loop and with a deadline: a hostile FUSE mount may never answer."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from isod_contract.errors import ContainerGone, UnsafePath
+from isod_contract.errors import ContainerGone, LimitExceeded, UnsafePath
 
 _DEADLINE_SEC = 5.0
+# Threads that wait for files which never answer, of all containers: isod has TasksMax=64 for all that it does.
+_STUCK_MAX = 24
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
 class Offload:
     """One worker at a time for one container; stuck work makes later calls fail at once instead of piling up."""
+
+    _stuck_threads = 0  # of all containers
 
     def __init__(self, container: str) -> None:
         """Take the container's name, for errors."""
@@ -39,19 +45,22 @@ class Offload:
             done.exception()  # nobody may be left to hear of it
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in a daemon thread. Raises what it raises; UnsafePath after 5 s; ContainerGone after `close`."""
+        """Run `work` in a daemon thread.
+
+        Raises what it raises; UnsafePath after 5 s; ContainerGone after `close`; LimitExceeded while too many threads
+        are stuck in other containers, or none can be made.
+        """
         async with self._turn:
-            if self._closed:
-                raise ContainerGone(container=self._container, reason="its files are gone")
-            if self._stuck:
-                raise self._silent()
+            self._check()
             loop = asyncio.get_running_loop()
             future: asyncio.Future[T] = loop.create_future()
             self._working.add(future)
             future.add_done_callback(self._worked)
 
             def settle(result: T | None, error: BaseException | None) -> None:
-                self._stuck = False
+                if self._stuck:
+                    self._stuck = False
+                    Offload._stuck_threads -= 1
                 if not future.done():
                     if error is not None:
                         future.set_exception(error)
@@ -71,12 +80,28 @@ class Offload:
                     return  # the loop is closed: nobody waits any more
 
             # A daemon thread: a blocked one must not keep isod from ending.
-            threading.Thread(target=body, name=f"files of {self._container}", daemon=True).start()
+            try:
+                threading.Thread(target=body, name=f"files of {self._container}", daemon=True).start()
+            except RuntimeError as error:
+                # "can't start new thread": nothing works on it, so `close` must not wait for it.
+                future.cancel()
+                _log.warning("offload.no_thread", extra={"container": self._container, "reason": str(error)})
+                raise LimitExceeded(reason="isod can start no more threads; try again later") from None
             try:
                 return await asyncio.wait_for(asyncio.shield(future), _DEADLINE_SEC)
             except TimeoutError:
-                self._stuck = True
+                if not future.done():
+                    self._stuck = True
+                    Offload._stuck_threads += 1
                 raise self._silent() from None
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ContainerGone(container=self._container, reason="its files are gone")
+        if self._stuck:
+            raise self._silent()
+        if Offload._stuck_threads >= _STUCK_MAX:
+            raise LimitExceeded(reason=f"{_STUCK_MAX} containers have file systems that do not answer; stop one")
 
     def _silent(self) -> UnsafePath:
         return UnsafePath(path="/", container=self._container, reason=f"no answer within {_DEADLINE_SEC:.0f} s")

@@ -17,6 +17,7 @@ class StoppedRoots:
     def __init__(self, *, root: str = "/") -> None:
         """Take the host's root directory, another one in tests."""
         self._root = root
+        self._offloads: dict[str, Offload] = {}
 
     async def check(self, machine: str, container: str) -> None:
         """Raise UnsafePath for a link, or anything else of the wrong kind, where the start script will go.
@@ -24,7 +25,9 @@ class StoppedRoots:
         A container that is not laid out as NixOS does it has no such script, and nothing is checked. Off the loop and
         with a deadline: the tree may lie on a file system that does not answer.
         """
-        await Offload(container).run(lambda: self._check(machine, container))
+        # One for all attempts, as in guest_door: a stuck thread must not be joined by one more each time.
+        offload = self._offloads.setdefault(container, Offload(container))
+        await offload.run(lambda: self._check(machine, container))
 
     def _check(self, machine: str, container: str) -> None:
         for parent in start_script.ROOTS:

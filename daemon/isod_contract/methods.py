@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from isod_contract import names, options
+from isod_contract.emits import Emits
 
 
 class Access(StrEnum):
@@ -61,14 +62,6 @@ class Signal(NamedTuple):
     name: str
     args: tuple[Arg, ...]
     doc: str
-
-
-class Emits(StrEnum):
-    """What a client may make of a property that it has read (EmitsChangedSignal of the D-Bus specification)."""
-
-    TRUE = "true"  # PropertiesChanged tells each change, with the value
-    FALSE = "false"  # it may change, and nothing tells
-    CONST = "const"  # it never does while the object is there, so clients may keep it
 
 
 class Property(NamedTuple):

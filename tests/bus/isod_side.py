@@ -64,7 +64,7 @@ class FakeContainer:
     def problem_for(self, _caller: Caller) -> tuple[str, str]:
         return self.problem
 
-    def menu(self) -> Sequence[str]:
+    def menu(self) -> tuple[str, ...]:
         return ()
 
     def grants(self) -> Mapping[str, str]:
@@ -104,9 +104,8 @@ class FakeContainers:
         return [item for item in self.all if caller.is_root or caller.uid in item.uids]
 
     def find(self, untrusted_name: str, caller: Caller) -> FakeContainer:
-        for item in self.visible(caller):
-            if item.name == untrusted_name:
-                return item
+        if found := [item for item in self.visible(caller) if item.name == untrusted_name]:
+            return found[0]
         raise NoSuchContainer(container=untrusted_name)
 
     async def _do(self, what: str, container: FakeContainer, caller: Caller) -> None:
@@ -171,9 +170,8 @@ class FakeApps:
         return [app for app in self.all if caller.is_root or app.owner_uid == caller.uid]
 
     def find(self, untrusted_id: str, caller: Caller) -> FakeApp:
-        for app in self.visible(caller):
-            if app.id == untrusted_id:
-                return app
+        if found := [app for app in self.visible(caller) if app.id == untrusted_id]:
+            return found[0]
         raise NoSuchApplication(app=untrusted_id)
 
     async def signal(self, app: Any, signum: int) -> None:
@@ -238,12 +236,8 @@ class FakeSystemd:
                 self.connection.reply_error(call, "org.freedesktop.systemd1.NoUnitForPID", "no unit")
 
 
-YES, NO, DISMISSED, CHALLENGE = (
-    [True, False, {}],
-    [False, False, {}],
-    [False, False, {"polkit.dismissed": "true"}],
-    [False, True, {}],
-)
+YES, NO, CHALLENGE = [True, False, {}], [False, False, {}], [False, True, {}]
+DISMISSED = [False, False, {"polkit.dismissed": "true"}]
 
 
 class FakePolkit:
@@ -333,7 +327,6 @@ async def running_isod_side(bus: Bus, sessions: Any = None) -> AsyncIterator[Iso
         async def explain(
             _container: Any, action: str, _caller: Caller, _options: ExplainOptions
         ) -> Mapping[str, object]:
-            # as isod.app: of what is no verb there is no decision
             return {"outcome": "allowed", "rule": f"rule of {Verb(action)}"}
 
         async def reload(caller: Caller, _dry_run: bool) -> Sequence[Mapping[str, object]]:

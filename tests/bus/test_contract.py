@@ -13,8 +13,9 @@ from isod.bus.objects.container import ContainerObject
 from isod.bus.objects.manager import ManagerObject
 from isod.core.events import Listener
 from isod_contract import names
+from isod_contract.emits import Emits
 from isod_contract.errors import IsodError
-from isod_contract.methods import EXPLAINED_ACTIONS, METHOD_INDEX, PROPERTIES, Emits
+from isod_contract.methods import EXPLAINED_ACTIONS, METHOD_INDEX, PROPERTIES
 from isod_side import ALICES_APP, IsodSide, call, refused
 from isod_wire import Connection
 

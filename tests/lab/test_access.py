@@ -57,6 +57,7 @@ class Target:
         values: dict[str, Any] = {
             "container": self.container, "name": self.container, "id": self.app_id, "action": "run",
             "argv": ["true"], "signal": WINCH, "grants": {"gpu": ["s", "render"]}, "resources": ["gpu"],
+            "after-usec": 0, "after-id": "",
         }  # fmt: skip
         body = [values.get(arg.name, {}) for arg in method.args]
         return caller.call(self.path(method.interface), method.interface, method.name, method.in_signature, *body)

@@ -10,8 +10,9 @@ from isod.bus.values import Variants
 from isod.core.events import Listener
 from isod.ports import Caller
 from isod_contract import names
+from isod_contract.emits import Emits
 from isod_contract.errors import LimitExceeded, NoSuchContainer
-from isod_contract.methods import PROPERTIES, Emits
+from isod_contract.methods import PROPERTIES
 
 _FOLLOWERS_PER_APP = 8
 _SIGNALLED = frozenset((item.interface, item.name) for item in PROPERTIES if item.emits is Emits.TRUE)

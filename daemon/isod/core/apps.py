@@ -15,10 +15,10 @@ from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.ended import WAITED_FOR_MAX, to_forget
 from isod.core.events import Events
-from isod.core.logs import open_journal, own_entries
+from isod.core.logs import open_journal, own_entries, running
 from isod.core.patience import Patience
 from isod.core.state_files import StateFiles
-from isod.core.usage import usage_of
+from isod.core.usage import usage_of_all
 from isod.ports import AuditSink, Caller, FdStore
 from isod_contract.errors import (
     ContainerGone,
@@ -147,17 +147,16 @@ class Apps:
             app.lifetime_fd = None
 
     def _drop_stored(self, app: App) -> None:
-        stored, app.record.stored = app.record.stored, ""
-        if stored:
-            self._store.drop(stored)
+        if app.record.stored:
+            self._store.drop(app.record.stored)
+        app.record.stored = ""
 
     def _note_end(self, app: App) -> None:
         """Keep the pipe of an app that is over only to know whether its caller is still there, and not of too many."""
         app.ended_sec = time.monotonic()
         self._drop_stored(app)
-        uid = app.record.owner_uid
         waited_for = (known for known in self._apps.values() if known.ended and known.lifetime_fd is not None)
-        if sum(1 for known in waited_for if known.record.owner_uid == uid) > WAITED_FOR_MAX:
+        if sum(known.record.owner_uid == app.record.owner_uid for known in waited_for) > WAITED_FOR_MAX:
             self.release_lifetime(app)
 
     # -- what the unit says
@@ -371,18 +370,14 @@ class Apps:
 
     async def open_log(self, app: App, options: LogOptions) -> int:
         """Give a pipe with what the app wrote to the container's journal. Raises ContainerGone, LimitExceeded."""
-        guest = self.guest_of(app)
-        if guest is None:
-            raise ContainerGone(container=app.record.container, reason="its journal can be read only while it runs")
+        guest = running(self.guest_of(app), app.record.container)
         # Matches of one field are alternatives (journalctl(1)).
         matches = [f"_SYSTEMD_UNIT={unit}" for unit in app.units_ever]
         return await open_journal(guest, app.record.owner_uid, options, matches, self._logs_most(app.record.owner_uid))
 
     async def open_container_log(self, container: Container, caller: Caller, options: LogOptions) -> int:
         """Give a pipe with what the caller's apps wrote (root: the whole journal)."""
-        guest = container.guest
-        if guest is None:
-            raise ContainerGone(container=container.name, reason="its journal can be read only while it runs")
+        guest = running(container.guest, container.name)
         names = {app.record.user for app in self.visible(caller) if app.record.container == container.name}
         names |= {container.account_for(caller)}
         matches = [] if caller.is_root else await own_entries(guest, caller.uid, names)
@@ -393,17 +388,11 @@ class Apps:
 
     async def usage(self, container: Container, caller: Caller) -> list[dict[str, object]]:
         """Give processor time, memory and tasks of the caller's running apps. Raises ContainerGone."""
-        guest = container.guest
-        apps = [app for app in self.visible(caller) if app.record.running and self.guest_of(app) is guest]
-        if guest is None:
+        if (guest := container.guest) is None:
             return []
-        # At once: where the container does not answer, all of them together cost one deadline.
-        found = await asyncio.gather(*(self._usage_of(guest, app) for app in apps))
-        return [{"app": app.record.id, **values} for app, values in zip(apps, found, strict=True)]
-
-    async def _usage_of(self, guest: Any, app: App) -> dict[str, int]:
-        async with self.patience.turn(app.record.host_unit):
-            return await usage_of(guest, app.unit)
+        apps = [app for app in self.visible(caller) if app.record.running and self.guest_of(app) is guest]
+        values = await usage_of_all(guest, [app.unit for app in apps], lambda: self.patience.turn(container.unit))
+        return [{"app": app.record.id, **of_one} for app, of_one in zip(apps, values, strict=True)]
 
 
 def _close_terminal(app: App) -> None:

@@ -6,9 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from isod.core.prepare import SYSTEM_PATH
-from isod_contract.errors import LimitExceeded
+from isod_contract.errors import ContainerGone, LimitExceeded
 from isod_contract.limits import LOG_LINES_MAX
 from isod_contract.options import LogOptions
+
+
+def running(guest: Any, container: str) -> Any:
+    """Give the connection to a container whose journal is wanted. Raises ContainerGone without one."""
+    if guest is None:
+        raise ContainerGone(container=container, reason="its journal can be read only while it runs")
+    return guest
 
 
 async def open_journal(guest: Any, uid: int, options: LogOptions, matches: list[str], most: int) -> int:

@@ -1,8 +1,7 @@
 """Steps for many apps of one container: a few at a time, each again until the container answers."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
 from isod_contract.errors import ContainerGone
@@ -19,14 +18,12 @@ class Patience:
         """Begin with nobody waiting."""
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    @contextlib.asynccontextmanager
-    async def turn(self, unit: str) -> AsyncIterator[None]:
-        """Wait until a few others at most are at the container that is this unit of the host."""
+    def turn(self, unit: str) -> asyncio.Semaphore:
+        """Give what has a few at most at the container that is this unit of the host, for `async with`."""
         turns = self._turns.get(unit)
         if turns is None:
             turns = self._turns[unit] = asyncio.Semaphore(_AT_ONCE)
-        async with turns:
-            yield
+        return turns
 
     async def insist(self, unit: str, step: Callable[[], Awaitable[None]], *, is_over: Callable[[], bool]) -> None:
         """Take a step for an app in the container, until it is taken or is of no use.

@@ -1,5 +1,7 @@
 """What an app uses, as the container's own systemd counts it."""
 
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _UNKNOWN = 2**64 - 1  # systemd's word for a number that it does not have
@@ -12,3 +14,14 @@ async def usage_of(guest: Any, unit: str) -> dict[str, int]:
     numbers = {key: values.get(name, 0) for key, name in names.items()}
     clean = {key: 0 if not isinstance(v, int) or v >= _UNKNOWN else v for key, v in numbers.items()}
     return clean | {"cpu_usec": clean["cpu_usec"] // 1000}
+
+
+async def usage_of_all(guest: Any, units: Sequence[str], turn: Callable[[], asyncio.Semaphore]) -> list[dict[str, int]]:
+    """Give that of many units, each asked for in its turn. Raises ContainerGone."""
+
+    async def of_one(unit: str) -> dict[str, int]:
+        async with turn():
+            return await usage_of(guest, unit)
+
+    # At once: where the container does not answer, all of them together cost one deadline.
+    return await asyncio.gather(*map(of_one, units))

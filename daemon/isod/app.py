@@ -67,12 +67,13 @@ from isod.paced_audit import PacedAudit
 from isod.policy_loader import DIRECTORY, load_policy
 from isod.ports import Caller
 from isod.settings import Limits
-from isod_contract.errors import ContainerGone
+from isod_contract.errors import ContainerGone, HostSilent
 from isod_contract.names import BUS_NAME
 from isod_contract.options import ExplainOptions, LogOptions
 from isod_wire import SYSTEM_BUS_CAPS, Connection, connect
 
 _SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
+_UNIT = "isod.service"
 _EXIT_BUS_LOST = 75  # sysexits.h, EX_TEMPFAIL: systemd starts isod again
 
 
@@ -306,6 +307,13 @@ class Daemon:
     def _is_container_unit(self, unit: str) -> bool:
         return looks_like_container_unit(unit) or self._containers.is_unit_of_one(unit)
 
+    async def forget_restarts(self) -> None:
+        """Tell systemd that this start is a good one, so that the next restart is as quick as the first."""
+        try:
+            await self._units.forget_restarts(_UNIT)
+        except HostSilent as error:
+            self._log.info("restarts.not_forgotten", reason=str(error))
+
     def tell_counters(self) -> None:
         """Log what is held and how long a turn of the loop took at most since this was asked last."""
         apps = self._apps.visible(Caller(sender="", uid=0, user="root"))
@@ -361,11 +369,13 @@ async def run(address: str = "", directory: Path = DIRECTORY) -> int:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, isod.tell_counters)
     heartbeat = loop.create_task(_heartbeat())
+    settled = loop.create_task(isod.forget_restarts())
     lost = loop.create_task(connection.wait_closed())
     wanted = loop.create_task(stop.wait())
     await asyncio.wait({lost, wanted}, return_when=asyncio.FIRST_COMPLETED)
     daemon.notify("STOPPING=1")
     heartbeat.cancel()
+    settled.cancel()
     await isod.close()
     if wanted.done():
         await connection.close()

@@ -28,6 +28,9 @@ class HostDevices(Protocol):
     async def open(self, changed: Callable[[], None]) -> None:
         """Begin to call back whenever a device of a followed subsystem has come, gone or changed."""
 
+    async def close(self) -> None:
+        """Call back no more."""
+
     def follow(self, subsystems: Iterable[str]) -> None:
         """Choose whose changes count."""
 

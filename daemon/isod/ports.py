@@ -143,8 +143,12 @@ class Authority(Protocol):
         """Tell whether polkit allows, with a prompt only if the caller is interactive; may raise LimitExceeded."""
 
 
+# The result of a job that systemd refuses because it goes against one that it has (systemd1's own error for that).
+DESTRUCTIVE = "destructive"
+
+
 class HostUnits(Protocol):
-    """The host's systemd, for container units."""
+    """The host's systemd, for container units. All raise HostSilent where it does not answer, unless told otherwise."""
 
     async def status(self, unit: str) -> UnitStatus:
         """Read a unit's state; load_state is `not-found` where there is none."""

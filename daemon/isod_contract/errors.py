@@ -128,5 +128,9 @@ class Unsupported(IsodError, template="{what} is not possible here: {reason}"):
     """The container, the kernel or systemd cannot do this; names what would."""
 
 
+class HostSilent(IsodError, template="the host's {service} does not answer: {reason}; try again, nothing was lost"):
+    """A service of the host that isod needs is away, frozen or overloaded; what was asked for may be asked again."""
+
+
 class Internal(IsodError, template="internal error; see `journalctl -u isod ISOCTL_INCIDENT={incident}`", exit_code=1):
     """A fault of isod; the text holds an id to find in the journal, never more."""

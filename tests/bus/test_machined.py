@@ -6,7 +6,7 @@ import pytest
 
 from buses import Connect
 from isod.host.machined import Machined
-from isod_contract.errors import ContainerGone, IsodError, Unsupported
+from isod_contract.errors import ContainerGone, HostSilent, IsodError, Unsupported
 from isod_wire import Connection, Message
 
 pytestmark = pytest.mark.asyncio
@@ -51,3 +51,14 @@ async def test_a_root_that_is_nobodys_or_a_users_is_never_taken_for_the_hosts(
 ) -> None:
     with pytest.raises(error):
         await (await answering(connect_bus, answer)).uid_shift("blog")
+
+
+@pytest.mark.parametrize("name", [None, f"{MACHINE1}.Other"])
+async def test_one_that_is_gone_or_fails_is_not_taken_for_a_container_that_is(
+    connect_bus: Connect, name: str | None
+) -> None:
+    """F16: a machined that was killed read as "it is not registered" and "container stopped"."""
+    machined = Machined(await connect_bus()) if name is None else await answering(connect_bus, ("Other", "no"))
+    for asked in (machined.status("blog"), machined.uid_shift("blog")):
+        with pytest.raises(HostSilent, match="the host's machined does not answer"):
+            await asked

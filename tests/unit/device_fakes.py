@@ -130,6 +130,9 @@ class World:
     async def make(self, _guest: Any, _machine: str) -> None:
         self.calls.append("prepare")
 
+    async def close(self) -> None:
+        """Follow no more."""
+
     def follow(self, subsystems: Iterable[str]) -> None:
         self.followed = frozenset(subsystems)
 

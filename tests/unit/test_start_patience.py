@@ -12,8 +12,8 @@ from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.start import Starts
 from isod.policy import ContainerPolicy
-from isod.ports import UnitStatus
-from isod_contract.errors import ContainerGone, IsodError, StartFailed, StartTimeout
+from isod.ports import DESTRUCTIVE, UnitStatus
+from isod_contract.errors import ContainerGone, HostSilent, IsodError, StartFailed, StartTimeout
 
 pytestmark = pytest.mark.asyncio
 
@@ -27,10 +27,35 @@ class Host:
         self.error: IsodError | None = error
         self.booted = True
         self.connects = 0
+        self.state = "active"
+        self.silent = False
+        self.results: list[str] = []
+        self.jobs: list[str] = []
         self.container = Container("evil", "container@evil.service", "evil", ContainerPolicy(start_timeout_sec=1))
 
     async def status(self, _unit: str) -> UnitStatus:
-        return UnitStatus("loaded", "active", "running", INVOCATION)
+        if self.silent:
+            raise HostSilent(service="systemd", reason="no reply")
+        return UnitStatus("loaded", self.state, "running", INVOCATION)
+
+    async def check(self, _machine: str, _name: str) -> None:
+        """Find the root well."""
+
+    def record(self, *_: Any, **__: Any) -> None:
+        """Write no audit."""
+
+    async def clear(self, *_: Any) -> bool:
+        return False
+
+    async def start(self, _unit: str) -> str:
+        self.jobs.append("start")
+        result = self.results.pop(0) if self.results else "done"
+        self.state = "active" if result == "done" else self.state
+        return result
+
+    async def stop(self, _unit: str) -> str:
+        self.jobs.append("stop")
+        return "done"
 
     async def has_booted(self, _unit: str) -> bool:
         return self.booted
@@ -105,3 +130,47 @@ async def test_an_adoption_of_what_just_ended_is_followed_by_a_start() -> None:
         await asyncio.sleep(0)
     host.error = None
     assert (await waiting).invocation_id == INVOCATION
+
+
+async def test_a_host_whose_systemd_is_silent_is_named_and_kept_as_the_problem() -> None:
+    """B14: an error of the transport ended the launch as "internal error", and `status` knew of nothing."""
+    host = Host(silent())
+    host.silent = True
+    with pytest.raises(HostSilent, match="the host's systemd does not answer"):
+        await host.starts().ensure_running(host.container, ALICE)
+    assert isinstance(host.container.problem, HostSilent)
+
+
+async def test_a_machined_that_is_away_is_waited_for_and_named() -> None:
+    """F16: "no answer from inside in time", of a container that had nothing to do with it."""
+    host = Host(HostSilent(service="machined", reason="no reply"))
+    host.booted = False
+    with pytest.raises(StartTimeout, match="the host's machined does not answer"):
+        await host.starts().ensure_running(host.container, ALICE)
+    assert host.connects > 1
+
+
+async def test_a_start_that_was_stopped_says_so_and_is_no_problem() -> None:
+    """F16: "start failed: ... canceled" of `isoctl stop` right after a start."""
+    host = Host(silent())
+    host.state, host.results = "inactive", ["canceled"]
+    host.container.stops = 1
+    with pytest.raises(ContainerGone, match="stopped while it started"):
+        await host.starts().ensure_running(host.container, ALICE)
+    assert host.container.problem is None
+
+
+async def test_a_start_into_an_end_that_is_under_way_waits_for_that() -> None:
+    """F16: systemd's own "Transaction is destructive" of a container that was just going down."""
+    host = Host(silent())
+    host.error, host.state, host.results = None, "inactive", [DESTRUCTIVE, "done"]
+    await host.starts().ensure_running(host.container, ALICE)
+    assert host.jobs == ["start", "stop", "start"]
+
+
+async def test_a_host_that_shuts_down_is_named() -> None:
+    """F16."""
+    host = Host(silent())
+    host.state, host.results = "inactive", [DESTRUCTIVE, DESTRUCTIVE]
+    with pytest.raises(StartFailed, match="as when the host shuts down"):
+        await host.starts().ensure_running(host.container, ALICE)

@@ -1,5 +1,7 @@
 """What isod believes of udev's messages and of device nodes."""
 
+import asyncio
+import gc
 import os
 import socket
 import stat
@@ -72,6 +74,23 @@ async def test_nobody_but_root_is_believed(helper: Helper) -> None:
         assert await told(helper, DRM) == 0
     finally:
         os.setresuid(0, 0, 0)
+
+
+async def test_what_is_closed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B12: the next attempt was held by nothing, and nothing ended it."""
+    monkeypatch.setattr(udev, "_RETRY_SEC", 0.01)
+    failing = Helper(failures=1000)
+    devices = UdevDevices(failing)  # type: ignore[arg-type]
+    await devices.open(lambda: None)
+    while failing.failures > 990:
+        gc.collect()
+        await asyncio.sleep(0.01)
+    await devices.close()
+    left = failing.failures
+    await asyncio.sleep(0.1)
+    assert failing.failures == left
+    failing.udevd.close()
+    failing.ours.close()
 
 
 async def test_a_helper_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch, helper: Helper) -> None:

@@ -1,6 +1,8 @@
 """All containers: found by policy, started on demand with one shared job, followed by their units' signals."""
 
+import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,11 +18,14 @@ from isod.nixos import is_declared
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
 from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
-from isod_contract.errors import IsodError, NoSuchContainer
+from isod_contract.errors import HostSilent, IsodError, NoSuchContainer
 from isod_contract.names import is_container_name
 from isod_contract.records import CONTAINER_STOP
 from isod_contract.states import ContainerState
 
+_log = logging.getLogger(__name__)
+
+_READ_AGAIN_SEC = 1.0
 _STATES = {
     "active": ContainerState.RUNNING,
     "reloading": ContainerState.RUNNING,
@@ -145,7 +150,13 @@ class Containers:
             container.refresh_again = True
             while container.refresh_again:
                 container.refresh_again = False
-                await self._refresh(container)
+                try:
+                    await self._refresh(container)
+                except HostSilent as error:
+                    # Else it would be what it was until it changes once more.
+                    _log.info("container.not_read", extra={"container": container.name, "reason": str(error)})
+                    await asyncio.sleep(_READ_AGAIN_SEC)
+                    container.refresh_again = True
         finally:
             container.refreshing = None
 
@@ -274,6 +285,9 @@ class Containers:
         container.stops += 1
         try:
             await self._units.stop(container.unit)
+        except HostSilent as error:
+            container.note_problem(error)
+            self._events.container_changed(container, "Problem")
         finally:
             container.stops -= 1
             self._unit_changed(container)

@@ -96,6 +96,7 @@ class Devices(Listener):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._host.close()
 
     def look_at_all(self) -> None:
         """Ask for a round for each container: devices or policy changed."""

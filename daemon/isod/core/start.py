@@ -9,12 +9,13 @@ from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.leftovers import Leftovers
-from isod.ports import AuditSink, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
-from isod_contract.errors import ContainerGone, IsodError, StartFailed, StartTimeout
+from isod.ports import DESTRUCTIVE, AuditSink, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
+from isod_contract.errors import ContainerGone, HostSilent, IsodError, StartFailed, StartTimeout
 from isod_contract.limits import GUEST_CONNECT_TIMEOUT_SEC
 from isod_contract.records import CONTAINER_START
 from isod_contract.states import ContainerState
 
+_STARTING = "its unit is still starting"
 _RETRY_FIRST_SEC = 0.02
 _RETRY_MOST_SEC = 0.25
 
@@ -92,7 +93,9 @@ class Starts:
             if isinstance(error, (StartFailed, StartTimeout)) and not error.root_detail:
                 lines = await self._unit_log.last_lines(container.unit, began_usec)
                 error.root_detail = f"its journal ends with: {' | '.join(lines)}" if lines else ""
-            self._note_problem(container, error)
+            if not container.stops:
+                # Else it is what somebody wanted, and no problem.
+                self._note_problem(container, error)
             raise
         finally:
             container.starting = None
@@ -123,8 +126,17 @@ class Starts:
         if status.active_state in ("inactive", "failed", "deactivating"):
             await self._guard.check(container.machine, container.name)
         self._audit.record(CONTAINER_START, uid=caller.uid, container=container.name, unit=container.unit)
-        start = self._units.start(container.unit)
-        result = await self._until(start, container, deadline, "its unit is still starting")
+        result = await self._until(self._units.start(container.unit), container, deadline, _STARTING)
+        if result == DESTRUCTIVE:
+            # An end began after its state was read; after that it can start.
+            await self._until(self._units.stop(container.unit), container, deadline, "its unit is still stopping")
+            result = await self._until(self._units.start(container.unit), container, deadline, _STARTING)
+        if result == DESTRUCTIVE:
+            reason = "systemd is ending what it needs, as when the host shuts down; see `systemctl list-jobs`"
+            raise StartFailed(container=container.name, reason=reason)
+        if result == "canceled":
+            # By systemd, for a stop that was asked for meanwhile: of us, of an administrator, of the host's shutdown.
+            raise ContainerGone(container=container.name, reason="it was stopped while it started")
         if result != "done":
             raise StartFailed(
                 container=container.name, reason=f"{container.unit}: {result}; see `systemctl status {container.unit}`"
@@ -148,10 +160,11 @@ class Starts:
                 guest: Guest | None = container.guest  # of a stop that was taken back
                 if guest is None or guest.closed or guest.invocation_id != status.invocation_id:
                     guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
-            except (StartFailed, ContainerGone) as error:
+            except (StartFailed, ContainerGone, HostSilent) as error:
                 next_sec = time.monotonic() + pause_sec
                 if next_sec > deadline:
-                    raise _timeout(container, error.fields["reason"]) from None
+                    reason = error.text if isinstance(error, HostSilent) else error.fields["reason"]
+                    raise _timeout(container, reason) from None
                 if next_sec > began_sec + GUEST_CONNECT_TIMEOUT_SEC and await self._units.has_booted(container.unit):
                     # What says that it is up has no boot left to wait for: its bus is stuck, or hostile.
                     raise

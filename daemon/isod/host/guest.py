@@ -1,10 +1,12 @@
 """A container's own systemd, over one checked connection to its bus; all that comes from there is untrusted."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from isod.core.background import Background
 from isod.desktop_entry import Application
 from isod.host import rootfs
 from isod.host.accounts import AccountCache
@@ -14,6 +16,7 @@ from isod.host.jobs import Jobs
 from isod.host.locales import locale_names
 from isod.host.logind import Logind
 from isod.host.offload import Offload
+from isod.host.patient_calls import PatientCalls
 from isod.host.properties import read_properties
 from isod.host.unit_signals import UnitSignals
 from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_EXISTS, unit_path
@@ -21,8 +24,11 @@ from isod.ports import Account
 from isod_contract.errors import ContainerGone, IsodError, StartFailed
 from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
 from isod_contract.names import PEER
-from isod_wire import Connection, RemoteError, Variant, WireError
+from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
 
+_log = logging.getLogger(__name__)
+
+_BUS = "org.freedesktop.DBus"
 _CURRENT_SYSTEM = "run/current-system"
 
 
@@ -53,15 +59,39 @@ class GuestManager:
         self.system = ""
         self._accounts = AccountCache(root_fd, machine)
         self._connection = calls
-        self._jobs = Jobs(calls)
+        self._manager = PatientCalls(calls, is_patient=False)
+        self._jobs = Jobs(self._manager)
         self._unit_signals = UnitSignals(calls)
+        self._background = Background()
         self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Subscribe to its systemd; that this answers is what "the container is ready" means."""
         await self._unit_signals.open()
         await self._jobs.open()
+        rule = MatchRule(sender=_BUS, interface=_BUS, member="NameOwnerChanged", arg0=SYSTEMD)
+        await self._connection.add_match(rule, self._owner_changed)
+        self._manager.is_patient = True
         await self.look_at_system()
+
+    def _owner_changed(self, message: Message) -> None:
+        if message.signature == "sss" and message.body[2]:
+            self._background.spawn(self._look_again())
+
+    async def _look_again(self) -> None:
+        """Its systemd has executed itself anew: subscribe again, and find what nobody was told of meanwhile."""
+        try:
+            await self.call_manager("Subscribe", "", [])
+            await self._jobs.look_again()
+            for path in self._unit_signals.watched():
+                found: dict[str, Any] = {}
+                for interface in ("Service", "Unit"):
+                    found |= await read_properties(
+                        self._manager, SYSTEMD, path, f"{SYSTEMD}.{interface}", timeout_sec=GUEST_CALL_TIMEOUT_SEC
+                    )
+                self._unit_signals.tell(path, found)
+        except (WireError, IsodError) as error:
+            _log.info("guest.not_looked_at_again", extra={"container": self.machine, "reason": str(error)})
 
     async def look_at_system(self) -> None:
         """Note which system it runs, if it is NixOS: a path of the store, as it says itself."""
@@ -127,7 +157,7 @@ class GuestManager:
     ) -> list[Any]:
         """Call its systemd's Manager. Raises RemoteError; ContainerGone when there is no answer."""
         try:
-            with await self._connection.call(
+            with await self._manager.call(
                 SYSTEMD,
                 SYSTEMD_PATH,
                 interface,
@@ -173,7 +203,7 @@ class GuestManager:
         """Read the properties of a unit's interface, `Unit` or `Service`, as plain values."""
         try:
             return await read_properties(
-                self._connection,
+                self._manager,
                 SYSTEMD,
                 unit_path(unit),
                 f"{SYSTEMD}.{interface}",
@@ -212,6 +242,7 @@ class GuestManager:
 
     async def close(self) -> None:
         """Drop the connection and the descriptors."""
+        await self._background.close()
         await self._connection.close()
         await self.offload.close()
         if self.root_fd >= 0:

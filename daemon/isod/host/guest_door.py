@@ -38,6 +38,7 @@ class GuestDoor:
         self._units = units
         self._helper = helper
         self._offloads: dict[str, Offload] = {}
+        self._had_bus: dict[str, str] = {}  # by machine, the invocation in which a bus was met
 
     async def connect(self, machine: str, unit: str, invocation_id: str) -> GuestManager:
         """Connect to the bus of the machine that is this unit in this invocation.
@@ -53,7 +54,7 @@ class GuestDoor:
         root_fd = await self._open_root(status, invocation_id)
         try:
             shift = await self._machines.uid_shift(machine)
-            sock = await self._connect_socket(machine, unit, root_fd, shift)
+            sock = await self._connect_socket(status, invocation_id, root_fd, shift)
             pidfd = await self._identify(machine, sock, unit, invocation_id)
         except BaseException:
             os.close(root_fd)
@@ -80,7 +81,16 @@ class GuestDoor:
         except TimeoutError:
             reason = f"its bus does not answer within {GUEST_CONNECT_TIMEOUT_SEC:.0f} s"
             raise StartFailed(container=machine, reason=reason) from None
+        self._had_bus[machine] = invocation_id
         return guest
+
+    def _offload(self, machine: str, invocation_id: str) -> Offload:
+        """Give the one that walks in this run of a container: where it is stuck, the next attempt fails at once."""
+        known, offload = self._offloads.get(machine, ("", None))
+        if offload is None or known != invocation_id:
+            offload = self._offload(machine, invocation_id)
+            self._offloads[machine] = invocation_id, offload
+        return offload
 
     async def _open_root(self, status: MachineStatus, invocation_id: str) -> int:
         """Give the root of the container whose first process machined names, once systemd says that it is one of it.
@@ -129,11 +139,16 @@ class GuestDoor:
             wanted.acquire(blocking=False)
             raise
 
-    async def _connect_socket(self, machine: str, unit: str, root_fd: int, shift: int) -> socket.socket:
+    async def _connect_socket(
+        self, status: MachineStatus, invocation_id: str, root_fd: int, shift: int
+    ) -> socket.socket:
+        machine = status.name
         path_fd = await self._find_socket(machine, root_fd)
-        if path_fd is None and await self._units.has_booted(unit):
+        if path_fd is None and await self._units.has_booted(status.unit):
             # A bus that is not there when the boot is over will not come by itself: worth a second look, no waiting.
             path_fd = await self._find_socket(machine, root_fd)
+            if path_fd is None and self._had_bus.get(machine) == invocation_id:
+                raise ContainerGone(container=machine, reason="it is shutting down: its bus has ended")
             if path_fd is None:
                 raise Unsupported(
                     what=f"running apps in container {machine!r}",

@@ -6,17 +6,17 @@ from typing import Protocol
 
 from isod.host import helper_socket
 from isod.ports import UnitStatus
-from isod_wire import WireError
+from isod_contract.errors import HostSilent
 
 
 class SocketUnits(Protocol):
     """The host's systemd, as far as it is needed here."""
 
     async def status(self, unit: str) -> UnitStatus:
-        """Read a unit's state. Raises WireError."""
+        """Read a unit's state. Raises HostSilent."""
 
     async def restart(self, unit: str) -> str:
-        """Restart it; gives the job's result. Raises WireError."""
+        """Restart it; gives the job's result. Raises HostSilent."""
 
 
 class HelperUnits:
@@ -46,5 +46,5 @@ class HelperUnits:
             return (await self._units.status(unit)).active_state == "active" and (
                 await self._units.restart(unit) == "done"
             )
-        except WireError:
+        except HostSilent:
             return False

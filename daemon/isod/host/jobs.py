@@ -3,10 +3,12 @@
 import asyncio
 
 from isod.host.bus_calls import BusCalls
-from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH
-from isod_wire import MatchRule, Message
+from isod.host.properties import read_properties
+from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_INTERFACE, unit_path
+from isod_wire import MatchRule, Message, RemoteError
 
 _EARLY_MAX = 256
+_ENDED = frozenset({"inactive", "failed"})
 
 
 class Jobs:
@@ -16,6 +18,7 @@ class Jobs:
         """Take the connection over which the manager is reached."""
         self._connection = connection
         self._waiting: dict[str, list[asyncio.Future[str]]] = {}
+        self._asked: dict[str, tuple[str, str]] = {}  # by job: the method and the unit
         self._early: dict[str, str] = {}
         self._calls_in_flight = 0
 
@@ -32,6 +35,7 @@ class Jobs:
             return
         _, job, _, result = message.body
         waiting = self._waiting.pop(job, None)
+        self._asked.pop(job, None)
         if waiting is not None:
             for future in waiting:
                 if not future.done():
@@ -70,11 +74,30 @@ class Jobs:
             else:
                 # systemd merges equal jobs, so several may wait for one.
                 self._waiting.setdefault(job, []).append(future)
+                self._asked[job] = (member, str(body[0]))
             return future
         finally:
             self._calls_in_flight -= 1
             if not self._calls_in_flight:
                 self._early.clear()
+
+    async def look_again(self) -> None:
+        """Settle the jobs that ended unheard, while the manager was away to execute itself anew. Raises WireError."""
+        for job, (member, unit) in list(self._asked.items()):
+            try:
+                await read_properties(self._connection, SYSTEMD, job, f"{SYSTEMD}.Job", timeout_sec=5.0)
+            except RemoteError:
+                state = await self._state_of(unit)
+                was_stop = member == "StopUnit"
+                result = "done" if (state in _ENDED) == was_stop else "failed"
+                for future in self._waiting.pop(job, []):
+                    if not future.done():
+                        future.set_result(result)
+                self._asked.pop(job, None)
+
+    async def _state_of(self, unit: str) -> str:
+        values = await read_properties(self._connection, SYSTEMD, unit_path(unit), UNIT_INTERFACE, timeout_sec=5.0)
+        return str(values.get("ActiveState", ""))
 
     def fail_all(self) -> None:
         """Resolve everything as `lost`, when the manager's connection is gone."""
@@ -83,3 +106,4 @@ class Jobs:
                 if not future.done():
                     future.set_result("lost")
         self._waiting.clear()
+        self._asked.clear()

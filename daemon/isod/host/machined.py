@@ -6,7 +6,7 @@ OpenMachineRootDirectory open what stands in a container, and wait for whoever a
 
 from isod.host.properties import read_properties
 from isod.ports import MachineStatus
-from isod_contract.errors import ContainerGone, Unsupported
+from isod_contract.errors import ContainerGone, HostSilent, Unsupported
 from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
 from isod_wire import Connection, RemoteError, WireError
 
@@ -16,6 +16,8 @@ _MANAGER = "org.freedesktop.machine1.Manager"
 _MACHINE = "org.freedesktop.machine1.Machine"
 # Below this a uid is the host's own; nspawn picks shifts in multiples of it (systemd-nspawn(1), --private-users=).
 _UID_RANGE = 65536
+# Also of the object of one that has just ended.
+_NOT_THERE = frozenset({"org.freedesktop.machine1.NoSuchMachine", "org.freedesktop.DBus.Error.UnknownObject"})
 _NO_MAPPING = "org.freedesktop.machine1.NoSuchUserMapping"
 
 
@@ -27,17 +29,17 @@ class Machined:
         self._connection = connection
 
     async def status(self, machine: str) -> MachineStatus | None:
-        """Read a machine's registration; None where none of that name exists. Raises ContainerGone."""
+        """Read a machine's registration; None where none of that name exists. Raises HostSilent."""
         try:
             with await self._connection.call(_NAME, _PATH, _MANAGER, "GetMachine", "s", [machine], expect="o") as reply:
                 path = str(reply.body[0])
             properties = await read_properties(
                 self._connection, _NAME, path, _MACHINE, timeout_sec=HOST_CALL_TIMEOUT_SEC
             )
-        except RemoteError:
-            return None
         except WireError as error:
-            raise ContainerGone(container=machine, reason=f"machined does not answer ({error})") from None
+            if isinstance(error, RemoteError) and error.name in _NOT_THERE:
+                return None
+            raise HostSilent(service="machined", reason=str(error)) from None
         return MachineStatus(
             name=str(properties["Name"]),
             unit=str(properties["Unit"]),
@@ -48,14 +50,14 @@ class Machined:
         )
 
     async def terminate(self, machine: str) -> None:
-        """End what is left of a machine; nothing happens where nothing is. Raises ContainerGone."""
+        """End what is left of a machine; nothing happens where nothing is. Raises HostSilent."""
         try:
             with await self._connection.call(_NAME, _PATH, _MANAGER, "TerminateMachine", "s", [machine]):
                 return
         except RemoteError:
             return
         except WireError as error:
-            raise ContainerGone(container=machine, reason=f"machined does not answer ({error})") from None
+            raise HostSilent(service="machined", reason=str(error)) from None
 
     async def uid_shift(self, machine: str) -> int:
         """Give the host uid of the machine's uid 0; machined maps a machine without a user namespace one to one."""
@@ -67,9 +69,11 @@ class Machined:
         except RemoteError as error:
             if error.name == _NO_MAPPING:
                 raise Unsupported(what=f"uid map of {machine}", reason="its root is no user of the host") from None
-            raise ContainerGone(container=machine, reason=error.text) from None
+            if error.name in _NOT_THERE:
+                raise ContainerGone(container=machine, reason=error.text) from None
+            raise HostSilent(service="machined", reason=str(error)) from None
         except WireError as error:
-            raise ContainerGone(container=machine, reason=f"machined does not answer ({error})") from None
+            raise HostSilent(service="machined", reason=str(error)) from None
         if 0 < shift < _UID_RANGE:
             raise Unsupported(what=f"uid map of {machine}", reason=f"its root is the host's uid {shift}")
         return shift

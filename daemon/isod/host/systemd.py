@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from isod.host.jobs import Jobs
+from isod.host.patient_calls import PatientCalls
 from isod.host.properties import read_properties
 from isod.host.survey import command_of
 from isod.host.unitpath import (
@@ -15,11 +16,13 @@ from isod.host.unitpath import (
     UNIT_INTERFACE,
     unit_path,
 )
-from isod.ports import UnitSettings, UnitStatus
-from isod_contract.errors import IdentityMismatch, Unsupported
+from isod.ports import DESTRUCTIVE, UnitSettings, UnitStatus
+from isod_contract.errors import HostSilent, IdentityMismatch, Unsupported
 from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
 from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
 
+_MANAGER = (SYSTEMD, SYSTEMD_PATH, MANAGER_INTERFACE)
+_IS_DESTRUCTIVE = f"{SYSTEMD}.TransactionIsDestructive"
 _ENDED = frozenset({"inactive", "failed"})
 # nspawn's words (src/nspawn/nspawn.c) and, after them, the two that PID 1 has had for the end of the boot.
 _BOOTED = ("Container running: Ready.", "Container running: Startup finished")
@@ -30,8 +33,8 @@ class SystemdUnits:
 
     def __init__(self, connection: Connection) -> None:
         """Take the system bus connection."""
-        self._connection = connection
-        self._jobs = Jobs(connection)
+        self._connection = PatientCalls(connection)
+        self._jobs = Jobs(self._connection)
         self._watchers: dict[str, set[Callable[[], None]]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -57,6 +60,7 @@ class SystemdUnits:
     async def _resubscribe(self) -> None:
         try:
             await self._connection.call(SYSTEMD, SYSTEMD_PATH, MANAGER_INTERFACE, "Subscribe", timeout_sec=25.0)
+            await self._jobs.look_again()
         except WireError:
             return
         # What changed while nobody was subscribed is unknown: everybody looks again.
@@ -79,10 +83,8 @@ class SystemdUnits:
             return str(reply.body[0].value)
 
     async def status(self, unit: str) -> UnitStatus:
-        """Read a unit's state. Raises WireError where systemd does not answer."""
-        properties = await read_properties(
-            self._connection, SYSTEMD, unit_path(unit), UNIT_INTERFACE, timeout_sec=HOST_CALL_TIMEOUT_SEC
-        )
+        """Read a unit's state. Raises HostSilent where systemd does not answer."""
+        properties = await self._properties(unit, UNIT_INTERFACE)
         active_state = str(properties["ActiveState"])
         return UnitStatus(
             load_state=str(properties["LoadState"]),
@@ -94,10 +96,26 @@ class SystemdUnits:
 
     async def has_booted(self, unit: str) -> bool:
         """Read what the payload's systemd told nspawn, which passes it on as the unit's status."""
-        properties = await read_properties(
-            self._connection, SYSTEMD, unit_path(unit), f"{SYSTEMD}.Service", timeout_sec=HOST_CALL_TIMEOUT_SEC
-        )
+        properties = await self._properties(unit, f"{SYSTEMD}.Service")
         return str(properties.get("StatusText", "")).startswith(_BOOTED)
+
+    async def _properties(self, unit: str, interface: str) -> dict[str, Any]:
+        try:
+            return await read_properties(
+                self._connection, SYSTEMD, unit_path(unit), interface, timeout_sec=HOST_CALL_TIMEOUT_SEC
+            )
+        except WireError as error:
+            raise _silent(error) from None
+
+    async def forget_restarts(self, unit: str) -> None:
+        """Let the next restart of a unit be as quick as its first (systemctl(1), reset-failed). Raises HostSilent."""
+        try:
+            with await self._connection.call(
+                *_MANAGER, "ResetFailedUnit", "s", [unit], timeout_sec=HOST_CALL_TIMEOUT_SEC
+            ):
+                return
+        except WireError as error:
+            raise _silent(error) from None
 
     async def settings(self, unit: str) -> UnitSettings:
         """Read how a unit is set up, with the command of its main process if that runs. Raises TimeoutError."""
@@ -134,7 +152,9 @@ class SystemdUnits:
         try:
             return await (await self._jobs.queue(member, "ss", [unit, "replace"], timeout_sec=HOST_CALL_TIMEOUT_SEC))
         except RemoteError as error:
-            return f"refused: {error.text}"
+            return DESTRUCTIVE if error.name == _IS_DESTRUCTIVE else f"refused: {error.text}"
+        except WireError as error:
+            raise _silent(error) from None
 
     async def watch(self, unit: str, changed: Callable[[], None]) -> Callable[[], None]:
         """Call back on each PropertiesChanged of the unit."""
@@ -218,6 +238,8 @@ class SystemdUnits:
                 _, unit, invocation_id = reply.body
         except RemoteError as error:
             raise IdentityMismatch(container="?", reason=f"its process is in no unit ({error.text})") from None
+        except WireError as error:
+            raise _silent(error) from None
         return str(unit), bytes(invocation_id).hex()
 
     async def slice_of(self, unit: str) -> str:
@@ -234,6 +256,10 @@ class SystemdUnits:
             expect="v",
         ) as reply:
             return str(reply.body[0].value)
+
+
+def _silent(error: WireError) -> HostSilent:
+    return HostSilent(service="systemd", reason=str(error))
 
 
 def _configured_command(values: dict[str, Any]) -> tuple[str, ...]:

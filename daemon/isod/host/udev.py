@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pyudev
 
+from isod.core.background import Background
 from isod.device_ports import Device
 from isod.host.helper import Helper
 
@@ -39,6 +40,8 @@ class UdevDevices:
         self._marks: tuple[bytes, ...] = ()
         self._is_told = False  # that it can't be followed
         self._changed: Callable[[], None] = lambda: None
+        self._background = Background()
+        self._retry: asyncio.TimerHandle | None = None
 
     async def open(self, changed: Callable[[], None]) -> None:
         """Begin to follow; where that is not possible it is told, and tried again."""
@@ -53,11 +56,21 @@ class UdevDevices:
             if not self._is_told:
                 _log.warning("devices.not_followed", extra={"reason": str(error), "retry_sec": _RETRY_SEC})
             self._is_told = True
-            loop.call_later(_RETRY_SEC, lambda: loop.create_task(self._connect()))
+            self._retry = loop.call_later(_RETRY_SEC, lambda: self._background.spawn(self._connect()))
             return
         self._socket.setblocking(False)
         loop.add_reader(self._socket, self._read, self._socket)
         self._changed()
+
+    async def close(self) -> None:
+        """Follow no more, and try no more to."""
+        if self._retry is not None:
+            self._retry.cancel()
+        await self._background.close()
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
 
     def follow(self, subsystems: Iterable[str]) -> None:
         """Choose whose changes count."""

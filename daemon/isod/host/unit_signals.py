@@ -54,6 +54,15 @@ class UnitSignals:
 
         return end
 
+    def watched(self) -> list[str]:
+        """Give the paths of the units that somebody watches."""
+        return list(self._watchers)
+
+    def tell(self, path: str, properties: dict[str, Any]) -> None:
+        """Pass on what was read of a unit, where a signal may have been missed."""
+        for changed in list(self._watchers.get(path, [])):
+            changed(properties)
+
     def _on_signal(self, message: Message) -> None:
         watchers = self._watchers.get(message.path or "")
         if not watchers or message.signature != "sa{sv}as":

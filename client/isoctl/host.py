@@ -5,8 +5,9 @@ Everything is read when a check first asks for it, and once.
 
 import glob
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +32,9 @@ _POLICY_DIRECTORIES = (
     "/etc/dbus-1/system.d",
     "/run/current-system/sw/share/dbus-1/system.d",
 )
+# Programs that ask for polkit's passwords: those that say so, and desktops that do it themselves.
+_AGENT = re.compile(r"polkit(?!d\b)|policykit|pkttyagent", re.IGNORECASE)
+_DESKTOPS = frozenset({"gnome-shell", "cinnamon", "phosh", "cosmic-osd", "enlightenment", "soteria", "quickshell"})
 # A service that must be started first has this long; one that hangs shall not hold up all other checks.
 _TIMEOUT_SEC = 10.0
 
@@ -152,26 +156,11 @@ class Host:
 
     @cached_property
     def has_agent(self) -> bool:
-        """Whether an agent that asks for passwords runs in the caller's session; true where that can't be told.
+        """Whether a program of the caller's runs that asks for passwords, by the names of those that are known.
 
-        polkit lists none, but takes only one a session: the attempt to be another is refused, or taken back at once.
+        polkit lists no agents, and to try to be one keeps a desktop's own from its place for that moment.
         """
-        subject = ("unix-session", {"session-id": ("s", self.session)})
-        path = "/org/isoctl1/Doctor"
-        try:
-            self._polkit("RegisterAuthenticationAgent", "(sa{sv})ss", subject, "C", path)
-        except wire.RemoteError as error:
-            return "already exists" in error.text
-        except wire.WireError:
-            return True
-        try:
-            self._polkit("UnregisterAuthenticationAgent", "(sa{sv})s", subject, path)
-        except (wire.RemoteError, wire.WireError):
-            self.bus.close()  # polkit drops the agents of who left the bus
-        return False
-
-    def _polkit(self, member: str, signature: str, *body: object) -> None:
-        self.bus.call(_POLKIT_PATH, f"{POLKIT}.Authority", member, signature, body, destination=POLKIT)
+        return any(_is_agent(words) for words in _commands_of(self.uid))
 
     def journald_setting(self, name: str) -> str:
         """Give a setting of journald as its files say (journald.conf(5)); "" where none does."""
@@ -234,3 +223,18 @@ def _settings(path: str) -> dict[str, str]:
         return {}
     pairs = (line.partition("=") for line in lines if not line.startswith(("#", ";", "[")))
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
+
+
+def _commands_of(uid: int) -> Iterator[list[str]]:
+    """Give program and first argument of each process of a user's, without their directories (proc_pid_cmdline(5))."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{pid}").st_uid == uid:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    yield [os.path.basename(os.fsdecode(word)) for word in file.read(4096).split(b"\0")[:2]]
+        except OSError:
+            continue  # it has ended
+
+
+def _is_agent(words: list[str]) -> bool:
+    return any(word in _DESKTOPS or _AGENT.search(word) for word in words)

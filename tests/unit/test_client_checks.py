@@ -11,7 +11,7 @@ import pytest
 
 from isoctl import host as host_module
 from isoctl.checks import host_checks, host_findings
-from isoctl.host import ACCESS_DENIED, MACHINED, POLKIT, Host
+from isoctl.host import ACCESS_DENIED, MACHINED, POLKIT, Host, _is_agent
 
 GONE = "org.freedesktop.DBus.Error.ServiceUnknown"
 LOADED = {"LoadState": "loaded", "ActiveState": "active", "NeedDaemonReload": False}
@@ -185,3 +185,23 @@ def test_journalds_files_are_read_in_its_own_order(tmp_path: Path, monkeypatch: 
     )
     host = Host()
     assert [host.journald_setting(name) for name in ("Storage", "RateLimitBurst", "Else")] == ["volatile", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("words", "is_one"),
+    [
+        (["polkit-gnome-authentication-agent-1"], True), (["polkit-kde-authentication-agent-1"], True),
+        (["lxpolkit"], True), (["lxqt-policykit-agent"], True), (["hyprpolkitagent"], True),
+        (["gnome-shell"], True), (["python3", "polkit_agent.py"], True), (["pkttyagent"], True),
+        (["polkitd"], False), (["bash"], False), ([], False),
+    ],
+)  # fmt: skip
+def test_an_agent_is_known_by_its_program(words: list[str], is_one: bool) -> None:
+    """B13: doctor took the place of the desktop's own agent for a moment, which then was refused."""
+    assert _is_agent(words) == is_one
+
+
+def test_doctor_calls_nothing_of_polkit_that_changes_it() -> None:
+    """B13."""
+    client = Path(__file__).resolve().parents[2] / "client"
+    assert [path for path in client.rglob("*.py") if "AuthenticationAgent" in path.read_text()] == []

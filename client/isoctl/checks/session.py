@@ -16,7 +16,7 @@ def agent_missing(host: Host) -> Iterator[Problem]:
     # Without a session there is none for whom an agent could ask.
     if asking and host.session and not host.has_agent:
         yield Problem(
-            f"no polkit agent runs in this session, and {', '.join(asking)} asks for a password",
+            f"no polkit agent that is known runs for you, and {', '.join(asking)} asks for a password",
             "start one with the desktop: polkit-gnome, lxpolkit, polkit-kde-agent, hyprpolkitagent (of sway: `exec "
             "lxpolkit`); NixOS: security.soteria.enable = true;",
         )

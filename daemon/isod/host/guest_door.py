@@ -84,14 +84,6 @@ class GuestDoor:
         self._had_bus[machine] = invocation_id
         return guest
 
-    def _offload(self, machine: str, invocation_id: str) -> Offload:
-        """Give the one that walks in this run of a container: where it is stuck, the next attempt fails at once."""
-        known, offload = self._offloads.get(machine, ("", None))
-        if offload is None or known != invocation_id:
-            offload = self._offload(machine, invocation_id)
-            self._offloads[machine] = invocation_id, offload
-        return offload
-
     async def _open_root(self, status: MachineStatus, invocation_id: str) -> int:
         """Give the root of the container whose first process machined names, once systemd says that it is one of it.
 

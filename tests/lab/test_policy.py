@@ -38,6 +38,8 @@ def policy(lab: Lab, file: str, text: str) -> Iterator[None]:
 def copy_of_blog(lab: Lab, machine: str) -> None:
     lab.run("cp", "-a", "/var/lib/machines/blog", f"/var/lib/machines/{machine}")
     lab.host_path(f"/var/lib/machines/{machine}/etc/hostname").write_text(machine + "\n")
+    # Where it says that /usr is the host's.
+    lab.run("cp", "/etc/systemd/nspawn/blog.nspawn", f"/etc/systemd/nspawn/{machine}.nspawn")
 
 
 def run(lab: Lab, *words: str, user: str = "alice") -> Any:

@@ -185,6 +185,8 @@ def test_apps_in_a_container_of_each_user_live_through_it(lab: Lab, how: str) ->
     lab.run(
         "sh", "-c", "test -d /var/lib/machines/own-alice || cp -a /var/lib/machines/evil /var/lib/machines/own-alice"
     )
+    settings = lab.host_path("/etc/systemd/nspawn/own-alice.nspawn")
+    settings.write_text(lab.host_path("/etc/systemd/nspawn/evil.nspawn").read_text())
     policy = lab.host_path("/etc/isod/containers/own.toml")
     policy.write_text('users = ["alice", "carol"]\nunit = "container@own-%u.service"\n')
     try:
@@ -201,6 +203,7 @@ def test_apps_in_a_container_of_each_user_live_through_it(lab: Lab, how: str) ->
         policy.unlink()
         lab.run("isoctl", "reload")
         lab.stop_container("own-alice")
+        settings.unlink()
 
 
 # -- isod-session

@@ -15,7 +15,7 @@ _OWNER_CHANGED = DBUS + ".NameOwnerChanged"
 _CHANGED = PROPERTIES + ".PropertiesChanged"
 _EXITED = APP + ".Exited"
 _LOOK_SEC = 0.9
-_RECONNECT_FIRST_SEC, _RECONNECT_MOST_SEC = 0.1, 5.0
+_RECONNECT_FIRST_SEC, _RECONNECT_MOST_SEC = 0.1, 2.0
 # Until then an isod that is killed has started nothing, or knows it by the id: Run can be sent again.
 _REPEATABLE = ("", "authorizing", "starting-container", "preparing", "starting")
 PATIENCE_SEC = 30.0  # for isod's answer to Run, and for its return while the app does not run yet

@@ -3,6 +3,7 @@
 from isod_wire.caps import CONTAINER_CAPS, SESSION_CAPS, SYSTEM_BUS_CAPS, Caps, Rate
 from isod_wire.connect import connect
 from isod_wire.connection import Connection, Stats
+from isod_wire.encode import EncodedBody
 from isod_wire.errors import (
     AuthFailed,
     BadMessage,
@@ -30,6 +31,7 @@ __all__ = [
     "Caps",
     "Connection",
     "ConnectionLost",
+    "EncodedBody",
     "FdSet",
     "Match",
     "MatchRule",

@@ -10,6 +10,7 @@ from typing import Any
 
 from isod_wire.caps import Caps, Rate
 from isod_wire.driver import BusDriver
+from isod_wire.encode import EncodedBody
 from isod_wire.errors import BadMessage, ConnectionLost, TooLarge
 from isod_wire.flood import TokenBucket
 from isod_wire.header import ALLOW_INTERACTIVE, NO_REPLY_EXPECTED, Route
@@ -141,7 +142,9 @@ class Connection:
         if not self._sender.post(self._sender.prepare(route, signature, body, fds)) and not self.closed:
             raise TooLarge("write queue is full")
 
-    def reply(self, call: Message, signature: str = "", body: Sequence[Any] = (), fds: Sequence[int] = ()) -> int:
+    def reply(
+        self, call: Message, signature: str = "", body: Sequence[Any] | EncodedBody = (), fds: Sequence[int] = ()
+    ) -> int:
         """Answer a call; gives the answer's bytes. Copies `fds`. Raises ValueError for a value that does not fit.
 
         A reply over the size cap becomes the error LimitsExceeded; one that its reader does not fetch is dropped.

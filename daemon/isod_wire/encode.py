@@ -6,6 +6,7 @@ each of them by closing the connection, so one caller's text, echoed, would take
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from isod_wire.decode import ALIGNMENT
@@ -34,12 +35,29 @@ class UnencodableValue(ValueError):
         return f"body{place}: {self.reason}"
 
 
-def encode_body(signature: str, body: Sequence[Any]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class EncodedBody:
+    """A body that was encoded before, for an answer that is given again and again."""
+
+    signature: str
+    data: bytes
+
+    @classmethod
+    def of(cls, signature: str, body: Sequence[Any]) -> "EncodedBody":
+        """Encode a body. Raises ValueError as encode_body does."""
+        return cls(signature, encode_body(signature, body))
+
+
+def encode_body(signature: str, body: "Sequence[Any] | EncodedBody") -> bytes:
     """Encode `body` little-endian.
 
     Takes a signature and one value per complete type: structs as list or tuple, arrays as list or tuple, `ay` as
     bytes, dicts as dict, variants as Variant. Raises ValueError, naming the place, for anything else.
     """
+    if isinstance(body, EncodedBody):
+        if body.signature != signature:
+            raise UnencodableValue(f"encoded as {body.signature!r}, not {signature!r}")
+        return body.data
     try:
         parsed = parse_signature(signature)
     except BadMessage as error:

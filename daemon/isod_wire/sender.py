@@ -9,7 +9,7 @@ from typing import Any
 
 from isod_wire.calls import CallSlots, CallTable
 from isod_wire.caps import Caps
-from isod_wire.encode import encode_body
+from isod_wire.encode import EncodedBody, encode_body
 from isod_wire.errors import CallTimeout, ConnectionLost, TooLarge, WireError
 from isod_wire.fds import FdSet
 from isod_wire.header import Route, encode_header, set_reply_serial, set_serial
@@ -38,7 +38,9 @@ class Sender:
         self.calls = CallTable()
         self.queue = WriteQueue(asyncio.get_running_loop(), sock, caps, on_broken)
 
-    def prepare(self, route: Route, signature: str, body: Sequence[Any], fds: Sequence[int] = ()) -> Prepared:
+    def prepare(
+        self, route: Route, signature: str, body: Sequence[Any] | EncodedBody, fds: Sequence[int] = ()
+    ) -> Prepared:
         """Encode a message and duplicate its descriptors at once.
 
         At once, because the caller may close its own before the message is written, and the number may by then be

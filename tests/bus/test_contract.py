@@ -127,7 +127,7 @@ def test_every_object_has_exactly_its_declared_methods() -> None:
     for made in (
         ContainerObject(containers=anything, apps=anything, checks=anything),
         AppObject(apps=anything),
-        ManagerObject(services=anything, subscriptions=anything, container_object=anything, app_object=anything),
+        ManagerObject(services=anything, subscriptions=anything, container_object=anything, lists=anything),
     ):
         handlers |= made.handlers()
     assert handlers.keys() == METHOD_INDEX.keys()

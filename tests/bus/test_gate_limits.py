@@ -1,12 +1,17 @@
 """How many calls and subscriptions a user may have, and that whatever is over is refused at once."""
 
 import asyncio
+import contextlib
+import time
+from typing import Any
 
 import pytest
 
+from attacker import CALL, DESTINATION, INTERFACE, MEMBER, PATH, Attack, raw_message
+from isod.bus.objects.app import AppObject
 from isod.settings import Limits
 from isod_contract import names
-from isod_side import ALICE, ROOT, IsodSide, call, refused, until
+from isod_side import ALICE, ROOT, FakeApp, IsodSide, call, refused, until
 from isod_wire import Connection, RemoteError
 
 BLOG = names.container_path("blog")
@@ -73,3 +78,89 @@ async def test_subscribers_of_a_uid_are_bounded_and_a_place_is_free_again_when_o
     await clients[0].close()
     await until(lambda: isod.sessions.gone)
     await call(clients[2], "Subscribe")
+
+
+def many_apps(isod: IsodSide, count: int) -> None:
+    argv = ("sh", "-c", "x" * 60)
+    isod.apps.all += [FakeApp(f"{number:032x}", ALICE, argv=argv, started_usec=number + 2) for number in range(count)]
+
+
+@pytest.mark.attack("C15")
+async def test_long_answers_count_by_their_size(isod: IsodSide, alice: Connection, bob: Connection) -> None:
+    """F17: 3,000 lists of 240 KiB each were as cheap as 3,000 pings, and held others for 3.5 s."""
+    many_apps(isod, 320)
+    lists = 0
+    text = ""
+    while not text and lists < 100:
+        try:
+            # each another page, so that none was made before
+            await call(alice, "ListAppsAfter", "ts", [1, f"{lists:032x}"])
+        except RemoteError as error:
+            text = error.text
+        lists += 1
+    assert 5 < lists < 40
+    assert "100 KiB of answers per second" in text
+    assert await call(bob, "ListApps")
+    isod.limits = Limits(calls_burst=65536, calls_per_sec=10_000)
+    await asyncio.sleep(0.5)
+    assert await call(alice, "ListAppsAfter", "ts", [1, ""])
+
+
+async def test_a_list_is_made_once_for_as_long_as_nothing_changes(isod: IsodSide, alice: Connection) -> None:
+    many_apps(isod, 320)
+    made: list[str] = []
+    listed = AppObject.listed
+
+    def counted(self: AppObject, app: Any) -> Any:
+        made.append(app.id)
+        return listed(self, app)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AppObject, "listed", counted)
+        first = await call(alice, "ListApps")
+        count = len(made)
+        for _ in range(100):
+            assert await call(alice, "ListApps") == first
+        assert len(made) == count
+        isod.apps.all[-1].state = "exited"
+        isod.endpoint.subscriptions.app_changed(isod.apps.all[-1], frozenset({"State"}))
+        assert await call(alice, "ListApps") != first
+
+
+async def test_pages_have_every_app_once_and_in_order(isod: IsodSide, alice: Connection) -> None:
+    """F11: what did not fit into one message was nowhere."""
+    many_apps(isod, 1000)
+    found: list[str] = []
+    after, more = [0, ""], True
+    pages = 0
+    isod.limits = Limits(calls_burst=65536)
+    while more:
+        page, more = await call(alice, "ListAppsAfter", "ts", after)
+        found += [values["Id"].value for _, values in page]
+        after = [page[-1][1]["StartedUSec"].value, found[-1]]
+        pages += 1
+    assert pages > 2
+    own = [app for app in isod.apps.all if app.owner_uid == ALICE]
+    assert found == [app.id for app in sorted(own, key=lambda app: (app.started_usec, app.id))]
+
+
+@pytest.mark.attack("C15")
+async def test_a_reader_that_never_reads_holds_nobody(isod: IsodSide, bob: Connection, attack: Attack) -> None:
+    """F17, R17: others wait less than a second."""
+    many_apps(isod, 320)
+    client = attack(ALICE)
+    target = {PATH: names.ROOT_PATH, INTERFACE: names.MANAGER, MEMBER: "ListApps", DESTINATION: names.BUS_NAME}
+    message = raw_message(CALL, target, serial=7)
+    client.sock.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError, OSError):
+        while sent < 3000:
+            client.sock.send(message)
+            sent += 1
+    assert sent > 50
+    longest_sec = 0.0
+    for _ in range(20):
+        began_sec = time.monotonic()
+        await call(bob, "ListContainers")
+        longest_sec = max(longest_sec, time.monotonic() - began_sec)
+    assert longest_sec < 1.0

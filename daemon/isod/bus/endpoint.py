@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from isod.bus.app_lists import AppLists
 from isod.bus.caller import Callers
 from isod.bus.decisions import Decisions
 from isod.bus.gate import Gate
@@ -51,7 +52,7 @@ class Endpoint:
             services=services,
             subscriptions=self.subscriptions,
             container_object=container_object,
-            app_object=app_object,
+            lists=AppLists(apps=services.apps, app_object=app_object, changes=lambda: self.subscriptions.app_changes),
         )
         self.gate = Gate(
             connection=connection,

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 # Calls of one connection that wait until it is known whose it is.
 _UNKNOWN_PER_SENDER = 8
+# An answer that was made before costs that much less (making one of 160 KiB: 55 ms).
+_MADE_BEFORE = 16
 # What may need a question to the user is decided by the core, which also records that. With USE it does so after the
 # reply, so an error before it is still ours to record. A registered session is a record of its own.
 _CORE_DECIDES = frozenset({Access.USE, Access.MANAGE, Access.GRANT, Access.SESSION})
@@ -242,10 +244,10 @@ class Gate:
 
     def _answer(self, call: Message, signature: str, reply: Reply) -> None:
         try:
-            size_bytes = self._connection.reply(call, signature, reply.body, reply.fds)
+            size_bytes = self._connection.reply(call, signature, reply.encoded or reply.body, reply.fds)
             uid = self._callers.known_uid(call.sender)
             if uid is not None:
-                self._limits.answered(uid, size_bytes)
+                self._limits.answered(uid, size_bytes // _MADE_BEFORE if reply.was_made_before else size_bytes)
         finally:
             for fd in reply.fds:
                 with contextlib.suppress(OSError):

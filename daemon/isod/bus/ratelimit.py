@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from isod.settings import Limits
 
 _IDLE_USERS_MAX = 1024
-_CALL_BYTES = 2048  # of an answer, that cost what a call does
+_CALL_BYTES = 1024  # of an answer, that cost what a call does
 _WAIT_MAX_SEC = 0.01  # a reload may change the limits meanwhile
 
 

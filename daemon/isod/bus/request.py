@@ -6,6 +6,7 @@ from typing import Any
 
 from isod.ports import Caller
 from isod_contract.methods import Method
+from isod_wire import EncodedBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The values of the reply; its descriptors are closed once they are sent."""
+    """The values of the reply, or these encoded; its descriptors are closed once they are sent."""
 
     body: list[Any] = field(default_factory=list)
     fds: tuple[int, ...] = ()
+    encoded: EncodedBody | None = None
+    was_made_before: bool = False  # so it cost little this time
 
 
 Handler = Callable[[Request], Awaitable[Reply]]

@@ -56,6 +56,7 @@ class Subscriptions(Listener):
         self._per_uid_max = per_uid_max
         self._subscribers: dict[str, Caller] = {}
         self._followers: dict[str, dict[str, Caller]] = {}
+        self.app_changes = 0  # of any app
 
     def subscribe(self, caller: Caller) -> None:
         """Send a caller the signals of all that it may see; raises LimitExceeded."""
@@ -99,11 +100,13 @@ class Subscriptions(Listener):
 
     def app_added(self, app: AppView) -> None:
         """Tell that an app was asked for."""
+        self.app_changes += 1
         for caller in self._audience(app):
             self._tell(caller, "AppAdded", "o", [names.app_path(app.id)])
 
     def app_changed(self, app: AppView, changed: frozenset[str]) -> None:
         """Tell which properties of an app changed."""
+        self.app_changes += 1
         told = sorted(changed & _APP_SIGNALLED)
         if not told:
             return
@@ -113,6 +116,7 @@ class Subscriptions(Listener):
 
     def app_exited(self, app: AppView) -> None:
         """Tell how the main process ended."""
+        self.app_changes += 1
         body = [app.exit_code, app.exit_signal]
         for caller in self._audience(app):
             path = names.app_path(app.id)
@@ -120,6 +124,7 @@ class Subscriptions(Listener):
 
     def app_removed(self, app: AppView) -> None:
         """Tell that nothing is left of an app."""
+        self.app_changes += 1
         for caller in self._audience(app):
             self._tell(caller, "AppRemoved", "o", [names.app_path(app.id)])
         self._followers.pop(app.id, None)

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from isod.bus.objects.app import AppObject
+from isod.bus.app_lists import AppLists
 from isod.bus.objects.container import ContainerObject
 from isod.bus.request import Handler, Reply, Request
-from isod.bus.services import AppView, Services
+from isod.bus.services import Services
 from isod.bus.signals import Subscriptions
 from isod.bus.values import typed, variants
 from isod.core.shorten import shortened, size_of, that_fit
 from isod_contract import VERSION, limits, names
 from isod_contract.records import HISTORY_FIELDS
-from isod_contract.states import ENDED
 from isod_wire import Variant
 
-_APP_BYTES, _RECORD_BYTES = 700, 400  # on the wire, without what is counted
+_RECORD_BYTES = 400  # on the wire, without what is counted
 _LISTED_APPS = 20
 
 
@@ -29,13 +28,13 @@ class ManagerObject:
         services: Services,
         subscriptions: Subscriptions,
         container_object: ContainerObject,
-        app_object: AppObject,
+        lists: AppLists,
     ) -> None:
-        """Take the core's services and the other objects, whose properties the lists hold."""
+        """Take the core's services, the object whose properties the list of containers holds, and lists of apps."""
         self._services = services
         self._subscriptions = subscriptions
         self._container_object = container_object
-        self._app_object = app_object
+        self._lists = lists
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """Give the handler of each method."""
@@ -75,22 +74,10 @@ class ManagerObject:
         return Reply([names.container_path(request.target.name)])
 
     async def _list_apps(self, request: Request) -> Reply:
-        # What is alive or on its way comes first, then what ended last: the rest may be left out.
-        visible = self._services.apps.visible(request.caller)
-        apps = sorted(visible, key=lambda app: (app.running or app.state not in ENDED, app.started_usec))
-        entries = that_fit(self._list_entry(app) for app in reversed(apps))
-        return Reply([entries[::-1]])
+        return self._lists.newest(request.caller)
 
     async def _list_apps_after(self, request: Request) -> Reply:
-        after = (request.arguments[0], request.arguments[1])
-        apps = [app for app in self._services.apps.visible(request.caller) if (app.started_usec, app.id) > after]
-        apps.sort(key=lambda app: (app.started_usec, app.id))
-        entries = that_fit(self._list_entry(app) for app in apps)
-        return Reply([entries, len(entries) < len(apps)])
-
-    def _list_entry(self, app: AppView) -> tuple[int, list[Any]]:
-        values = self._app_object.listed(app)
-        return size_of((*values["Command"].value, *app.problem), _APP_BYTES), [names.app_path(app.id), values]
+        return self._lists.after(request.caller, request.arguments[0], request.arguments[1])
 
     async def _get_app(self, request: Request) -> Reply:
         return Reply([names.app_path(request.target.id)])

@@ -46,7 +46,7 @@ def history(lab: Lab, user: str, *arguments: str) -> list[dict[str, Any]]:
 def test_one_record_each_with_all_fields(lab: Lab) -> None:
     """R17 of the requirements: who asked for what, what decided, what ran, how it ended."""
     secret = "value-that-no-log-may-hold"
-    argv = ["sh", "-c", "kill -TERM $$", "é", ""]
+    argv = ["sh", "-c", "sleep 3; kill -TERM $$", "é", ""]
     app_id = run_to_its_end(lab, "blog", *argv, flags=("-e", f"TOKEN={secret}"))
     decision, launch, exited = records = records_of(lab, app_id)
     assert [record["ISOCTL_KIND"] for record in records] == ["decision", "launch", "exit"]
@@ -119,11 +119,13 @@ def test_a_large_argument_is_recorded_whole_and_holds_up_no_other_record(lab: La
 @pytest.mark.attack("C16")
 def test_a_user_can_not_write_records_into_a_history(lab: Lab) -> None:
     """Any user can send fields ISOCTL_* to journald; only what journald itself says of the sender counts."""
-    forged = f"MESSAGE_ID={LAUNCH.message_id}\nMESSAGE=forged\nISOCTL_KIND=launch\nISOCTL_UID=1000\nISOCTL_APP=f0f0\n"
+    forged = (
+        f"MESSAGE_ID={LAUNCH.message_id}\nMESSAGE=forged\nISOCTL_KIND=launch\nISOCTL_UID=1000\nISOCTL_APP=forged-id\n"
+    )
     lab.run("logger", "--journald", user="mallory", stdin=forged.encode())
-    lab.wait_for(lambda: bool(lab.journal(ISOCTL_APP="f0f0")))
+    lab.wait_for(lambda: bool(lab.journal(ISOCTL_APP="forged-id")))
     for user in ("alice", "root"):
-        assert "f0f0" not in json.dumps(history(lab, user))
+        assert "forged-id" not in json.dumps(history(lab, user))
 
 
 def test_everybody_reads_his_own_history_and_root_all(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -52,7 +53,11 @@ class Caller:
 
     def apps(self) -> dict[str, dict[str, object]]:
         """Give the properties of the user's apps, by object path."""
-        _, listed = self.call("/org/isoctl1", "org.isoctl1.Manager", "ListApps")
+        error, listed = self.call("/org/isoctl1", "org.isoctl1.Manager", "ListApps")
+        while error.endswith("LimitExceeded"):
+            # hundreds of apps, each of which changes, asked for again and again: that is over the limit of calls
+            time.sleep(0.3)
+            error, listed = self.call("/org/isoctl1", "org.isoctl1.Manager", "ListApps")
         assert isinstance(listed, list)
         return {path: {key: value[1] for key, value in values.items()} for path, values in listed}
 

@@ -10,7 +10,8 @@ from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.leftovers import Leftovers
 from isod.ports import DESTRUCTIVE, AuditSink, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
-from isod_contract.errors import ContainerGone, HostSilent, IsodError, StartFailed, StartTimeout
+from isod.shortage import shortage_of
+from isod_contract.errors import ContainerGone, HostSilent, IsodError, LimitExceeded, StartFailed, StartTimeout
 from isod_contract.limits import GUEST_CONNECT_TIMEOUT_SEC
 from isod_contract.records import CONTAINER_START
 from isod_contract.states import ContainerState
@@ -160,14 +161,18 @@ class Starts:
                 guest: Guest | None = container.guest  # of a stop that was taken back
                 if guest is None or guest.closed or guest.invocation_id != status.invocation_id:
                     guest = await self._door.connect(container.machine, container.unit, status.invocation_id)
-            except (StartFailed, ContainerGone, HostSilent) as error:
+            except (StartFailed, ContainerGone, HostSilent, LimitExceeded, OSError, RuntimeError) as fault:
+                # A shortage of descriptors or threads passes too; anything else of the kind is a fault of ours.
+                error = fault if isinstance(fault, IsodError) else shortage_of(fault)
+                if error is None:
+                    raise
                 next_sec = time.monotonic() + pause_sec
                 if next_sec > deadline:
                     reason = error.text if isinstance(error, HostSilent) else error.fields["reason"]
                     raise _timeout(container, reason) from None
                 if next_sec > began_sec + GUEST_CONNECT_TIMEOUT_SEC and await self._units.has_booted(container.unit):
                     # What says that it is up has no boot left to wait for: its bus is stuck, or hostile.
-                    raise
+                    raise error from None
                 await asyncio.sleep(pause_sec)
                 pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
             else:

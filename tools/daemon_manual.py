@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from isod.policy import ContainerPolicy
 from isod.resources import kinds
 from isod.settings import DaemonSettings, Limits
-from isod_contract import VERSION
+from isod_contract import VERSION, limits
 from isod_contract.records import RECORDS
 from isod_contract.versions import FLOOR
 
@@ -158,6 +158,9 @@ def isod_toml_5() -> str:
             *_keys(DaemonSettings, skip={"limits"}),
             ".SH [limits]\n",
             *_keys(Limits),
+            f".PP\nBeside these, {limits.ATTACHED_APPS_MAX} apps that end with their callers may run of all users together,"
+            f" and {limits.ATTACHED_APPS_RESERVED}\nmore of users who have fewer than {limits.ATTACHED_APPS_FEW};"
+            " detached ones (\\-\\-detach) do not count.\n",
             _TOML_5_TAIL,
         ]
     )

@@ -63,11 +63,24 @@ class Choice:
         if self._system_bus is None:
             return False
         try:
-            with await self._system_bus.call(names.BUS_NAME, names.ROOT_PATH, names.MANAGER, "ListApps") as reply:
-                apps = [{key: value.value for key, value in app.items()} for _, app in reply.body[0]]
+            return await self._shows_any(self._system_bus)
         except WireError:
             return False
-        return any(_shows(app) for app in apps)
+
+    @staticmethod
+    async def _shows_any(system_bus: Connection) -> bool:
+        after, more = [0, ""], True
+        while more:
+            with await system_bus.call(
+                names.BUS_NAME, names.ROOT_PATH, names.MANAGER, "ListAppsAfter", "ts", after, expect="a(oa{sv})b"
+            ) as reply:
+                page, more = reply.body
+            apps = [{key: value.value for key, value in app.items()} for _, app in page]
+            if any(_shows(app) for app in apps):
+                return True
+            more = more and bool(apps)
+            after = [apps[-1]["StartedUSec"], apps[-1]["Id"]] if more else after
+        return False
 
 
 def _shows(app: Mapping[str, Any]) -> bool:

@@ -296,7 +296,8 @@ async def test_a_callers_compositor_is_used_unless_an_app_shows_windows_on_anoth
 ) -> None:
     signatures = {bool: "b", str: "s", dict: "a{sv}"}
     entry = {key: Variant(signatures[type(value)], value) for key, value in app.items()}
-    isod.fake.answers["ListApps"] = lambda asked: isod.fake.connection.reply(asked, "a(oa{sv})", [[[APP_PATH, entry]]])
+    page = [[[APP_PATH, entry]], False]
+    isod.fake.answers["ListAppsAfter"] = lambda asked: isod.fake.connection.reply(asked, "a(oa{sv})b", page)
     os.utime(compositor.path, (2**31, 2**31))
     other = FakeCompositor(desktop.runtime / "wayland-2")
     isod.containers = {"blog": "running"}
@@ -333,7 +334,7 @@ async def test_what_is_no_compositor_of_the_users_is_no_choice(
 async def test_a_run_on_the_session_bus_is_taken_at_its_callers_word_too(
     desktop: Desktop, isod: Isod, compositor: FakeCompositor
 ) -> None:
-    isod.fake.answers["ListApps"] = lambda asked: isod.fake.connection.reply(asked, "a(oa{sv})", [[]])
+    isod.fake.answers["ListAppsAfter"] = lambda asked: isod.fake.connection.reply(asked, "a(oa{sv})b", [[], False])
     os.utime(compositor.path, (2**31, 2**31))
     other = FakeCompositor(desktop.runtime / "wayland-2")
     await desktop.start_service()

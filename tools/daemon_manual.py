@@ -158,9 +158,7 @@ def isod_toml_5() -> str:
             *_keys(DaemonSettings, skip={"limits"}),
             ".SH [limits]\n",
             *_keys(Limits),
-            f".PP\nBeside these, {limits.ATTACHED_APPS_MAX} apps that end with their callers may run of all users together,"
-            f" and {limits.ATTACHED_APPS_RESERVED}\nmore of users who have fewer than {limits.ATTACHED_APPS_FEW};"
-            " detached ones (\\-\\-detach) do not count.\n",
+            _shared_limits(),
             _TOML_5_TAIL,
         ]
     )
@@ -204,3 +202,12 @@ def _escape(text: str) -> str:
     """Keep text from being read as a macro or as typography."""
     text = " ".join(text.split()).replace("\\", "\\e").replace("-", "\\-")
     return re.sub(r"^(?=[.'])", r"\\&", text)
+
+
+def _shared_limits() -> str:
+    """Give the paragraph on what all users have together."""
+    most, reserved, few = limits.ATTACHED_APPS_MAX, limits.ATTACHED_APPS_RESERVED, limits.ATTACHED_APPS_FEW
+    return (
+        f".PP\nBeside these, {most} apps that end with their callers may run of all users together, and {reserved}\n"
+        f"more of users who have fewer than {few}; detached ones (\\-\\-detach) do not count.\n"
+    )

@@ -31,7 +31,9 @@ class Wayland(Resource):
             return NoSession(uid=session.caller.uid, reason="no Wayland compositor answers")
         seen = ", ".join(session.exposed)
         if level == "raw":
-            return Attachment(cls.key, WAYLAND_SOCKET, How.MOUNT, "the compositor's own socket", seen)
+            # What a security context leaves is not what is there without one.
+            raw = "all that it offers to programs of the host" if session.wayland == "context" else seen
+            return Attachment(cls.key, WAYLAND_SOCKET, How.MOUNT, "the compositor's own socket", raw)
         match session.wayland:
             case "context":
                 return Attachment(cls.key, WAYLAND_SOCKET, How.LISTEN, "a security context of the compositor", seen)

@@ -7,8 +7,6 @@ without walls it ends. The names of the host's own namespaces come from isod-ses
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
 
 EXIT_CODE = 78  # sysexits.h, EX_CONFIG
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the name of the directory
@@ -20,21 +18,20 @@ _STATUS = {"NoNewPrivs": "1", "Seccomp": "2"}
 def identity_of_host() -> dict[str, str]:
     """Name what this process, which is in no such sandbox, shares with the host: to be told to one that must not."""
     names = {name: os.readlink(f"/proc/self/ns/{name}") for name in (*_NAMESPACES, "pid")}
-    with suppress(OSError):
-        names["shm"] = str(os.stat(SHARED_MEMORY).st_dev)
+    names["shm"] = _device_of(SHARED_MEMORY)
     return names
 
 
-def missing(host: Mapping[str, str], *, may_have_nodes: bool, proc: Path = Path("/proc/self")) -> list[str]:
+def missing(host: Mapping[str, str], *, may_have_nodes: bool, proc: str = "/proc/self") -> list[str]:
     """Name the walls that this process lacks, as phrases for people; none: it is confined."""
     return [*_open_namespaces(host, proc), *_rights(proc), *_reachable(host, may_have_nodes=may_have_nodes)]
 
 
-def _open_namespaces(host: Mapping[str, str], proc: Path) -> Iterator[str]:
+def _open_namespaces(host: Mapping[str, str], proc: str) -> Iterator[str]:
     for name in _NAMESPACES:
-        if not host.get(name) or os.readlink(proc / "ns" / name) == host[name]:
+        if not host.get(name) or os.readlink(f"{proc}/ns/{name}") == host[name]:
             yield f"no {name} namespace of its own"
-    if os.readlink(proc / "ns/pid") == host.get("pid", "") and _may_signal():
+    if os.readlink(f"{proc}/ns/pid") == host.get("pid", "") and _may_signal():
         yield "it can signal the user's other processes"
 
 
@@ -46,8 +43,9 @@ def _may_signal() -> bool:
     return True
 
 
-def _rights(proc: Path) -> Iterator[str]:
-    pairs = (line.partition(":") for line in (proc / "status").read_text().splitlines())
+def _rights(proc: str) -> Iterator[str]:
+    with open(f"{proc}/status") as file:
+        pairs = [line.partition(":") for line in file]
     status = {name: value.strip() for name, _, value in pairs}
     for name, wanted in _STATUS.items():
         if status.get(name) != wanted:
@@ -58,12 +56,25 @@ def _rights(proc: Path) -> Iterator[str]:
 
 
 def _reachable(host: Mapping[str, str], *, may_have_nodes: bool) -> Iterator[str]:
-    if str(os.stat(SHARED_MEMORY).st_dev) == host.get("shm"):
+    if _device_of(SHARED_MEMORY) == host.get("shm"):
         yield f"the host's {SHARED_MEMORY}"
     for place in _PLACES:
-        with suppress(OSError):
-            if os.listdir(place):
-                yield f"it sees what is in {place}"
-    with suppress(OSError):
-        if os.listdir("/dev/dri") and not may_have_nodes:
-            yield "it has devices of graphics"
+        if _holds_something(place):
+            yield f"it sees what is in {place}"
+    if _holds_something("/dev/dri") and not may_have_nodes:
+        yield "it has devices of graphics"
+
+
+def _device_of(place: str) -> str:
+    """Name the file system of a directory, of which another mount namespace may have the same."""
+    try:
+        return str(os.stat(place).st_dev)
+    except OSError:
+        return ""
+
+
+def _holds_something(place: str) -> bool:
+    try:
+        return bool(os.listdir(place))
+    except OSError:
+        return False

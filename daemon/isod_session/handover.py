@@ -9,10 +9,9 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from typing import NamedTuple
 
-_MESSAGE_BYTES_MAX = 4096
-_FDS = ("listen", "wayland", "clipboard")
+_MESSAGE_BYTES_MAX = 16384
+_FDS = 3
 
 READY = "ready"
 IDLE = "idle"
@@ -20,22 +19,32 @@ FAILED = "failed: "  # followed by a sentence
 UNCONFINED = "unconfined: "  # followed by what is missing; nothing of a client's was read
 
 
-class Handover(NamedTuple):
+class Handover:
     """What an X server's unit is given; the descriptors are the receiver's."""
 
-    container: str
-    host: Mapping[str, str]  # isod_session.confinement.identity_of_host
-    has_gpu: bool
-    path: str  # where programs are looked for
-    listen: int  # X clients of the container connect there
-    wayland: int  # a connection to the compositor
-    clipboard: int  # `isoctl clipboard` connects there
+    def __init__(
+        self,
+        *,
+        container: str,
+        host: Mapping[str, str],
+        has_gpu: bool,
+        path: str,
+        fds: tuple[int, int, int],
+    ) -> None:
+        """Take the facts, and the descriptors in the order of the attributes."""
+        self.container = container
+        self.host = host  # isod_session.confinement.identity_of_host
+        self.has_gpu = has_gpu
+        self.path = path  # where programs are looked for
+        # X clients of the container connect to the first, `isoctl clipboard` to the last; a connection to the
+        # compositor is between them.
+        self.listen, self.wayland, self.clipboard = fds
 
 
-def send(peer: socket.socket, handover: Handover) -> None:
+def send(peer: socket.socket, given: Handover) -> None:
     """Write it; the descriptors stay the caller's. Raises OSError."""
-    facts = {name: value for name, value in handover._asdict().items() if name not in _FDS}
-    fds = array.array("i", [getattr(handover, name) for name in _FDS])
+    facts = {"container": given.container, "host": given.host, "has_gpu": given.has_gpu, "path": given.path}
+    fds = array.array("i", (given.listen, given.wayland, given.clipboard))
     peer.sendmsg([json.dumps(facts).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
 
 
@@ -43,12 +52,12 @@ def receive(peer: socket.socket) -> Handover:
     """Read it. Raises OSError, ValueError for what is none."""
     # Not recv_fds(), which passes no flags on.
     fds = array.array("i")
-    space = socket.CMSG_LEN(len(_FDS) * fds.itemsize)
+    space = socket.CMSG_LEN(_FDS * fds.itemsize)
     data, ancillary, flags, _ = peer.recvmsg(_MESSAGE_BYTES_MAX, space, socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-    if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC) or len(fds) != len(_FDS):
+    if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC) or len(fds) != _FDS:
         for fd in fds:
             os.close(fd)
         raise ValueError("standard input gives not what isod-session gives")
@@ -58,9 +67,7 @@ def receive(peer: socket.socket) -> Handover:
         host=facts["host"],
         has_gpu=facts["has_gpu"],
         path=facts["path"],
-        listen=fds[0],
-        wayland=fds[1],
-        clipboard=fds[2],
+        fds=(fds[0], fds[1], fds[2]),
     )
 
 

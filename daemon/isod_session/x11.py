@@ -198,9 +198,7 @@ class XServers:
                         host=identity_of_host(),
                         has_gpu=bool(server.nodes),
                         path=os.environ.get("PATH", os.defpath),
-                        listen=server.listen_fd,
-                        wayland=wayland.fileno(),
-                        clipboard=clipboard.fileno(),
+                        fds=(server.listen_fd, wayland.fileno(), clipboard.fileno()),
                     )
                     handover.send(ours, given)
                     async with self._turn(server.container):

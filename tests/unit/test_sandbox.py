@@ -114,13 +114,13 @@ def test_a_wall_that_systemd_left_out_is_missed(
 ) -> None:
     """A1: systemd starts a unit without namespaces where the kernel refuses them, and says nothing."""
     monkeypatch.setattr(confinement, "_PLACES", ())
-    found = confinement.missing(HOST, may_have_nodes=True, proc=process(tmp_path, **changed))
+    found = confinement.missing(HOST, may_have_nodes=True, proc=str(process(tmp_path, **changed)))
     assert found == ([told] if told else [])
 
 
 def test_what_is_not_told_of_the_host_counts_as_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confinement, "_PLACES", ())
-    assert len(confinement.missing({}, may_have_nodes=True, proc=process(tmp_path))) == 3
+    assert len(confinement.missing({}, may_have_nodes=True, proc=str(process(tmp_path)))) == 3
 
 
 @pytest.mark.attack("C40")
@@ -129,7 +129,7 @@ def test_files_and_shared_memory_of_the_host_are_missed_walls(tmp_path: Path, mo
     (tmp_path / "proc").mkdir()
     monkeypatch.setattr(confinement, "_PLACES", (str(tmp_path / "home"), str(tmp_path / "gone")))
     host = HOST | {"shm": str(Path("/dev/shm").stat().st_dev)}
-    found = confinement.missing(host, may_have_nodes=True, proc=process(tmp_path / "proc"))
+    found = confinement.missing(host, may_have_nodes=True, proc=str(process(tmp_path / "proc")))
     assert found == ["the host's /dev/shm", f"it sees what is in {tmp_path}/home"]
 
 
@@ -148,13 +148,13 @@ def test_what_is_handed_over_arrives() -> None:
     ours, theirs = sockets()
     reader, writer = os.pipe()
     with ours, theirs:
-        given = Handover("blog", HOST, True, "/bin", listen=reader, wayland=writer, clipboard=reader)
+        given = Handover(container="blog", host=HOST, has_gpu=True, path="/bin", fds=(reader, writer, reader))
         handover.send(ours, given)
         taken = handover.receive(theirs)
-        assert taken[:4] == given[:4]
+        assert (taken.container, taken.host, taken.has_gpu, taken.path) == ("blog", HOST, True, "/bin")
         assert os.path.sameopenfile(taken.wayland, writer)
         assert not os.get_inheritable(taken.listen)
-        for fd in (*taken[4:], reader, writer):
+        for fd in (taken.listen, taken.wayland, taken.clipboard, reader, writer):
             os.close(fd)
         handover.report(theirs, handover.READY)
         assert ours.recv(100) == handover.READY.encode()

@@ -22,6 +22,7 @@ _READY_SEC = 30.0
 _LOOK_SEC = 1.0
 _REPORT_BYTES_MAX = 4096
 _SENTENCE_CHARS_MAX = 300
+_REPORTS_MAX = 16  # in a run
 _TURNED_AWAY_MAX = 1024  # in one go: somebody may connect as fast as we accept
 
 
@@ -57,6 +58,7 @@ class _Server:
         self.is_up = False
         self.backoff = Backoff()
         self.timer: asyncio.TimerHandle | None = None
+        self.control: socket.socket | None = None  # the unit's reports; between runs it waits there for the next
         self.begin_run()
 
     def is_of(self, listen_fd: int) -> bool:
@@ -64,18 +66,22 @@ class _Server:
 
     def begin_run(self) -> None:
         self.close_fd = -1  # ends what the compositor does for this run
-        self.control: socket.socket | None = None  # its reports
-        self.is_ready = self.is_idle = self.is_unconfined = False
+        self.is_given = self.is_again = self.is_ready = self.is_idle = self.is_unconfined = False
+        self.reports = 0
         self.reason = ""
 
     def end_run(self) -> None:
         self.cancel_timer()
+        self.is_given = False
+        if self.close_fd >= 0:
+            os.close(self.close_fd)
+        self.close_fd = -1
+
+    def drop_unit(self) -> None:
         if self.control is not None:
             asyncio.get_running_loop().remove_reader(self.control)
             self.control.close()
-        if self.close_fd >= 0:
-            os.close(self.close_fd)
-        self.control, self.close_fd = None, -1
+        self.control = None
 
     def cancel_timer(self) -> None:
         if self.timer is not None:
@@ -109,7 +115,9 @@ class XServers:
         known = self._servers.get(container)
         if known is not None and known.is_of(listen_fd):
             os.close(listen_fd)
-            known.nodes = nodes
+            if known.nodes != nodes:
+                known.nodes = nodes
+                await self._end_waiting_unit(known)
             return
         if known is not None:
             await self.forget(container)
@@ -146,6 +154,7 @@ class XServers:
     def _let_go(self, server: _Server) -> None:
         asyncio.get_running_loop().remove_reader(server.listen_fd)
         server.end_run()
+        server.drop_unit()
         os.close(server.listen_fd)
 
     def _is_served(self, server: _Server) -> bool:
@@ -176,6 +185,7 @@ class XServers:
                 self._turn_away_for(server, str(error), _LOOK_SEC)
         except (WireError, OSError) as error:
             if self._is_served(server):
+                server.drop_unit()
                 server.reason = str(error)
                 self._ended(server)
 
@@ -190,24 +200,49 @@ class XServers:
                 return
             server.close_fd = close_fd
             with self._listening_for_clipboard(server.container) as clipboard:
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-                server.control = ours
-                with theirs:
-                    given = Handover(
-                        container=server.container,
-                        host=identity_of_host(),
-                        has_gpu=bool(server.nodes),
-                        path=os.environ.get("PATH", os.defpath),
-                        fds=(server.listen_fd, wayland.fileno(), clipboard.fileno()),
-                    )
-                    handover.send(ours, given)
-                    async with self._turn(server.container):
-                        if self._is_served(server):
-                            await self._units.start(server.container, theirs.fileno(), server.nodes)
+                given = Handover(
+                    container=server.container,
+                    host=identity_of_host(),
+                    has_gpu=bool(server.nodes),
+                    path=os.environ.get("PATH", os.defpath),
+                    fds=(server.listen_fd, wayland.fileno(), clipboard.fileno()),
+                )
+                if not self._give_to_waiting_unit(server, given):
+                    await self._start_unit(server, given)
+        if self._is_served(server) and server.is_given:
+            server.timer = asyncio.get_running_loop().call_later(_READY_SEC, self._too_late, server)
+
+    def _give_to_waiting_unit(self, server: _Server, given: Handover) -> bool:
+        """Have the unit of the run before serve again, if it is still there: walls and program stand."""
+        if server.control is None:
+            return False
+        try:
+            handover.send(server.control, given)
+        except OSError:
+            server.drop_unit()
+            return False
+        server.is_given = server.is_again = True
+        return True
+
+    async def _start_unit(self, server: _Server, given: Handover) -> None:
+        """Start a unit that has this on its standard input. Raises WireError, OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        server.control = ours
+        with theirs:
+            handover.send(ours, given)
+            async with self._turn(server.container):
+                if self._is_served(server):
+                    await self._units.start(server.container, theirs.fileno(), server.nodes)
         if self._is_served(server):
-            loop = asyncio.get_running_loop()
-            loop.add_reader(ours, self._on_report, server)
-            server.timer = loop.call_later(_READY_SEC, self._too_late, server)
+            server.is_given = True
+            asyncio.get_running_loop().add_reader(ours, self._on_report, server)
+
+    async def _end_waiting_unit(self, server: _Server) -> None:
+        """End a unit that waits between runs: the next one is to have other devices."""
+        if server.control is not None and not server.is_up:
+            server.drop_unit()
+            async with self._turn(server.container):
+                await self._units.stop(server.container)
 
     @contextlib.contextmanager
     def _listening_for_clipboard(self, container: str) -> Iterator[socket.socket]:
@@ -226,14 +261,17 @@ class XServers:
             return
         except OSError:
             untrusted_report = ""
-        if not untrusted_report:
+        server.reports += 1
+        if not untrusted_report or server.reports > _REPORTS_MAX:
             # The other end was the unit's, and its systemd's for as long as there is the unit.
-            self._ended(server)
+            self._unit_ended(server, is_over=not untrusted_report)
         elif untrusted_report == READY:
             server.is_ready = True
             server.cancel_timer()
         elif untrusted_report == IDLE:
-            server.is_idle = True
+            if server.is_given:
+                server.is_idle = True
+                self._ended(server)
         else:
             server.is_unconfined = untrusted_report.startswith(UNCONFINED) and not server.is_ready
             server.reason = _sentence(untrusted_report)
@@ -243,7 +281,23 @@ class XServers:
         server.reason = f"it was not ready within {_READY_SEC:.0f} s"
         self._spawn(self._units.stop(server.container))
 
+    def _unit_ended(self, server: _Server, *, is_over: bool) -> None:
+        server.drop_unit()
+        if not is_over:
+            # It floods us: whoever took it over.
+            server.reason, server.is_ready = "it reports without end", True
+            self._spawn(self._units.stop(server.container))
+        if not server.is_given:
+            return  # between two runs: the next client has a new one started
+        if server.is_again and not server.is_ready and not server.reason:
+            # It left while it was given this run.
+            server.end_run()
+            self._spawn(self._start(server))
+            return
+        self._ended(server)
+
     def _ended(self, server: _Server) -> None:
+        """Deal with the end of a run; its unit may wait for the next."""
         server.end_run()
         (self._directory / f"clipboard-{server.container}").unlink(missing_ok=True)
         # Nothing was heard of it: systemd could not make the unit's walls, or the program itself found one missing.

@@ -8,7 +8,7 @@ import select
 import socket
 import time
 
-from isod_session.handover import IDLE, READY, report
+from isod_session.handover import READY, report
 from isod_session.x11wire import (
     ATOM,
     BUTTON_PRESS,
@@ -122,7 +122,7 @@ class WindowManager:
 
 
 def serve(path: str, server: Child, clipboard_listener: socket.socket, control: socket.socket) -> None:
-    """Manage the windows of the server at a socket until it ends, or nobody uses it any more. Raises OSError."""
+    """Manage the windows of the server at a socket until nobody uses it any more. Raises OSError if it ends before."""
     x = XConnection(path)
     manager = WindowManager(x)
     manager.begin()
@@ -144,6 +144,5 @@ def serve(path: str, server: Child, clipboard_listener: socket.socket, control: 
         if manager.has_windows or x.client_count() > 1:
             deadline = time.monotonic() + _IDLE_SEC
         elif time.monotonic() > deadline:
-            report(control, IDLE)
             break
     clipboard.close()

@@ -2,7 +2,8 @@
 
 Started for isod-session when the first X client connects, in a unit that is a sandbox (`isod_contract.sandbox`): its
 clients may be hostile, and an X server is large. Standard input is a socket with what it needs
-(`isod_session.handover`). It ends when no client was connected for a while. The server is a client of the user's
+(`isod_session.handover`). The server ends when no client was connected for a while; we stay for the
+next client, whose window comes sooner then. The server is a client of the user's
 compositor, with one window for all that the container shows.
 
 A user waits for the first window: the server is started before anything is imported that it does not take to start it.
@@ -18,6 +19,7 @@ from isod_session.handover import FAILED, IDLE, READY, UNCONFINED, Handover, rec
 from isod_session.xchild import Child, find
 
 _END_SEC = 1.0
+_WAIT_SEC = 600.0
 _SIZE = "1280x800"
 # Of the sandbox's own.
 _DIRECTORY = "/tmp"  # noqa: S108
@@ -42,6 +44,8 @@ def _run(given: Handover, control: socket.socket) -> int:
     if program is None:
         return _give_up(control, FAILED, "Xwayland is not installed (apt-get install xwayland)")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as own:
+        if os.path.exists(_SOCKET):
+            os.unlink(_SOCKET)
         own.bind(_SOCKET)
         own.listen(1)
         argv = [program, *_arguments(given, own.fileno())]
@@ -55,14 +59,21 @@ def _run(given: Handover, control: socket.socket) -> int:
             serve(_SOCKET, server, clipboard, control)
         except OSError as error:
             code = server.wait(_END_SEC)
-            if code == 0:
-                report(control, IDLE)  # the user closed its window
-            else:
+            if code != 0:  # else the user closed its window
                 reason = f"its window manager was ended ({error})" if code is None else f"Xwayland ended ({_how(code)})"
                 return _give_up(control, FAILED, reason)
         finally:
             server.end(_END_SEC)
+    report(control, IDLE)
     return 0
+
+
+def _waits_for_next(control: socket.socket) -> bool:
+    """Wait for another run, which then begins without a new unit; false if none came, or isod-session has left."""
+    import select
+
+    ready, _, _ = select.select([control], [], [], _WAIT_SEC)
+    return bool(ready)
 
 
 def _how(code: int) -> str:
@@ -97,7 +108,14 @@ def main() -> int:
         report(control, READY)
         argv = [satellite, ":0", "-listenfd", str(given.listen)]
         os.execve(satellite, argv, _environment(given))  # noqa: S606 - that program is the service
-    return _run(given, control)
+    while True:
+        code = _run(given, control)
+        if code or not _waits_for_next(control):
+            return code
+        try:
+            given = receive(control)
+        except (OSError, ValueError):
+            return 0
 
 
 if __name__ == "__main__":

@@ -204,4 +204,8 @@ def test_launches_beyond_the_queue_are_refused_by_name(host: Lab) -> None:
     with policy(host, "isod.toml", "[limits]\nlaunches_starting = 1\nlaunches_queued = 2\n"):
         script = "for i in 1 2 3 4 5; do isoctl run blog true 2>&1 & done; wait"
         told = host.run("sh", "-c", script, user="alice").stdout.splitlines()
-    assert told == ["isoctl: limit reached: 3 launches of uid 1000 are under way; try again when one is done"] * 2
+    assert (
+        told
+        == ["isoctl: limit reached: 3 launches of uid 1000 in container blog are under way; try again when one is done"]
+        * 2
+    )

@@ -99,6 +99,7 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("device-allow", settings(device_allow=(*SETTINGS.device_allow, ("/dev/dri/card0", "rw")))),
     ("device-tun", settings(device_allow=(), command=(*SETTINGS.command, "--private-users=pick"))),
     ("device-tun", settings(device_allow=(), command=(*SETTINGS.command, "-U")) | {"running": None}),
+    ("device-tun", settings(device_allow=()) | running(uid_shift=65536)),
     ("bind-unsafe", command("--bind=/run/user/1000")),
     ("bind-unsafe", command("--bind=/tmp/.X11-unix:/tmp/.X11-unix:rbind")),
     ("bind-unsafe", command("--bind-ro=/")),

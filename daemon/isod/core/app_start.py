@@ -20,6 +20,7 @@ from isod_contract.errors import NotPermitted, Unsupported
 from isod_contract.states import AppState
 
 _TIOCGPTPEER = 0x5441  # ioctl_tty(2)
+_NOT_EXECUTED = (126, 127)  # as shells say it (sh(1))
 _COMMAND_SEC, _COMMAND_LOOK_SEC, _COMMAND_LOOK_MOST_SEC = 3.0, 0.005, 0.1
 
 
@@ -109,6 +110,13 @@ class AppStarter:
         if app.record.state is AppState.STARTING and app.record.detached:
             # That its shell runs does not mean that the command does; what is left out here is asked for later.
             changed = {key: value for key, value in changed.items() if key != "ActiveState"}
+        self._unit_changed(app, changed)
+
+    def _unit_changed(self, app: App, changed: dict[str, Any]) -> None:
+        """Pass it on; an app that was over before anybody saw it run did run, unless its shell says otherwise."""
+        is_over = bool(changed.get("ExecMainCode"))
+        if is_over and app.record.detached and changed.get("ExecMainStatus") not in _NOT_EXECUTED:
+            self._apps.set_state(app, AppState.RUNNING)
         self._apps.unit_changed(app, changed)
 
     async def _await_start(
@@ -140,7 +148,7 @@ class AppStarter:
         while not app.record.main_ended and time.monotonic() < deadline:
             service = await guest.unit_properties(app.service, "Service")
             if service.get("ExecMainCode"):
-                self._apps.unit_changed(app, service)
+                self._unit_changed(app, service)
                 return
             commands = await guest.processes(app.service)
             if mark not in commands.get(service.get("MainPID"), ""):

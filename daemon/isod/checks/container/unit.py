@@ -56,7 +56,8 @@ def device_allow(facts: ContainerFacts) -> Iterator[Problem]:
 def device_tun(facts: ContainerFacts) -> Iterator[Problem]:
     """Report user namespacing under a closed device policy without /dev/net/tun (nspawn of systemd 257)."""
     settings = facts.settings
-    own_users = any(
+    # One that runs shows it, wherever that was set: a .nspawn file (systemd.nspawn(5)) is not on the command line.
+    own_users = (facts.running is not None and facts.running.uid_shift > 0) or any(
         word == "-U" or (word.startswith("--private-users=") and not word.endswith(("=no", "=identity")))
         for word in settings.command
     )

@@ -66,8 +66,8 @@ rec {
 
   # [limits] of isod.toml.
   limits = {
-    calls_burst = option (types.ints.between 16 65536) "`2048`" "Calls at once after a time without any.";
-    calls_per_sec = option (types.ints.between 1 10000) "`100`" "Calls in a second in the long run; a long answer counts as one call for each KiB.";
+    calls_burst = option (types.ints.between 16 65536) "`2048`" "Calls at once after a time without any, and 1 KiB of lists for each.";
+    calls_per_sec = option (types.ints.between 1 10000) "`100`" "Calls in a second in the long run, and of lists 4 KiB for each.";
     calls_open = option (types.ints.between 16 4096) "`512`" "Calls that are not answered yet.";
     launches_starting = option (types.ints.between 1 64) "`16`" "Launches that are being started in one container at once.";
     launches_queued = option (types.ints.between 0 4096) "`256`" "Launches that wait for their turn in one container.";

@@ -22,10 +22,8 @@ class PerUid:
 # isod.core.apps.
 PER_UID = {
     # 256 `isoctl run` of one user at once, with about six calls each, pass without a refusal.
-    "calls_burst": PerUid(2048, 16, 65536, "Calls at once after a time without any."),
-    "calls_per_sec": PerUid(
-        100, 1, 10_000, "Calls in a second in the long run; a long answer counts as one call for each KiB."
-    ),
+    "calls_burst": PerUid(2048, 16, 65536, "Calls at once after a time without any, and 1 KiB of lists for each."),
+    "calls_per_sec": PerUid(100, 1, 10_000, "Calls in a second in the long run, and of lists 4 KiB for each."),
     "calls_open": PerUid(512, 16, 4096, "Calls that are not answered yet."),
     "launches_starting": PerUid(16, 1, 64, "Launches that are being started in one container at once."),
     "launches_queued": PerUid(256, 0, 4096, "Launches that wait for their turn in one container."),

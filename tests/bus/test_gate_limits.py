@@ -11,7 +11,7 @@ from attacker import CALL, DESTINATION, INTERFACE, MEMBER, PATH, Attack, raw_mes
 from isod.bus.objects.app import AppObject
 from isod.settings import Limits
 from isod_contract import names
-from isod_side import ALICE, ROOT, FakeApp, IsodSide, call, refused, until
+from isod_side import ALICE, ALICES_APP, ROOT, FakeApp, IsodSide, call, refused, until
 from isod_wire import Connection, RemoteError
 
 BLOG = names.container_path("blog")
@@ -99,8 +99,12 @@ async def test_long_answers_count_by_their_size(isod: IsodSide, alice: Connectio
             text = error.text
         lists += 1
     assert 5 < lists < 40
-    assert "100 KiB of answers per second" in text
+    assert "400 KiB of answers per second" in text
     assert await call(bob, "ListApps")
+    # It is reading that is too much, nothing else of hers.
+    assert await call(alice, "Run", "sasa{sv}", ["blog", ["true"], {}])
+    own = {"path": names.app_path(ALICES_APP), "interface": names.PROPERTIES}
+    assert await call(alice, "GetAll", "s", [names.APP], **own)
     isod.limits = Limits(calls_burst=65536, calls_per_sec=10_000)
     await asyncio.sleep(0.5)
     assert await call(alice, "ListAppsAfter", "ts", [1, ""])

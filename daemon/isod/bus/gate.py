@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _UNKNOWN_PER_SENDER = 8
 # An answer that was made before costs that much less (making one of 160 KiB: 55 ms).
 _MADE_BEFORE = 16
+_LISTS = ("a(", "aa")  # signatures of replies that may be long
 # What may need a question to the user is decided by the core, which also records that. With USE it does so after the
 # reply, so an error before it is still ours to record. A registered session is a record of its own.
 _CORE_DECIDES = frozenset({Access.USE, Access.MANAGE, Access.GRANT, Access.SESSION})
@@ -213,6 +214,11 @@ class Gate:
             raise errors.InvalidArgument(
                 argument="message", reason=f"has more than {limits.MESSAGE_FDS_MAX} file descriptors"
             )
+        # What a launch waits for, one app's properties above all, is never refused for it.
+        is_list = way.method is not None and not way.method.effect and way.method.out_signature.startswith(_LISTS)
+        if is_list and (reason := self._limits.why_not_read(caller.uid)):
+            facts.rule = "limits"
+            raise errors.LimitExceeded(reason=reason)
         if way.method is None:
             facts.rule = "access"
             target = self._find(way.kind, way.untrusted_name, caller, facts)

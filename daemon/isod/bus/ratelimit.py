@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from isod.settings import Limits
 
 _IDLE_USERS_MAX = 1024
-_CALL_BYTES = 1024  # of an answer, that cost what a call does
+# Of answers at once, for each call at once; and in a second, for each call in a second.
+_BURST_BYTES, _PER_SEC_BYTES = 1024, 4096
 _WAIT_MAX_SEC = 0.01  # a reload may change the limits meanwhile
 
 
@@ -16,6 +17,7 @@ class _User:
     tokens: float
     filled_sec: float
     open_calls: int = 0
+    unread_bytes: float = 0.0  # of answers, less what may be read meanwhile
 
 
 class CallLimits:
@@ -37,8 +39,6 @@ class CallLimits:
         if user.open_calls >= bounds.calls_open:
             return f"{bounds.calls_open} calls of yours are not answered yet"
         # A refused call takes no token: who stops calling too fast is served again at once.
-        if user.tokens < 0.0:
-            return f"more than {bounds.calls_per_sec * _CALL_BYTES // 1024} KiB of answers per second"
         if user.tokens < 1.0:
             return f"more than {bounds.calls_per_sec} calls per second"
         user.tokens -= 1.0
@@ -46,10 +46,17 @@ class CallLimits:
         return ""
 
     def answered(self, uid: int, size_bytes: int) -> None:
-        """Count a long answer as so many calls: what makes others wait is the making of it, also if nobody reads it."""
+        """Count an answer: the making of a long one is what keeps others waiting, also if nobody reads it."""
         user = self._users.get(uid)
         if user is not None:
-            user.tokens = max(user.tokens - size_bytes // _CALL_BYTES, -float(self._limits(uid).calls_burst))
+            user.unread_bytes += size_bytes
+
+    def why_not_read(self, uid: int) -> str:
+        """Give why a list may not be asked for now, "" if it may; all else of the user's goes on."""
+        bounds = self._limits(uid)
+        if self._user(uid, bounds).unread_bytes < bounds.calls_burst * _BURST_BYTES:
+            return ""
+        return f"more than {bounds.calls_per_sec * _PER_SEC_BYTES // 1024} KiB of answers per second"
 
     def wait_sec(self, uid: int) -> float:
         """Give for how long each call of a uid will be over a limit, if none of its open calls leaves meanwhile."""
@@ -73,6 +80,7 @@ class CallLimits:
             user = self._users[uid] = _User(float(bounds.calls_burst), now_sec)
         gained = (now_sec - user.filled_sec) * bounds.calls_per_sec
         user.tokens = min(float(bounds.calls_burst), user.tokens + gained)
+        user.unread_bytes = max(0.0, user.unread_bytes - gained * _PER_SEC_BYTES)
         user.filled_sec = now_sec
         return user
 

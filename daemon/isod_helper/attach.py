@@ -6,9 +6,10 @@ A private mount: with any other propagation root in the container could mount ov
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from isod_contract import names
-from isod_helper import fields, mountapi
+from isod_helper import fields, locked, mountapi
 from isod_helper.prepare import UnsafeDirectory, base_directory, open_own
 
 _SOCKET_ATTRIBUTES = mountapi.NO_SUID | mountapi.NO_DEV | mountapi.NO_EXEC
@@ -28,19 +29,21 @@ def attach_directory(request: dict[str, object], fds: list[int]) -> None:
     target = names.SHOWN_DIRECTORIES.get(directory)
     if target is None:
         raise ValueError("no such directory")
-    try:
-        with base_directory() as base_fd:
-            machine_fd = open_own(machine, base_fd)
-            source_fd = open_own(directory, machine_fd)
-    except UnsafeDirectory as error:
-        raise ValueError(str(error)) from None
-    # With the tmpfs for launches that is mounted in it.
-    tree_fd = mountapi.clone(source_fd, whole=True)
-    mountapi.restrict(tree_fd, _DIRECTORY_ATTRIBUTES)
-    root_fd = enter(fds[0])
     parent, _, name = target.rpartition("/")
-    as_root_of(shift, lambda: make_directory(root_fd, parent, name))
-    mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, target, _PATH | os.O_DIRECTORY))
+
+    def source() -> int:
+        try:
+            with base_directory() as base_fd:
+                return open_own(directory, open_own(machine, base_fd))
+        except UnsafeDirectory as error:
+            raise ValueError(str(error)) from None
+
+    def place(root_fd: int) -> int:
+        as_root_of(shift, lambda: make_directory(root_fd, parent, name))
+        return mountapi.open_beneath(root_fd, target, _PATH | os.O_DIRECTORY)
+
+    # With the tmpfs for launches that is mounted in it.
+    show(Shown(source, _DIRECTORY_ATTRIBUTES, place, whole=True), fds[0], shift)
 
 
 def attach_socket(request: dict[str, object], fds: list[int]) -> None:
@@ -59,22 +62,26 @@ def attach_socket(request: dict[str, object], fds: list[int]) -> None:
         raise ValueError("that is not the name of an X server's socket")
     directory = names.X11_DIRECTORY if is_x11 else f"run/user/{uid}"
     wanted = os.fstat(fds[1])
+
+    def source() -> int:
+        return _open_socket(f"{directory}/{socket_name}", wanted, uid, is_x11=is_x11)
+
+    def place(root_fd: int) -> int:
+        return mountapi.open_beneath(root_fd, f"{names.GUEST_DIRECTORY}/{uid}/{name}", _PATH)
+
+    # Mapped: else the user inside, who has another uid, could not connect.
+    show(Shown(source, _SOCKET_ATTRIBUTES, place, is_mapped=True), fds[0], shift)
+
+
+def _open_socket(path: str, wanted: os.stat_result, uid: int, *, is_x11: bool) -> int:
     # By its path too: a mount can only be cloned where it is mounted, and the caller's namespace is another one.
-    source_fd = mountapi.open_beneath(os.open("/", _PATH | os.O_DIRECTORY), f"{directory}/{socket_name}", _PATH)
+    source_fd = mountapi.open_beneath(os.open("/", _PATH | os.O_DIRECTORY), path, _PATH)
     found = os.fstat(source_fd)
     if not stat.S_ISSOCK(found.st_mode) or (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
         raise ValueError("that socket is no longer there")
     if found.st_uid != uid and not (is_x11 and found.st_uid == 0):
         raise ValueError("that socket is not the user's own")
-    tree_fd = mountapi.clone(source_fd)
-    if shift:
-        # Else the user inside, who has another uid, could not connect.
-        user_namespace_fd = os.open(f"/proc/{_pid_of(fds[0])}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        mountapi.restrict(tree_fd, _SOCKET_ATTRIBUTES | mountapi.ID_MAPPED, user_namespace_fd)
-    else:
-        mountapi.restrict(tree_fd, _SOCKET_ATTRIBUTES)
-    root_fd = enter(fds[0])
-    mountapi.attach(tree_fd, mountapi.open_beneath(root_fd, f"{names.GUEST_DIRECTORY}/{uid}/{name}", _PATH))
+    return source_fd
 
 
 def detach_socket(request: dict[str, object], fds: list[int]) -> None:
@@ -98,10 +105,61 @@ def open_root(request: dict[str, object], fds: list[int]) -> int:
     return enter(fds[0])
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What is mounted in a container: opened on the host (`source`), restricted, put over what `place` opens inside.
+
+    `whole`: with what is mounted in it; `is_mapped`: its owners have their uids of the container's user namespace.
+    """
+
+    source: Callable[[], int]
+    attributes: int
+    place: Callable[[int], int]
+    whole: bool = False
+    is_mapped: bool = False
+
+
+def show(shown: Shown, pidfd: int, shift: int) -> None:
+    """Mount it in the container that a process is in; locked, where that has a user namespace.
+
+    Raises OSError, ValueError.
+    """
+    if not shift:
+        tree_fd = mountapi.clone(shown.source(), whole=shown.whole)
+        mountapi.restrict(tree_fd, shown.attributes)
+        mountapi.attach(tree_fd, shown.place(enter(pidfd)))
+        return
+    # By their files: setns(2) with a pidfd asks for more rights over the process than its own root has.
+    pid = _pid_of(pidfd)
+    namespaces = tuple(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("user", "mnt"))
+    _pid_of(pidfd)  # it lives, so they were not another's
+    own = os.stat("/")
+    mountapi.own_mount_namespace()
+    mountapi.make_all_private()
+    # A mount can only be cloned where it is mounted, so it is opened here.
+    source_fd = shown.source()
+    mapped = mountapi.ID_MAPPED if shown.is_mapped else 0
+
+    def clone() -> int:
+        tree_fd = mountapi.clone(source_fd, whole=shown.whole)
+        mountapi.restrict(tree_fd, shown.attributes | mapped, namespaces[0] if mapped else 0)
+        return tree_fd
+
+    def place() -> int:
+        return shown.place(_other_root(own))
+
+    is_directory = stat.S_ISDIR(os.fstat(source_fd).st_mode)
+    locked.attach(clone, is_directory=is_directory, namespaces=(namespaces[0], namespaces[1]), place=place)
+
+
 def enter(pidfd: int) -> int:
     """Go into the container's mount namespace, for good; gives a descriptor of its root."""
     own = os.stat("/")
     mountapi.enter_mount_namespace(pidfd)
+    return _other_root(own)
+
+
+def _other_root(own: os.stat_result) -> int:
     root_fd = os.open("/", _PATH | os.O_DIRECTORY)
     root = os.fstat(root_fd)
     if (root.st_dev, root.st_ino) == (own.st_dev, own.st_ino):
@@ -121,7 +179,13 @@ def make_directory(root_fd: int, parent: str, name: str) -> None:
 
 
 def as_root_of(shift: int, act: Callable[[], None]) -> None:
-    """Act as the container's root: in a file system of its user namespace nobody else can make anything."""
+    """Act as the container's root: in a file system of its user namespace nobody else can make anything.
+
+    One who has joined that namespace is it already.
+    """
+    if shift and locked.has_joined():
+        act()
+        return
     os.setresgid(-1, shift, -1)
     os.setresuid(-1, shift, -1)
     try:

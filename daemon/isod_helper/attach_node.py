@@ -9,7 +9,7 @@ import stat
 
 from isod_contract import names
 from isod_helper import fields, mountapi
-from isod_helper.attach import as_root_of, enter, make_directory
+from isod_helper.attach import Shown, as_root_of, enter, make_directory, show
 from isod_helper.prepare import UnsafeDirectory, base_directory, open_own
 
 _ATTRIBUTES = mountapi.NO_SUID | mountapi.NO_EXEC
@@ -25,22 +25,26 @@ def attach_node(request: dict[str, object], fds: list[int]) -> None:
     machine, name, place = fields.name(request, "machine"), fields.name(request, "name"), _place(request)
     shift = fields.number(request, "uid_shift")
     fields.check_rest(request, fds, count=1)
-    try:
-        with base_directory() as base_fd:
-            node_fd = open_own(names.NODE_DIRECTORY, open_own(machine, base_fd))
-    except UnsafeDirectory as error:
-        raise ValueError(str(error)) from None
-    source_fd = os.open(name, _PATH, dir_fd=node_fd)
-    if not stat.S_ISCHR(os.fstat(source_fd).st_mode):
-        raise ValueError("that is not a device node")
-    tree_fd = mountapi.clone(source_fd)
-    mountapi.restrict(tree_fd, _ATTRIBUTES)
-    root_fd = enter(fds[0])
-    as_root_of(shift, lambda: _make_place(root_fd, place))
-    target_fd = mountapi.open_beneath(root_fd, place, _PATH)
-    if not _is_empty_file(target_fd):
-        raise FileExistsError(17, "something stands there already")
-    mountapi.attach(tree_fd, target_fd)
+
+    def source() -> int:
+        try:
+            with base_directory() as base_fd:
+                node_fd = open_own(names.NODE_DIRECTORY, open_own(machine, base_fd))
+        except UnsafeDirectory as error:
+            raise ValueError(str(error)) from None
+        source_fd = os.open(name, _PATH, dir_fd=node_fd)
+        if not stat.S_ISCHR(os.fstat(source_fd).st_mode):
+            raise ValueError("that is not a device node")
+        return source_fd
+
+    def target(root_fd: int) -> int:
+        as_root_of(shift, lambda: _make_place(root_fd, place))
+        target_fd = mountapi.open_beneath(root_fd, place, _PATH)
+        if not _is_empty_file(target_fd):
+            raise FileExistsError(17, "something stands there already")
+        return target_fd
+
+    show(Shown(source, _ATTRIBUTES, target), fds[0], shift)
 
 
 def detach_node(request: dict[str, object], fds: list[int]) -> None:
@@ -51,9 +55,20 @@ def detach_node(request: dict[str, object], fds: list[int]) -> None:
     place, shift = _place(request), fields.number(request, "uid_shift")
     fields.check_rest(request, fds, count=1)
     own_fds_fd = os.open("/proc/self/fd", _PATH & ~os.O_NOFOLLOW | os.O_DIRECTORY)
+    own_namespace_fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     root_fd = enter(fds[0])
     target_fd = mountapi.open_beneath(root_fd, place, _PATH)
-    if stat.S_ISCHR(os.fstat(target_fd).st_mode):
+    is_node = stat.S_ISCHR(os.fstat(target_fd).st_mode)
+    if is_node and shift:
+        # Locked, so nobody unmounts it: it goes with its place, removed from a namespace in which that is a mere file.
+        parent, _, name = place.rpartition("/")
+        parent_fd = mountapi.open_beneath(root_fd, parent, _PATH | os.O_DIRECTORY)
+        if os.fstat(target_fd).st_dev == os.fstat(parent_fd).st_dev:
+            raise ValueError("that is not what was attached")
+        mountapi.enter_mount_namespace(own_namespace_fd)
+        as_root_of(shift, lambda: os.unlink(name, dir_fd=parent_fd))
+        return
+    if is_node:
         mountapi.detach(target_fd, own_fds_fd)
     as_root_of(shift, lambda: _remove_place(root_fd, place))
 

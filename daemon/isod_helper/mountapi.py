@@ -9,8 +9,8 @@ _OPEN_TREE_CLONE = 1
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
 _MOVE_EMPTY_PATHS = 0x04 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
 _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
-_CLONE_NEWNS = 0x00020000
-_MS_PRIVATE = 1 << 18
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_MS_REC, _MS_PRIVATE, _MS_SHARED = 1 << 14, 1 << 18, 1 << 20
 _MNT_DETACH = 2
 _STATFS_BYTES = 256  # more than struct statfs has on any architecture; its first field, a word, is the type
 READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, ID_MAPPED = 0x1, 0x2, 0x4, 0x8, 0x100000  # mount_setattr(2)
@@ -66,6 +66,27 @@ def file_system_of(fd: int) -> int:
 def enter_mount_namespace(pidfd: int) -> None:
     """Make the mount namespace of a process ours, its root included. Raises OSError."""
     _checked(_libc.setns(pidfd, _CLONE_NEWNS))
+
+
+def enter_user_namespace(user_namespace_fd: int) -> None:
+    """Join a user namespace, with all capabilities in it and none elsewhere. Raises OSError."""
+    _checked(_libc.setns(user_namespace_fd, _CLONE_NEWUSER))
+
+
+def own_mount_namespace() -> None:
+    """Take a mount namespace of our own, a copy of the one before, owned by our user namespace. Raises OSError."""
+    _checked(_libc.unshare(_CLONE_NEWNS))
+
+
+def make_all_private() -> None:
+    """Let no mount that is made from now on reach another namespace. Raises OSError."""
+    _checked(_libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
+
+
+def share(tree_fd: int) -> None:
+    """Have what is mounted over a mount appear in its copies too. Raises OSError."""
+    arguments = struct.pack("=QQQQ", 0, 0, _MS_SHARED, 0)
+    _syscall(_MOUNT_SETATTR, tree_fd, b"", _AT_EMPTY_PATH, arguments, len(arguments))
 
 
 def _syscall(number: int, *arguments: "int | bytes") -> int:

@@ -103,3 +103,19 @@ def test_containers_start_where_isods_programs_are_gone_and_its_drop_in_is_not(l
     # There again, what it refuses counts again.
     restart(lab, container)
     assert lab.run("isoctl", "run", container, "true", user="alice").returncode == 0
+
+
+@pytest.mark.attack("C51")
+@pytest.mark.parametrize(
+    "undo", ["umount /run/isoctl", "umount -l /run/isoctl", "umount -R /run/isoctl", "mount -o remount,bind,rw /run/isoctl",
+             "umount -l /run/isoctl/launch", "mount -o remount,bind,rw /run/isoctl/launch"],
+)  # fmt: skip
+def test_root_in_a_user_namespace_undoes_no_mount_of_isods(lab: Lab, undo: str) -> None:
+    """Issue 12.9: one call did it, and what stood there before, or could be written, was what apps met."""
+    lab.run("isoctl", "run", "priv", "true", user="alice")
+    before = lab.in_container("priv", "grep", "isoctl", "/proc/self/mountinfo").stdout
+    assert before
+    assert lab.in_container("priv", "sh", "-c", undo, check=False).returncode != 0
+    assert lab.in_container("priv", "grep", "isoctl", "/proc/self/mountinfo").stdout == before
+    assert lab.in_container("priv", "touch", "/run/isoctl/x", check=False).returncode != 0
+    assert lab.run("isoctl", "run", "priv", "true", user="alice").returncode == 0

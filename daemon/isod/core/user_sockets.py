@@ -117,6 +117,8 @@ class UserSockets:
         if inside != _status_identity(directory_fd, name):
             with suppress(OSError):
                 await self._mounter.detach_socket(guest.pidfd, place.uid, name)
+            # One that is locked, in a container with a user namespace, goes with the file that it is mounted over.
+            self._directories.remove(directory_fd, name)
 
     async def _inside(self, guest: Any, uid: int, name: str) -> tuple[int, int] | None:
         found: tuple[int, int] | None = await guest.offload.run(

@@ -32,6 +32,7 @@ DIRECTORIES = ("home", "run/user")
 # sockets that a compositor makes anew when it starts, and those of isod-session
 REMADE = re.compile(r"run/user/\d+/(isoctl/.*|wayland-\d+|sway-ipc\..*|pipewire-0.*|pulse/.*)")
 
+_LAYERS = 3
 Entry = tuple[int, int, int, int]
 
 
@@ -199,6 +200,8 @@ class Invariants:
                 leader = (unit / "payload/init.scope/cgroup.procs").read_text().split()[0]
                 with open(f"/proc/{leader}/mountinfo") as file:
                     places = Counter(line.split(" ", 5)[4] for line in file)
+                with open(f"/proc/{leader}/uid_map") as file:
+                    locked = () if file.read().split()[1] == "0" else ("/run/isoctl", "/dev/")
             except (OSError, IndexError):
                 # it is just starting or ending
                 continue
@@ -206,7 +209,10 @@ class Invariants:
             stacked |= {
                 (unit.name, place)
                 for place, count in places.items()
-                if count > 1 and not place.startswith(("/proc/", "/nix/var/nix/daemon-socket"))
+                if count > 1
+                # What isod mounts where root inside is to keep it consists of three layers.
+                and not (count == _LAYERS and place.startswith(locked))
+                and not place.startswith(("/proc/", "/nix/var/nix/daemon-socket"))
             }
         for unit_name, place in sorted(stacked - self._stacked):
             yield Broken("mounts", f"{unit_name} has more than one mount at {place}")

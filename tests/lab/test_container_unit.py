@@ -107,9 +107,16 @@ def test_containers_start_where_isods_programs_are_gone_and_its_drop_in_is_not(l
 
 @pytest.mark.attack("C51")
 @pytest.mark.parametrize(
-    "undo", ["umount /run/isoctl", "umount -l /run/isoctl", "umount -R /run/isoctl", "mount -o remount,bind,rw /run/isoctl",
-             "umount -l /run/isoctl/launch", "mount -o remount,bind,rw /run/isoctl/launch"],
-)  # fmt: skip
+    "undo",
+    [
+        "umount /run/isoctl",
+        "umount -l /run/isoctl",
+        "umount -R /run/isoctl",
+        "mount -o remount,bind,rw /run/isoctl",
+        "umount -l /run/isoctl/launch",
+        "mount -o remount,bind,rw /run/isoctl/launch",
+    ],
+)
 def test_root_in_a_user_namespace_undoes_no_mount_of_isods(lab: Lab, undo: str) -> None:
     """Issue 12.9: one call did it, and what stood there before, or could be written, was what apps met."""
     lab.run("isoctl", "run", "priv", "true", user="alice")

@@ -43,6 +43,11 @@ class AppStarter:
         self._sessions = sessions
         self._store = store
 
+    def expect(self, request: LaunchRequest) -> None:
+        """Be told of a start that will come: what it needs may take a moment to be there."""
+        if request.options.terminal:
+            self._terminals.expect_terminal()
+
     async def start(
         self, app: App, request: LaunchRequest, guest: Any, account: Account, rule: str, display: dict[str, str]
     ) -> None:

@@ -163,6 +163,7 @@ class Launcher:
         stop_if_wanted(app)
         rule = await self._authorise(app, request, app.record.user)
         stop_if_wanted(app)
+        self._starter.expect(request)
         guest = await self._running(app, container, caller)
         try:
             account, display = await self._made_ready(app, request, guest)

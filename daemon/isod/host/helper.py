@@ -130,7 +130,12 @@ class Helper:
             "name": name,
             "socket": socket_name,
         }
-        await self._mount(request, [pidfd, socket_fd])
+        try:
+            await self._mount(dict(request), [pidfd, socket_fd])
+        except FileNotFoundError:
+            # The process that waits sees no directory of X servers that was made after it began.
+            self._mounts.close()
+            await self._mount(request, [pidfd, socket_fd])
 
     async def detach_socket(self, pidfd: int, uid: int, name: str) -> None:
         """Unmount what `attach_socket` put there. Raises OSError."""

@@ -353,8 +353,8 @@ PROPERTIES = (
         names.CONTAINER,
         "Apps",
         "ao",
-        "The caller's apps in it (root: all) that have not ended, the newest 500; Manager.AppAdded and AppRemoved tell"
-        " of changes.",
+        "The caller's apps in it (root: all) of which anything runs or waits, the newest 500;"
+        " Manager.AppAdded and AppRemoved tell of changes.",
         Emits.FALSE,
     ),
     Property(names.CONTAINER, "AppCount", "u", "How many those are, however many.", Emits.FALSE),

@@ -143,12 +143,14 @@ def test_idle_stop_waits_for_what_is_left(lab: Lab) -> None:
         end(lab)
 
 
-def test_ps_calls_it_running_and_status_says_how_many(lab: Lab) -> None:
+def test_ps_calls_it_running_list_counts_it_and_status_says_how_many(lab: Lab) -> None:
     lab.run("bash", "-c", f"x=$(isoctl run net sh -c '{LEAVES.format(LIFE_SEC, 0)}')", user="alice")
     lab.run("isoctl", "run", "net", "true", user="alice")
     wait_until_left(lab)
     (row,) = (line.split() for line in lab.run("isoctl", "ps", "net", user="alice").stdout.splitlines()[1:])
     assert row[1:4] == ["net", "alice", "running"]
+    (listed,) = (line.split() for line in lab.run("isoctl", "list", user="alice").stdout.splitlines() if "net" in line)
+    assert listed[:4] == ["net", "running", "alice", "1"]
     status = lab.run("isoctl", "status", "net", user="alice").stdout
     assert any(line.split() == ["Apps:", "1", "runs"] for line in status.splitlines()), status
     refused = lab.run("isoctl", "kill", "", user="alice", check=False)

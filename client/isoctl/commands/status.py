@@ -1,7 +1,11 @@
 """`isoctl status`: isod itself, or one container."""
 
-from isoctl import cli, isod, render, wire
+from isoctl import cli, isod, render
 from isoctl.contract_generated import CONTAINER, MANAGER, ROOT_PATH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def execute(request: cli.Request) -> int:
@@ -16,29 +20,28 @@ def execute(request: cli.Request) -> int:
         render.as_json({key.lower(): value for key, value in values.items()})
         return 0
     for key, value in values.items():
-        if key == "Outdated":
-            lines = [f"since its start; `isoctl restart {request.operands[0]}` brings what NixOS declares now"]
-            if not value:
-                continue
-        elif key == "Apps":
-            lines = [_running(bus, value)]
-        elif key == "Attachments":
-            lines = [_attachment(item) for item in value]
-        elif isinstance(value, dict):
-            lines = [", ".join(f"{name}={level}" for name, level in value.items())]
-        elif isinstance(value, list):
-            lines = [" ".join(str(item) for item in value if item)]
-        else:
-            lines = [str(value)]
-        for number, line in enumerate(lines or [""]):
+        if key == "AppCount":
+            continue  # told by Apps
+        for number, line in enumerate(_lines(key, value, values)):
             print(f"{'' if number else key + ':':13} {render.clean(line) or '-'}")
     return 0
 
 
-def _running(bus: wire.Bus, paths: list[str]) -> str:
-    """Say how many of a container's apps run; those that are over are known for a while, too."""
-    running = sum(bool(app["Running"]) for path, app in isod.manager(bus, "ListApps") if path in paths)
-    return f"{running} {'runs' if running == 1 else 'run'}" if running else "none runs"
+def _lines(key: str, value: "Any", values: "dict[str, Any]") -> list[str]:
+    """Give what is told of one property; `values` are all of the object."""
+    if key == "Outdated":
+        told = f"since its start; `isoctl restart {values['Name']}` brings what NixOS declares now"
+        return [told] if value else []
+    if key == "Apps":
+        count = values["AppCount"]
+        return [f"{count or 'none'} {'run' if count > 1 else 'runs'}"]
+    if key == "Attachments":
+        return [_attachment(item) for item in value] or [""]
+    if isinstance(value, dict):
+        return [", ".join(f"{name}={level}" for name, level in value.items())]
+    if isinstance(value, list):
+        return [" ".join(str(item) for item in value if item)]
+    return [str(value)]
 
 
 def _attachment(item: "dict[str, str]") -> str:

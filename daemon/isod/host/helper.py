@@ -101,6 +101,7 @@ class Helper:
             "name": name,
             "place": place,
         }
+        self._mounts.close()  # see `_mount`
         await self._mount(request, [pidfd])
 
     async def detach_node(self, pidfd: int, uid_shift: int, place: str) -> None:
@@ -115,6 +116,7 @@ class Helper:
             "directory": directory,
             "uid_shift": uid_shift,
         }
+        self._mounts.close()  # see `_mount`
         await self._mount(request, [pidfd])
 
     async def attach_socket(self, pidfd: int, uid_shift: int, uid: int, name: str, source: tuple[str, int]) -> None:
@@ -142,7 +144,11 @@ class Helper:
         await self._mount({"verb": "detach-socket", "uid": uid, "name": name}, [pidfd])
 
     async def _mount(self, request: Request, fds: list[int]) -> list[int]:
-        """Call the helper that goes into containers; the first descriptor is a pidfd of one."""
+        """Call the helper that goes into containers; the first descriptor is a pidfd of one.
+
+        Its process has the host's mounts as they were when it began. Those below /run/isod/container are private, and may
+        have been made anew since: whoever needs them hangs up before, and so has a new one.
+        """
         return await self._mounts.call(_container_of(fds[0]), request, fds)
 
     async def _call(self, path: str, request: Request, fds: list[int]) -> list[int]:

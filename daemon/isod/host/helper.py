@@ -146,8 +146,8 @@ class Helper:
     async def _mount(self, request: Request, fds: list[int]) -> list[int]:
         """Call the helper that goes into containers; the first descriptor is a pidfd of one.
 
-        Its process has the host's mounts as they were when it began. Those below /run/isod/container are private, and may
-        have been made anew since: whoever needs them hangs up before, and so has a new one.
+        Its process has the host's mounts as they were when it began. Those below /run/isod/container are private, and
+        may have been made anew since: whoever needs them hangs up before, and so has a new one.
         """
         return await self._mounts.call(_container_of(fds[0]), request, fds)
 

@@ -31,8 +31,7 @@ GUEST_DIRECTORY = "run/isoctl"
 SHOWN_DIRECTORIES = {"run": GUEST_DIRECTORY, "dri": "dev/dri"}
 NODE_DIRECTORY = "node"
 SHOWN_RUN = "run"
-# Beside the directories of users: files for the container's root alone. A tmpfs of its own, so that what lies there and
-# what users are given can't take each other's room.
+# Beside the directories of users: files for the container's root alone.
 LAUNCH_DIRECTORY = "launch"
 # What stands in a user's directory.
 WAYLAND_SOCKET = "wayland-0"

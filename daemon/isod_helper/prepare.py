@@ -18,13 +18,14 @@ from isod_helper.rootcheck import UnsafeRoot, check_roots
 
 # The host's users get no way in: sockets in there are guarded by their directories, but device nodes are open to all.
 _ROOT_MODE = 0o700
-_TMPFS_OPTIONS = f"size=1M,nr_inodes=256,mode={_ROOT_MODE:o}"
+# Room for a file for each unit that is being started: as many as isod lets be started at once, each as large as a call
+# may be. In a file system of its own within this one they would be kept apart from what users are given; but a mount
+# below a private mount is never seen to go by those who have mounts of their own, isod and its helper.
+_TMPFS_OPTIONS = f"size=64M,nr_inodes=4096,mode={_ROOT_MODE:o}"
 _SUBDIRECTORIES = (names.SHOWN_RUN, "dri")
-# A file for each unit that is being started: as many as isod lets be started at once, each as large as a call may be.
-_LAUNCH_OPTIONS = "size=64M,nr_inodes=4096,mode=700"
 # Enough for what isod puts there; less than this is left by a container that filled it.
-_FREE_INODES_MIN = 64
-_FREE_BYTES_MIN = 64 * 1024
+_FREE_INODES_MIN = 2048
+_FREE_BYTES_MIN = 32 << 20
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Wider than isod's own rule: a drop-in brings every container of the host here, and must not break one.
 _MACHINE = re.compile(r"(?!-|\.{1,2}\Z)[A-Za-z0-9:_.-]{1,255}")
@@ -75,29 +76,12 @@ def prepare(machine: str, root: str = "/") -> None:
                 # The old descriptor is the directory below the mount.
                 fd = _reopen(machine, base_fd, fd)
             os.fchmod(fd, _ROOT_MODE)
+            mounts.make_private(fd)
             for name in _SUBDIRECTORIES:
                 make_directory(name, fd, 0o755)
                 os.close(open_own(name, fd))
-            # Before the one above is private: else a running isod, which has its own mounts, would not see this one.
-            _prepare_launch(fd)
-            mounts.make_private(fd)
         finally:
             os.close(fd)
-
-
-def _prepare_launch(fd: int) -> None:
-    """Have the tmpfs for launches, private too."""
-    run_fd = open_own(names.SHOWN_RUN, fd)
-    try:
-        make_directory(names.LAUNCH_DIRECTORY, run_fd, 0o700)
-        with _opened(names.LAUNCH_DIRECTORY, run_fd) as launch_fd:
-            if not _is_mounted(launch_fd, run_fd):
-                mounts.mount_tmpfs(launch_fd, _LAUNCH_OPTIONS)
-        # The old descriptor is the directory below the mount.
-        with _opened(names.LAUNCH_DIRECTORY, run_fd) as launch_fd:
-            mounts.make_private(launch_fd)
-    finally:
-        os.close(run_fd)
 
 
 @contextmanager
@@ -164,7 +148,7 @@ def _is_intact(fd: int) -> bool:
 def _is_run_intact(parent_fd: int) -> bool:
     """Tell whether nothing but directories stands there, those of users, where isod makes what they hold anew.
 
-    The one for launches must be as empty as it was made.
+    The one for launches must be empty.
     """
     with _opened(names.SHOWN_RUN, parent_fd) as fd:
         with os.scandir(fd) as entries:
@@ -172,9 +156,9 @@ def _is_run_intact(parent_fd: int) -> bool:
                 return False
         try:
             with _opened(names.LAUNCH_DIRECTORY, fd) as launch_fd:
-                return _is_mounted(launch_fd, fd) and not os.listdir(launch_fd)
+                return not os.listdir(launch_fd)
         except FileNotFoundError:
-            return False
+            return True
 
 
 def main(arguments: Sequence[str]) -> int:

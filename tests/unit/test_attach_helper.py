@@ -1,6 +1,5 @@
 """Mounts into running containers, with real mount namespaces: private, read-only, and nothing but what was meant."""
 
-import ast
 import os
 
 import pytest
@@ -21,17 +20,14 @@ def test_a_directory_is_shown_private_and_read_only(run: Run, shift: int) -> Non
         "    flags = mount[5].split(',')",
         "    print(mount[4], 'ro' in flags, 'nosuid' in flags, 'noexec' in flags, 'nodev' in flags, mount[6])",
         "print(c.do(\"os.mkdir('/run/isoctl/x')\"))",
-        "print(c.do(\"os.mkdir('/run/isoctl/launch/x')\"))",
         "os.mkdir('/run/isod/container/blog/run/1000')",
         "print(c.do(\"os.listdir('/run/isoctl')\"))",
         "print(os.listdir('/run/isod/container/blog/run'))",
     )
     # Without an optional field: neither shared with the host nor its slave.
     flags = "True True True False -"
-    assert said[:3] == ["done", f"/run/isoctl {flags}", f"/run/isoctl/launch {flags}"]
-    assert said[3] == "Read-only file system"
-    assert said[4] in ("Read-only file system", "Permission denied")
-    assert [sorted(ast.literal_eval(line)) for line in said[5:]] == [["1000", "launch"]] * 2
+    assert said[:2] == ["done", f"/run/isoctl {flags}"]
+    assert said[2:] == ["Read-only file system", "['1000']", "['1000']"]
 
 
 @SHIFTS
@@ -98,7 +94,7 @@ def test_what_root_inside_mounts_over_it_the_host_does_not_see(run: Run, shift: 
         "run = '/run/isod/container/blog/run'",
         "print(see(run + '/1000/wayland-0')[0], sorted(os.listdir(run)))",
     )
-    assert said == ["None", "-", "None []", "s connected", "- ['1000', 'launch']"]
+    assert said == ["None", "-", "None []", "s connected", "- ['1000']"]
 
 
 def test_a_socket_is_taken_away_again_and_once(run: Run) -> None:
@@ -111,7 +107,7 @@ def test_a_socket_is_taken_away_again_and_once(run: Run) -> None:
         "print(c.do(\"see('/run/isoctl/1000/wayland-0')[0]\"), mounts(c, 'wayland-0'), len(mounts(c)))",
         "print(see('/run/user/1000/wayland-1')[0])",
     )
-    assert said == ["done", "OSError", "- [] 2", "s"]
+    assert said == ["done", "OSError", "- [] 1", "s"]
 
 
 def test_a_locked_socket_goes_with_the_file_that_it_is_mounted_over(run: Run) -> None:
@@ -127,7 +123,7 @@ def test_a_locked_socket_goes_with_the_file_that_it_is_mounted_over(run: Run) ->
         "open('/run/isod/container/blog/run/1000/wayland-0', 'w').close()",
         "print(sock(c), c.do(\"see('/run/isoctl/1000/wayland-0')[0]\"))",
     )
-    assert said == ["OSError", "s", "[] [] 2", "s", "done s"]
+    assert said == ["OSError", "s", "[] [] 1", "s", "done s"]
 
 
 # What root inside tries on a mount: to unmount it, to loosen it, to move it away.

@@ -66,7 +66,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _open_directory(run_fd: int, machine: str, root_uid: int) -> int:
-    """Open it, 0700 and the container's root's own; made here only for a container older than this isod."""
+    """Open it, 0700 and the container's root's own."""
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(LAUNCH_DIRECTORY, 0o700, dir_fd=run_fd)

@@ -21,6 +21,7 @@ _DRAIN_SEC = 2.0
 _DRAIN_LEFT_BEHIND_SEC = 0.25
 _STOP_SEC = 2.0
 FAILED = 125
+NOT_EXECUTED = {126: "can't be executed", 127: "not found"}  # as shells say it (sh(1))
 
 
 class Launch:
@@ -64,7 +65,9 @@ class Launch:
             if self._leave_with is not None:
                 return self._leave_with
             if self._detach:
-                return 0 if not self._watch.ended else self._watch.exit_status()
+                # Nobody waits for the end of one that began; only that it could not begin is told.
+                status = self._watch.exit_status() if self._watch.ended else 0
+                return status if status in NOT_EXECUTED else 0
             self._join_late()
             self._drain()
             status = self._watch.exit_status()

@@ -187,3 +187,10 @@ def test_n4_a_slow_profile_is_waited_for_and_a_detached_app_that_starts_is_not(l
     assert json.dumps(app["Command"]) == '["sleep", "4932"]'
     lab.run("isoctl", "kill", app_id, user="alice")
     assert os.path.basename(app_id) == app_id
+
+
+def test_how_a_detached_app_ended_at_once_is_nobodys_exit_code(lab: Lab) -> None:
+    """It began, so it was launched; whether isoctl still saw its end would be chance."""
+    for command in (["false"], ["sh", "-c", "kill -TERM $$"]):
+        done = lab.run("isoctl", "run", "-d", "blog", *command, user="alice", check=False)
+        assert (done.returncode, len(done.stdout.strip()), done.stderr) == (0, 32, "")

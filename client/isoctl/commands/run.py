@@ -7,7 +7,7 @@ import time
 from isoctl import cli, terminal
 from isoctl.contract_generated import HINT_NAMES
 from isoctl.interrupts import Interrupts
-from isoctl.launch import FAILED, Launch
+from isoctl.launch import FAILED, NOT_EXECUTED, Launch
 from isoctl.progress import Progress, write_error
 from isoctl.session import ensure_session
 from isoctl.stdio import Refused, Streams, is_watched, open_missing
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _HINT_BYTES_MAX = 1024
 _BUS_SEC = 5.0
-_NOT_EXECUTED = {126: "can't be executed", 127: "not found"}  # as shells say it (sh(1))
 
 
 def execute(request: cli.Request) -> int:
@@ -59,8 +58,8 @@ def start(request: cli.Request, command: list[str], *, says_id: bool = True) -> 
         from isoctl.__main__ import complain
 
         return complain(str(error), FAILED)
-    if code in _NOT_EXECUTED:
-        text = f"{words[0]}: {_NOT_EXECUTED[code]} in container {container}"
+    if code in NOT_EXECUTED:
+        text = f"{words[0]}: {NOT_EXECUTED[code]} in container {container}"
         if told is not None:
             told.show(container, text)
         elif "detach" in request.options:

@@ -70,6 +70,10 @@ def prepare(machine: str, root: str = "/") -> None:
             if _is_mounted(fd, base_fd) and not _is_intact(fd):
                 # Root in the container has been at it; the container is about to start, so nobody needs what is left.
                 mounts.detach(fd)
+                # With its place it goes from all mount namespaces; from isod's the call above alone does not take it,
+                # since there something is mounted in it.
+                os.rmdir(machine, dir_fd=base_fd)
+                make_directory(machine, base_fd, 0o755)
                 fd = _reopen(machine, base_fd, fd)
             if not _is_mounted(fd, base_fd):
                 mounts.mount_tmpfs(fd, _TMPFS_OPTIONS)

@@ -19,7 +19,12 @@ from isod.ports import Inside, LiveSession, UnitSettings
 from isod_contract.options import CheckOptions
 
 SETTINGS = UnitSettings(
-    load_state="loaded", active_state="active", needs_reload=False, device_policy="closed", device_allow=(), command=()
+    load_state="loaded",
+    active_state="active",
+    needs_reload=False,
+    device_policy="closed",
+    device_allow=(("/dev/net/tun", "rwm"),),
+    command=(),
 )
 WELL = frozenset({"session-bus", "zoneinfo", "localtime"})
 SESSION = LiveSession(caller=ALICE, environment={"LANG": "fr_FR.UTF-8"}, wayland="context")

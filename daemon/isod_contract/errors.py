@@ -3,6 +3,8 @@
 from typing import Any, ClassVar
 
 PREFIX = "org.isoctl1.Error."
+# Some fields are words of a container's, and an error is kept with the app that it is about.
+_TEXT_CHARS_MAX = 2048
 
 
 class IsodError(Exception):
@@ -29,7 +31,8 @@ class IsodError(Exception):
     def __init__(self, **fields: Any) -> None:
         """Build the text from the template and the fields."""
         self.fields = fields
-        super().__init__(" ".join(self.template.format(**fields).splitlines()))
+        text = " ".join(self.template.format(**fields).splitlines())
+        super().__init__(text if len(text) <= _TEXT_CHARS_MAX else f"{text[:_TEXT_CHARS_MAX]}...")
 
     @property
     def name(self) -> str:

@@ -1,6 +1,8 @@
 """Which signals somebody wants: match rules, and the table that gives each signal to its handlers."""
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -11,6 +13,7 @@ from isod_wire.signature import parse_signature
 from isod_wire.syntax import is_bus_name, is_interface, is_member, is_path
 
 _log = logging.getLogger(__name__)
+_TELL_AGAIN_SEC = 10.0
 
 OwnerOf = Callable[[str], str | None]
 Handler = Callable[[Message], None]
@@ -129,6 +132,7 @@ class MatchTable:
         """Start empty."""
         self._by_path: dict[str, list[Match]] = {}
         self._anywhere: list[Match] = []
+        self._told_sec = -math.inf
 
     def add(self, match: Match) -> None:
         """Let `match` see signals from now on."""
@@ -155,10 +159,20 @@ class MatchTable:
             try:
                 match.handler(message)
             except BadMessage as error:
-                _log.warning("wire.signal_undecodable %r: %s", message, error)
+                if self._may_tell():
+                    _log.warning("wire.signal_undecodable %r: %s", message, error)
             except Exception:  # noqa: BLE001 - one handler must not cost the others their signal
-                _log.exception("wire.signal_handler_failed %r", message)
+                if self._may_tell():
+                    _log.exception("wire.signal_handler_failed %r", message)
         return bool(wanted)
+
+    def _may_tell(self) -> bool:
+        # Whoever may send us signals must not be able to fill the log.
+        now_sec = time.monotonic()
+        if now_sec < self._told_sec + _TELL_AGAIN_SEC:
+            return False
+        self._told_sec = now_sec
+        return True
 
     def _candidates(self, message: Message) -> Iterator[Match]:
         # A copy, since handlers add and remove matches.

@@ -106,7 +106,7 @@ async def apps(bounds: Limits, path: Path) -> None:
     core.launch(caller=CAROL)
     after = Core(path, store=core.store, guest=core.guest, settings=core.containers.policy.settings)
     after.recovery.begin()
-    assert after.apps.live_count(ALICE.uid) == bounds.apps
+    assert after.apps.live_count(ALICE.uid, "blog") == bounds.apps
     with pytest.raises(LimitExceeded, match=f"{bounds.apps} apps of uid 1000"):
         after.launch()
     one = after.apps.find(found[0].record.id, ALICE)

@@ -111,7 +111,10 @@ class App:
     @property
     def units_ever(self) -> list[str]:
         """All units inside that its lines in the journal may be from, the first scope also before it is made."""
-        return [self.service, *(left_over_unit(self.record.id, n) for n in range(1, max(1, self.record.scopes) + 1))]
+        # The newest few: a systemd that is hostile can have any number made.
+        newest = max(1, self.record.scopes)
+        first = max(1, newest - 7)
+        return [self.service, *(left_over_unit(self.record.id, n) for n in range(first, newest + 1))]
 
     @property
     def stop_wanted(self) -> bool:

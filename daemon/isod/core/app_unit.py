@@ -83,5 +83,6 @@ def why_not_started(app: App, *, directory: str, status: object, result: str) ->
             reason=f"{directory!r} is not there in container {record.container}, or {record.user!r} may not enter it",
         )
     known = _WHY.get(status) if isinstance(status, int) else None
-    reason = known.format(user=record.user) if known else f"the start of the app ended with {result} ({status})"
+    code = status if isinstance(status, int) else "no exit code"
+    reason = known.format(user=record.user) if known else f"the start of the app ended with {result} ({code})"
     return StartFailed(container=record.container, reason=reason)

@@ -79,13 +79,10 @@ class Apps:
         """Give the ids of apps whose unit may be about to start."""
         return {app.record.id for app in self._apps.values() if app.record.running and not app.record.main_ended}
 
-    def live_count(self, uid: int) -> int:
-        """Count a uid's apps that run or wait; what a main process left counts too, since it is kept on record.
-
-        Else a container whose systemd says of each app that something of it is left would make records without end.
-        """
+    def live_count(self, uid: int, container: str) -> int:
+        """Count a uid's apps that run or wait; of this container also those of which it says that something is left."""
         own = (app for app in self._apps.values() if app.record.owner_uid == uid)
-        return sum(1 for app in own if app.record.running or not app.ended)
+        return sum(1 for app in own if not app.ended or (app.record.running and app.record.container == container))
 
     def attached_count(self, uid: int) -> tuple[int, int]:
         """Count the apps that end with their callers, of all and of a uid: each is a descriptor in systemd's store."""
@@ -391,7 +388,8 @@ class Apps:
         if (guest := container.guest) is None:
             return []
         apps = [app for app in self.visible(caller) if app.record.running and self.guest_of(app) is guest]
-        values = await usage_of_all(guest, [app.unit for app in apps], lambda: self.patience.turn(container.unit))
+        units = [app.unit for app in apps]
+        values = await usage_of_all(guest, container.name, units, lambda: self.patience.turn(container.unit))
         return [{"app": app.record.id, **of_one} for app, of_one in zip(apps, values, strict=True)]
 
 

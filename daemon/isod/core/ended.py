@@ -43,4 +43,4 @@ def _too_many(over: list[App], now_sec: float) -> list[App]:
 
 
 def _size_bytes(app: App) -> int:
-    return sum(map(len, app.record.argv))
+    return sum(map(len, (*app.record.argv, *app.record.problem)))

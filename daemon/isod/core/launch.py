@@ -89,7 +89,7 @@ class Launcher:
                     streams[name] = None if name == "stdin" else -1
             if lifetime is not None:
                 lifetime = stdio.own_lifetime(lifetime)
-            self._check_count(caller.uid, attached=lifetime is not None)
+            self._check_count(caller.uid, container.name, attached=lifetime is not None)
             turn = self._queue.join((caller.uid, container.name))
         except BaseException:
             stdio.close_all(*(fd for fd in streams.values() if fd != -1), lifetime)
@@ -130,9 +130,9 @@ class Launcher:
     def _limits(self, uid: int) -> Limits:
         return self._containers.policy.settings.limits.of(uid)
 
-    def _check_count(self, uid: int, *, attached: bool) -> None:
+    def _check_count(self, uid: int, container: str, *, attached: bool) -> None:
         most = self._limits(uid).apps
-        if self._apps.live_count(uid) >= most:
+        if self._apps.live_count(uid, container) >= most:
             raise LimitExceeded(reason=f"{most} apps of uid {uid} are running; end one")
         if attached:
             of_all, own = self._apps.attached_count(uid)

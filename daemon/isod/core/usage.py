@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from isod_contract.errors import ContainerGone
+from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
+
 _UNKNOWN = 2**64 - 1  # systemd's word for a number that it does not have
 
 
@@ -16,7 +19,9 @@ async def usage_of(guest: Any, unit: str) -> dict[str, int]:
     return clean | {"cpu_usec": clean["cpu_usec"] // 1000}
 
 
-async def usage_of_all(guest: Any, units: Sequence[str], turn: Callable[[], asyncio.Semaphore]) -> list[dict[str, int]]:
+async def usage_of_all(
+    guest: Any, container: str, units: Sequence[str], turn: Callable[[], Any]
+) -> list[dict[str, int]]:
     """Give that of many units, each asked for in its turn. Raises ContainerGone."""
 
     async def of_one(unit: str) -> dict[str, int]:
@@ -24,4 +29,8 @@ async def usage_of_all(guest: Any, units: Sequence[str], turn: Callable[[], asyn
             return await usage_of(guest, unit)
 
     # At once: where the container does not answer, all of them together cost one deadline.
-    return await asyncio.gather(*map(of_one, units))
+    try:
+        async with asyncio.timeout(GUEST_CALL_TIMEOUT_SEC):
+            return await asyncio.gather(*map(of_one, units))
+    except TimeoutError:
+        raise ContainerGone(container=container, reason="it does not answer in time") from None

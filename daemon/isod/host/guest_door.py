@@ -7,6 +7,7 @@ import struct
 import threading
 from typing import Protocol
 
+from isod.core.background import Background
 from isod.host import rootfs
 from isod.host.guest import GuestManager
 from isod.host.offload import Offload
@@ -39,6 +40,7 @@ class GuestDoor:
         self._helper = helper
         self._offloads: dict[str, Offload] = {}
         self._had_bus: dict[str, str] = {}  # by machine, the invocation in which a bus was met
+        self._background = Background()
 
     async def connect(self, machine: str, unit: str, invocation_id: str) -> GuestManager:
         """Connect to the bus of the machine that is this unit in this invocation.
@@ -77,12 +79,23 @@ class GuestDoor:
                     invocation_id=invocation_id,
                     machine=machine,
                 )
-                await _open(guest)
+                await self._open(guest)
         except TimeoutError:
             reason = f"its bus does not answer within {GUEST_CONNECT_TIMEOUT_SEC:.0f} s"
             raise StartFailed(container=machine, reason=reason) from None
         self._had_bus[machine] = invocation_id
         return guest
+
+    async def _open(self, guest: GuestManager) -> None:
+        """Subscribe to its systemd; else everything that belongs to it is closed. Raises StartFailed."""
+        try:
+            await guest.open()
+        except BaseException as error:
+            # Not waited for: work on files that never answer may keep it open for ever, and a launch waits for this.
+            self._background.spawn(guest.close())
+            if isinstance(error, WireError):
+                raise StartFailed(container=guest.machine, reason=f"its systemd does not answer ({error})") from None
+            raise
 
     async def _open_root(self, status: MachineStatus, invocation_id: str) -> int:
         """Give the root of the container whose first process machined names, once systemd says that it is one of it.
@@ -190,17 +203,6 @@ async def _authenticate(machine: str, sock: socket.socket) -> Connection:
         if isinstance(error, IsodError):
             raise
         raise StartFailed(container=machine, reason=f"its bus does not answer ({error})") from None
-
-
-async def _open(guest: GuestManager) -> None:
-    """Subscribe to its systemd; else everything that belongs to it is closed. Raises StartFailed."""
-    try:
-        await guest.open()
-    except BaseException as error:
-        await guest.close()
-        if isinstance(error, WireError):
-            raise StartFailed(container=guest.machine, reason=f"its systemd does not answer ({error})") from None
-        raise
 
 
 def _close(fd: int) -> None:

@@ -1,14 +1,36 @@
 """Waiting for systemd jobs: JobRemoved told apart by job, without losing one that ends before its reply is read."""
 
 import asyncio
+import re
 
 from isod.host.bus_calls import BusCalls
 from isod.host.properties import read_properties
 from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_INTERFACE, unit_path
-from isod_wire import MatchRule, Message, RemoteError
+from isod_wire import BadReply, MatchRule, Message, RemoteError
 
 _EARLY_MAX = 256
 _ENDED = frozenset({"inactive", "failed"})
+# What a container's systemd says is untrusted: it may name a job by a megabyte, and never end it.
+_WAITING_MAX = 4096
+_JOB = re.compile(re.escape(SYSTEMD_PATH) + r"/job/[0-9]{1,10}")
+# org.freedesktop.systemd1(5), JobRemoved, and those of newer versions.
+_RESULTS = frozenset(
+    [
+        "done",
+        "canceled",
+        "timeout",
+        "failed",
+        "dependency",
+        "skipped",
+        "invalid",
+        "assert",
+        "unsupported",
+        "collected",
+        "once",
+        "frozen",
+        "concurrency",
+    ]
+)
 
 
 class Jobs:
@@ -33,7 +55,8 @@ class Jobs:
     def _job_removed(self, message: Message) -> None:
         if message.signature != "uoss":
             return
-        _, job, _, result = message.body
+        _, job, _, untrusted_result = message.body
+        result = untrusted_result if untrusted_result in _RESULTS else "an unknown result"
         waiting = self._waiting.pop(job, None)
         self._asked.pop(job, None)
         if waiting is not None:
@@ -68,6 +91,8 @@ class Jobs:
                 expect="o",
             ) as reply:
                 job = str(reply.body[0])
+            if not _JOB.fullmatch(job):
+                raise BadReply("that is not the path of a job")
             future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             if job in self._early:
                 future.set_result(self._early[job])  # kept: equal jobs are merged, others may ask too
@@ -75,11 +100,20 @@ class Jobs:
                 # systemd merges equal jobs, so several may wait for one.
                 self._waiting.setdefault(job, []).append(future)
                 self._asked[job] = (member, str(body[0]))
+                self._forget_too_many()
             return future
         finally:
             self._calls_in_flight -= 1
             if not self._calls_in_flight:
                 self._early.clear()
+
+    def _forget_too_many(self) -> None:
+        while len(self._waiting) > _WAITING_MAX:
+            job = next(iter(self._waiting))
+            self._asked.pop(job, None)
+            for future in self._waiting.pop(job):
+                if not future.done():
+                    future.set_result("lost")
 
     async def look_again(self) -> None:
         """Settle the jobs that ended unheard, while the manager was away to execute itself anew. Raises WireError."""

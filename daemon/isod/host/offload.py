@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from isod.core.background import Background
 from isod_contract.errors import ContainerGone, LimitExceeded, UnsafePath
 
 _DEADLINE_SEC = 5.0
@@ -28,6 +29,7 @@ class Offload:
         self._stuck = False
         self._closed = False
         self._working: set[asyncio.Future[Any]] = set()
+        self._background = Background()
 
     async def close(self) -> None:
         """Take no more work, and wait until no thread is at any, however long that takes.
@@ -50,8 +52,22 @@ class Offload:
         Raises what it raises; UnsafePath after 5 s; ContainerGone after `close`; LimitExceeded while too many threads
         are stuck in other containers, or none can be made.
         """
+        # In a task that no caller can cancel: one who gives up just before the deadline would leave a stuck thread that
+        # nobody counts, and the turn to the next.
+        gave_up: list[bool] = []
+        task = self._background.spawn(self._run_in_turn(work, gave_up))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            gave_up.append(True)
+            raise
+
+    async def _run_in_turn(self, work: Callable[[], T], gave_up: list[bool]) -> T:
         async with self._turn:
             self._check()
+            if gave_up:
+                # What it works on may be closed by now.
+                raise ContainerGone(container=self._container, reason="nobody waits for its files any more")
             loop = asyncio.get_running_loop()
             future: asyncio.Future[T] = loop.create_future()
             self._working.add(future)

@@ -21,6 +21,8 @@ TASKS_MAX = 64
 
 # What a program and its libraries may read of the host's files. All other directories of / are hidden.
 _SEEN = frozenset({"bin", "etc", "lib", "lib32", "lib64", "libx32", "nix", "gnu", "sbin", "usr"})
+# Below what is seen, and no program: daemons that anybody may ask for what they have rights to.
+_DAEMONS = ("/nix/var/nix/daemon-socket", "/nix/var/nix/gc-socket")
 # Shown otherwise: made anew, or emptied.
 _REPLACED = frozenset({"dev", "proc", "sys", "tmp", "run", "var", "home", "root"})
 # NixOS: what a path of the host's programs, and its graphics drivers, lead by.
@@ -102,7 +104,7 @@ def _files(others: Iterable[str]) -> list[Property]:
             ],
         ),
         ("BindReadOnlyPaths", "a(ssbt)", [[path, path, True, 0] for path in _RUN_SEEN]),
-        ("InaccessiblePaths", "as", [f"-{path}" for path in others]),
+        ("InaccessiblePaths", "as", [f"-{path}" for path in (*others, *_DAEMONS)]),
         ("MountAPIVFS", "b", True),
         ("ProtectProc", "s", "invisible"),
         ("ProcSubset", "s", "pid"),

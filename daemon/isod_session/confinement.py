@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 EXIT_CODE = 78  # sysexits.h, EX_CONFIG
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the name of the directory
-_PLACES = ("/home", "/root", "/run/user", "/run/dbus", "/var/lib")
+_PLACES = ("/home", "/root", "/run/user", "/run/dbus", "/var/lib", "/nix/var/nix/daemon-socket")
 _NAMESPACES = ("ipc", "net", "mnt")
 _STATUS = {"NoNewPrivs": "1", "Seccomp": "2"}
 

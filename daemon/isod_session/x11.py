@@ -55,6 +55,7 @@ class _Server:
         self.container = container
         self.listen_fd = listen_fd
         self.nodes: Sequence[str] = ()
+        self.unit_nodes: Sequence[str] = ()  # that its unit was made with
         self.is_up = False
         self.backoff = Backoff()
         self.timer: asyncio.TimerHandle | None = None
@@ -113,12 +114,14 @@ class XServers:
         `nodes` are the devices of graphics that the container is granted.
         """
         known = self._servers.get(container)
-        if known is not None and known.is_of(listen_fd):
+        is_same = known is not None and known.is_of(listen_fd)
+        if known is not None and is_same and not (known.is_up and set(known.nodes) - set(nodes)):
             os.close(listen_fd)
             if known.nodes != nodes:
                 known.nodes = nodes
                 await self._end_waiting_unit(known)
             return
+        # A server that runs hands every new client the devices that it was started with: it ends with their grant.
         if known is not None:
             await self.forget(container)
         self._without.discard(container)
@@ -183,7 +186,8 @@ class XServers:
                 # Not the server's fault: it is tried as soon as somebody comes when the compositor is back.
                 server.end_run()
                 self._turn_away_for(server, str(error), _LOOK_SEC)
-        except (WireError, OSError) as error:
+        except (WireError, OSError, RuntimeError) as error:
+            # RuntimeError: no thread can be started just now.
             if self._is_served(server):
                 server.drop_unit()
                 server.reason = str(error)
@@ -207,6 +211,11 @@ class XServers:
                     path=os.environ.get("PATH", os.defpath),
                     fds=(server.listen_fd, wayland.fileno(), clipboard.fileno()),
                 )
+                if server.control is not None and server.unit_nodes != server.nodes:
+                    # Granted while it served: the unit that waits can't open them.
+                    server.drop_unit()
+                    async with self._turn(server.container):
+                        await self._units.stop(server.container)
                 if not self._give_to_waiting_unit(server, given):
                     await self._start_unit(server, given)
         if self._is_served(server) and server.is_given:
@@ -232,7 +241,8 @@ class XServers:
             handover.send(ours, given)
             async with self._turn(server.container):
                 if self._is_served(server):
-                    await self._units.start(server.container, theirs.fileno(), server.nodes)
+                    server.unit_nodes = server.nodes
+                    await self._units.start(server.container, theirs.fileno(), server.unit_nodes)
         if self._is_served(server):
             server.is_given = True
             asyncio.get_running_loop().add_reader(ours, self._on_report, server)

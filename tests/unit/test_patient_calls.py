@@ -93,8 +93,8 @@ async def test_a_job_that_ended_while_it_was_away_is_settled(member: str, state:
 
     def answer(asked: str, path: str) -> Any:
         if asked == member:
-            return Reply("/job/1")
-        if path == "/job/1":
+            return Reply("/org/freedesktop/systemd1/job/1")
+        if path == "/org/freedesktop/systemd1/job/1":
             raise RemoteError(_ERROR + "UnknownObject", "no such job")
         assert path == unit_path("x.service")
         return Reply({"ActiveState": Variant("s", state)})
@@ -108,7 +108,9 @@ async def test_a_job_that_ended_while_it_was_away_is_settled(member: str, state:
 
 
 async def test_a_job_that_goes_on_is_waited_for() -> None:
-    bus: Any = Bus(lambda member, _path: Reply("/job/1") if member == "StartUnit" else Reply({}))
+    bus: Any = Bus(
+        lambda member, _path: Reply("/org/freedesktop/systemd1/job/1") if member == "StartUnit" else Reply({})
+    )
     jobs = Jobs(bus)
     future = await jobs.queue("StartUnit", "ss", ["x.service", "replace"])
     await jobs.look_again()

@@ -18,6 +18,8 @@ from isod_session import confinement, handover
 from isod_session.handover import Handover
 
 HOST = {"ipc": "ipc:[1]", "net": "net:[1]", "mnt": "mnt:[1]", "pid": "pid:[1]", "shm": "1"}
+# A socket can be connected to wherever it is seen: the Nix daemon takes every user of the host for whom they are.
+NIX = ["-/nix/var/nix/daemon-socket", "-/nix/var/nix/gc-socket"]
 
 
 def unit(tmp_path: Path, *nodes: str, systemd: int = 257, path: str = "/usr/libexec/isod-xserver") -> dict[str, Any]:
@@ -70,9 +72,9 @@ def test_other_directories_of_the_host_are_hidden_but_for_the_programs_own(tmp_p
     for name in ("usr", "etc", "nix", "home", "srv", "data", "opt", "proc", "my disk"):
         (tmp_path / name).mkdir()
     (tmp_path / "lib").symlink_to("usr/lib")
-    assert unit(tmp_path)["InaccessiblePaths"] == ["-/data", "-/my disk", "-/opt", "-/srv"]
-    assert unit(tmp_path, path="/opt/x/isod-xserver")["InaccessiblePaths"] == ["-/data", "-/my disk", "-/srv"]
-    assert unit(tmp_path / "gone")["InaccessiblePaths"] == []
+    assert unit(tmp_path)["InaccessiblePaths"] == ["-/data", "-/my disk", "-/opt", "-/srv", *NIX]
+    assert unit(tmp_path, path="/opt/x/isod-xserver")["InaccessiblePaths"] == ["-/data", "-/my disk", "-/srv", *NIX]
+    assert unit(tmp_path / "gone")["InaccessiblePaths"] == NIX
 
 
 def test_units_of_different_users_have_different_names() -> None:

@@ -6,6 +6,7 @@ killed, and a reader of the caller's pipe sees the end, unless one of those proc
 """
 
 import asyncio
+import contextlib
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,10 @@ async def _let_go(apps: "Apps", app: App) -> None:
 
 async def _let_go_once(apps: "Apps", app: App, guest: Any) -> None:
     record = app.record
+    if app.recovered and record.lends_streams:
+        # An isod that was killed while it moved them may have left them stopped.
+        for unit in app.units:
+            await guest.kill_unit(unit, signal.SIGCONT)
     if not record.left_over:
         is_left = record.lends_streams and await move_out(apps, app, guest)
         await guest.stop_unit(app.service)
@@ -116,7 +121,9 @@ async def _move_all(apps: "Apps", app: App, guest: Any, main_pid: object, *, is_
         await _make_scope(app, guest, pids)
     finally:
         for unit in {*units, *app.scopes} if is_stopped else ():
-            await guest.kill_unit(unit, signal.SIGCONT)
+            # Each: what one of them does not answer must not leave the others standing.
+            with contextlib.suppress(ContainerGone):
+                await guest.kill_unit(unit, signal.SIGCONT)
     return False
 
 

@@ -156,7 +156,8 @@ class AppStarter:
                 self._unit_changed(app, service)
                 return
             commands = await guest.processes(app.service)
-            if mark not in commands.get(service.get("MainPID"), ""):
+            main_pid = service.get("MainPID")
+            if not isinstance(main_pid, int) or mark not in commands.get(main_pid, ""):
                 return
             await asyncio.sleep(pause_sec)
             pause_sec = min(2 * pause_sec, _COMMAND_LOOK_MOST_SEC)

@@ -18,7 +18,7 @@ NOW_SEC = 1000.0
 
 
 def over(uid: int, ended_sec: float, *, argv: tuple[str, ...] = ("true",), lifetime_fd: int | None = None) -> Any:
-    record = SimpleNamespace(owner_uid=uid, running=False, argv=argv)
+    record = SimpleNamespace(owner_uid=uid, running=False, argv=argv, problem=("", ""))
     return SimpleNamespace(record=record, ended=True, ended_sec=ended_sec, lifetime_fd=lifetime_fd)
 
 

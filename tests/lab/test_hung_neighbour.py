@@ -95,17 +95,19 @@ def test_a5_a6_hung_neighbour_what_is_not_about_it_answers(lab: Lab, hung: Calla
         lab.popen("isoctl", "doctor", "evil", user=user, stdout=PIPE, stderr=PIPE) for user in ["alice"] * 8 + ["root"]
     ] + [lab.popen("isoctl", "run", "evil", "true", user="alice", stdout=PIPE, stderr=PIPE) for _ in range(20)]
     late = {}
-    for name, (user, argv) in OPERATIONS.items():
-        began_sec = time.monotonic()
-        done = lab.run(*argv, user=user, check=False)
-        took_sec = time.monotonic() - began_sec
-        most_sec = MOST_OF_LIVES_SEC if name in LIVES else MOST_SEC
-        if took_sec > most_sec or (done.returncode and name != "doctor"):
-            late[name] = f"{took_sec:.1f} s, {done.returncode}: {done.stderr}"
+    try:
+        for name, (user, argv) in OPERATIONS.items():
+            began_sec = time.monotonic()
+            done = lab.run(*argv, user=user, check=False)
+            took_sec = time.monotonic() - began_sec
+            most_sec = MOST_OF_LIVES_SEC if name in LIVES else MOST_SEC
+            if took_sec > most_sec or (done.returncode and name != "doctor"):
+                late[name] = f"{took_sec:.1f} s, {done.returncode}: {done.stderr}"
+    finally:
+        for process in asking:
+            with process:
+                process.communicate(timeout=60)
     assert late == {}
-    for process in asking:
-        with process:
-            process.communicate(timeout=60)
 
 
 @pytest.mark.attack("C55")

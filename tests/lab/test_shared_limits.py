@@ -55,7 +55,6 @@ def wait_until_counted(lab: Lab, count: int) -> None:
     lab.wait_for(lambda: counted() == count, 60, f"isod does not follow {count} apps")
 
 
-@pytest.mark.xfail(strict=False, reason="passes alone; beside two other labs on two cores isod is too slow for it")
 @pytest.mark.attack("C45")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -87,7 +86,6 @@ def many_apps(lab: Lab) -> Iterator[None]:
     lab.run("isoctl", "reload")
 
 
-@pytest.mark.xfail(strict=False, reason="passes alone; beside two other labs on two cores isod is too slow for it")
 @pytest.mark.attack("C45")
 @pytest.mark.slow
 @pytest.mark.timeout(900)

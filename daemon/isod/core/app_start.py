@@ -86,22 +86,24 @@ class AppStarter:
         app.record.lends_streams = bool(fds) and not options.terminal
         app.record.stop_timeout_usec = policy.stop_timeout_sec * 1_000_000
         properties = unit_properties(app.record, start, account, directory)
-        app.record.invocation_id = guest.invocation_id
-        app.record.running = True
-        app.record.untold_launch = {
-            **request.told(app, account.name),
-            "pid": request.caller.pid,
-            "caller_unit": request.caller.unit,
-            "rule": rule,
-            "environment": sorted(variables),
-        }
-        # Record and match before the start: an app that ends at once, or an isod that does, loses nothing.
-        if app.lifetime_fd is not None:
-            app.record.stored = self._store.put(app.lifetime_fd)
-        self._apps.save(app)
-        app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._changed(app, changed))
+        # What may take long comes before the record: of an app that is on record as started and never was, isod's next
+        # start could only say that it failed. Until then isoctl asks again.
         held = self._environments.property_for(request.container, guest, app.record.id, start.environment)
         async with held as environment_property:
+            app.record.invocation_id = guest.invocation_id
+            app.record.running = True
+            app.record.untold_launch = {
+                **request.told(app, account.name),
+                "pid": request.caller.pid,
+                "caller_unit": request.caller.unit,
+                "rule": rule,
+                "environment": sorted(variables),
+            }
+            # Record and match before the start: an app that ends at once, or an isod that does, loses nothing.
+            if app.lifetime_fd is not None:
+                app.record.stored = self._store.put(app.lifetime_fd)
+            self._apps.save(app)
+            app.unwatch = await guest.watch_unit(app.unit, lambda changed: self._changed(app, changed))
             stop_if_wanted(app)
             job = await guest.start_unit(app.unit, [*properties, environment_property, *streams], fds)
             request.close()

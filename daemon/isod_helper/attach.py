@@ -42,8 +42,7 @@ def attach_directory(request: dict[str, object], fds: list[int]) -> None:
         as_root_of(shift, lambda: make_directory(root_fd, parent, name))
         return mountapi.open_beneath(root_fd, target, _PATH | os.O_DIRECTORY)
 
-    # With the tmpfs for launches that is mounted in it.
-    show(Shown(source, _DIRECTORY_ATTRIBUTES, place, whole=True), fds[0], shift)
+    show(Shown(source, _DIRECTORY_ATTRIBUTES, place), fds[0], shift)
 
 
 def attach_socket(request: dict[str, object], fds: list[int]) -> None:
@@ -109,13 +108,12 @@ def open_root(request: dict[str, object], fds: list[int]) -> int:
 class Shown:
     """What is mounted in a container: opened on the host (`source`), restricted, put over what `place` opens inside.
 
-    `whole`: with what is mounted in it; `is_mapped`: its owners have their uids of the container's user namespace.
+    `is_mapped`: its owners have their uids of the container's user namespace.
     """
 
     source: Callable[[], int]
     attributes: int
     place: Callable[[int], int]
-    whole: bool = False
     is_mapped: bool = False
 
 
@@ -125,7 +123,7 @@ def show(shown: Shown, pidfd: int, shift: int) -> None:
     Raises OSError, ValueError.
     """
     if not shift:
-        tree_fd = mountapi.clone(shown.source(), whole=shown.whole)
+        tree_fd = mountapi.clone(shown.source())
         mountapi.restrict(tree_fd, shown.attributes)
         mountapi.attach(tree_fd, shown.place(enter(pidfd)))
         return
@@ -141,7 +139,7 @@ def show(shown: Shown, pidfd: int, shift: int) -> None:
     mapped = mountapi.ID_MAPPED if shown.is_mapped else 0
 
     def clone() -> int:
-        tree_fd = mountapi.clone(source_fd, whole=shown.whole)
+        tree_fd = mountapi.clone(source_fd)
         mountapi.restrict(tree_fd, shown.attributes | mapped, namespaces[0] if mapped else 0)
         return tree_fd
 

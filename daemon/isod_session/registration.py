@@ -50,7 +50,7 @@ class Registration:
         self._flag_fd = -1  # holds its lock
         self._system_bus: Connection | None = None
         self._registered: tuple[object, ...] | None = None
-        self._begun = False
+        self._begun = self._awaits_installation = False
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -62,8 +62,6 @@ class Registration:
         self._sockets.begin()
         if xhost.DIRECTORY.is_dir():
             self._soon(self._follow_x_servers())
-        if not has_x_server():
-            self._soon(self._await_installation())
         # One that was killed may have left it.
         self._set(None)
         rule = MatchRule(sender=SYSTEMD, path=_GRAPHICAL_SESSION, interface=names.PROPERTIES)
@@ -113,7 +111,11 @@ class Registration:
                 self._display.reconsider()
             system_bus = self._system_bus
             x_server = await asyncio.to_thread(XServer.find, variables, self._runtime_directory)
-            wanted = (environment, self._display.told, x_server, has_x_server())
+            serves_x11 = has_x_server()
+            if not serves_x11 and not self._awaits_installation:
+                self._awaits_installation = True
+                self._soon(self._await_installation())
+            wanted = (environment, self._display.told, x_server, serves_x11)
             if system_bus is None or wanted == self._registered:
                 return
             try:
@@ -194,11 +196,11 @@ class Registration:
 
     async def _await_installation(self) -> None:
         """Register anew once there is a program that serves X11: no launch comes by us that would look."""
-        while True:
+        while not has_x_server():
             await asyncio.sleep(_INSTALLED_LOOK_SEC)
-            if has_x_server():
-                await self.refresh()
-                return
+        # Before the refresh: one that finds it taken away again waits anew.
+        self._awaits_installation = False
+        await self.refresh()
 
     def _on_owner_changed(self, signal: Message) -> None:
         if signal.signature != "sss":

@@ -343,3 +343,23 @@ async def test_a_run_on_the_session_bus_is_taken_at_its_callers_word_too(
     (await call(await desktop.client(), "Run", "sasa{sv}", ["blog", ["true"], options])).close()
     assert isod.last_session["socket-name"].value == "wayland-2"
     other.stop()
+
+
+async def test_a_program_for_x11_that_is_upgraded_is_noticed_each_time(
+    desktop: Desktop, isod: Isod, compositor: FakeCompositor, tmp_path: Path
+) -> None:
+    """One that was there at the start, was found gone, and came back stayed unknown for the rest of the session."""
+    program = tmp_path / "bin/Xwayland"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    await desktop.start_service(PATH=str(program.parent))
+    await until(lambda: isod.last_session and isod.last_session["x-server"].value)
+    for _ in range(2):
+        program.chmod(0)
+        compositor.stop()
+        compositor = FakeCompositor(desktop.runtime / "wayland-1")
+        await until(lambda: not isod.last_session["x-server"].value)
+        program.chmod(0o700)
+        await until(lambda: isod.last_session["x-server"].value)
+    compositor.stop()

@@ -56,3 +56,10 @@ def wait_until_nothing_is_left(lab: Lab, user: str, path: str) -> None:
         return app is None or (app["State"] in ENDED and not app["Running"])
 
     lab.wait_for(is_over, 30, f"{path} does not end")
+
+
+def end_all(lab: Lab) -> None:
+    """Kill all apps of all users, for a test that failed before it could; what can't be ended is not waited for."""
+    for path, app in apps(lab, "root").items():
+        if app["Running"]:
+            lab.run("isoctl", "kill", "--signal=KILL", path.rpartition("/")[2], check=False)

@@ -196,11 +196,13 @@ class Registration:
 
     async def _await_installation(self) -> None:
         """Register anew once there is a program that serves X11: no launch comes by us that would look."""
-        while not has_x_server():
+        while True:
             await asyncio.sleep(_INSTALLED_LOOK_SEC)
-        # Before the refresh: one that finds it taken away again waits anew.
-        self._awaits_installation = False
-        await self.refresh()
+            if has_x_server():
+                # Before the refresh: one that finds it taken away again waits anew.
+                self._awaits_installation = False
+                await self.refresh()
+                return
 
     def _on_owner_changed(self, signal: Message) -> None:
         if signal.signature != "sss":

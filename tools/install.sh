@@ -21,7 +21,7 @@ else
     dbusdir=${DBUSDIR:-/etc/dbus-1/system.d}
 fi
 polkitdir=${POLKITDIR:-/usr/share/polkit-1/actions}
-packages=(daemon/isod_contract daemon/isod_wire daemon/isod daemon/isod_session daemon/isod_helper client/isoctl)
+packages=(daemon/isod_contract daemon/isod_kernel daemon/isod_wire daemon/isod daemon/isod_session daemon/isod_helper client/isoctl)
 
 # put MODE FILE DIRECTORY: install one file with the paths filled in.
 put() {

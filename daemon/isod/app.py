@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ from isod.paced_audit import PacedAudit
 from isod.policy_loader import DIRECTORY, load_policy
 from isod.ports import Caller
 from isod.settings import Limits
+from isod.subordinate_ids import SubordinateIds
 from isod_contract.errors import ContainerGone, HostSilent
 from isod_contract.names import BUS_NAME
 from isod_contract.options import ExplainOptions, LogOptions
@@ -138,8 +139,10 @@ class ContainerFront:
 class Daemon:
     """isod on one system bus connection; it lives as long as that does."""
 
-    def __init__(self, connection: Connection, directory: Path, journal: Journal) -> None:
-        """Build all parts."""
+    def __init__(
+        self, connection: Connection, directory: Path, journal: Journal, accountable: Callable[[int], int]
+    ) -> None:
+        """Build all parts; `accountable` tells whose share a uid's is."""
         self._connection = connection
         self._log = log.logger()
         self._audit = JournalAudit(
@@ -156,7 +159,7 @@ class Daemon:
         )
         helper = Helper(units=self._units)
         directories = ContainerDirectories()
-        paced = PacedAudit(self._audit)
+        paced = PacedAudit(self._audit, accountable=accountable)
         self._sessions = Sessions(paced)
         shown = ShownDirectories(directories, helper, self._units)
         self._environments = EnvironmentFiles(shown, SecretFiles())
@@ -273,6 +276,7 @@ class Daemon:
             audit=self._audit,
             paced=paced,
             limits=self._limits,
+            accountable=accountable,
         )
         self._events.listen(self._endpoint.subscriptions)
 
@@ -350,12 +354,13 @@ async def _heartbeat() -> None:
 async def run(address: str = "", directory: Path = DIRECTORY) -> int:
     """Serve until SIGTERM (0) or the loss of the bus (75)."""
     started_sec = time.monotonic()
-    journal = Journal()
+    accountable = SubordinateIds().accountable
+    journal = Journal(accountable=accountable)
     log.configure(journal=journal if log.under_systemd() else None)
     connection = await connect(
         address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS), caps=SYSTEM_BUS_CAPS, name="system bus"
     )
-    isod = Daemon(connection, directory, journal)
+    isod = Daemon(connection, directory, journal, accountable)
     try:
         await isod.open()
     except floor.BelowFloor:

@@ -14,7 +14,7 @@ import os
 import re
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 SOCKET_PATH = "/run/systemd/journal/socket"
@@ -70,9 +70,10 @@ class _Share(NamedTuple):
 class Journal:
     """A sender of records."""
 
-    def __init__(self, *, path: str = SOCKET_PATH) -> None:
-        """Take the path of journald's socket; it may appear later, or go and come back."""
+    def __init__(self, *, path: str = SOCKET_PATH, accountable: Callable[[int], int] = lambda uid: uid) -> None:
+        """Take the path of journald's socket, which may appear later, or go and come back, and which uids share."""
         self._path = path
+        self._accountable = accountable
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._queue: deque[tuple[bytes, str]] = deque()
         self._queue_bytes = 0
@@ -87,7 +88,8 @@ class Journal:
         A user, named by ISOCTL_UID, gets no more of the queue than is left of it for the others (dynamic thresholds;
         Choudhury and Hahne, 1998): one who fills it leaves half, two leave a third.
         """
-        data, owner = encode(fields), fields.get("ISOCTL_UID", "")
+        data, uid = encode(fields), fields.get("ISOCTL_UID", "")
+        owner = str(self._accountable(int(uid))) if uid.isdecimal() else uid
         self._flush()
         if not self._queue and self._send_now(data):
             return

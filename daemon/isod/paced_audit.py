@@ -1,4 +1,7 @@
-"""Audit records that anybody may cause, admitted or not: about one a second of each user, whatever they call."""
+"""Audit records that anybody may cause, admitted or not: about one a second of each user, whatever they call.
+
+What a user's subordinate uids cause (subuid(5)) is one user's.
+"""
 
 import asyncio
 import time
@@ -40,8 +43,10 @@ class PacedAudit:
         *,
         clock: Callable[[], float] = time.monotonic,
         interval_sec: float = INTERVAL_SEC,
+        accountable: Callable[[int], int] = lambda uid: uid,
     ) -> None:
-        """Take the sink, a monotonic clock in seconds, and how often a user's records are told."""
+        """Take the sink, a monotonic clock in seconds, how often a user's records are told, and who shares that."""
+        self._accountable = accountable
         self._audit = audit
         self._clock = clock
         self._interval_sec = interval_sec
@@ -49,7 +54,8 @@ class PacedAudit:
 
     def record(self, kind: Record, **fields: object) -> None:
         """Write a record, whose field `uid` says whose it is, at once or a little later."""
-        uid = fields.get("uid")
+        told_uid = fields.get("uid")
+        uid = self._accountable(told_uid) if isinstance(told_uid, int) else told_uid
         now_sec = self._clock()
         user = self._users.get(uid)
         if user is None or (not user.withheld and now_sec - user.told_sec >= self._interval_sec):
@@ -63,7 +69,7 @@ class PacedAudit:
 
     def again(self, kind: Record, uid: int) -> bool:
         """Count one with those of its kind that are told soon; False if there are none, and record() must have it."""
-        user = self._users.get(uid)
+        user = self._users.get(self._accountable(uid))
         if user is None or kind not in user.withheld:
             return False
         user.withheld[kind].count += 1

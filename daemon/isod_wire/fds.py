@@ -1,11 +1,10 @@
 """Ownership of file descriptors that travel with messages."""
 
-import contextlib
 import fcntl
-import os
 from collections.abc import Iterable, Sequence
 from typing import Self
 
+from isod_kernel import untrusted_fds
 from isod_wire.errors import BadMessage
 
 
@@ -59,8 +58,7 @@ class FdSet:
         fds, self._fds = self._fds, []
         for fd in fds:
             if fd is not None:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
+                untrusted_fds.close(fd)
 
     def __del__(self) -> None:
         """Close at the latest when nobody refers to the set."""

@@ -289,6 +289,7 @@ class IsodSide:
     stack: contextlib.AsyncExitStack
     polkit: FakePolkit | None = None
     reloads: list[int] = field(default_factory=list)
+    shares: dict[int, int] = field(default_factory=dict)
     limits: Limits = field(default_factory=lambda: Limits(subscriptions=2))
 
     async def client(self, uid: int) -> Connection:
@@ -351,8 +352,9 @@ async def running_isod_side(bus: Bus, sessions: Any = None) -> AsyncIterator[Iso
             callers=callers,
             prompts=prompts,
             audit=audit,
-            paced=PacedAudit(audit),
+            paced=PacedAudit(audit, accountable=lambda uid: side.shares.get(uid, uid)),
             limits=lambda uid: side.limits.of(uid),  # noqa: PLW0108 - a test may replace them
+            accountable=lambda uid: side.shares.get(uid, uid),
         )
         await endpoint.open()
         stack.push_async_callback(endpoint.close)

@@ -53,6 +53,7 @@ async def test_a_method_without_a_row_or_a_row_without_a_method_keeps_isod_from_
         "authority": isod.prompts,
         "decisions": gate._decisions,
         "call_limits": gate._limits,
+        "accountable": gate._accountable,
     }
     handler = gate._handlers[key]
     with pytest.raises(ValueError, match=r"handled without a declaration: org\.isoctl1\.Manager\.Undeclared"):

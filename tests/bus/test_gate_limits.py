@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import pwd
 import time
+from itertools import cycle, islice
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ from attacker import CALL, DESTINATION, INTERFACE, MEMBER, PATH, Attack, raw_mes
 from isod.bus.objects.app import AppObject
 from isod.settings import Limits
 from isod_contract import names
-from isod_side import ALICE, ALICES_APP, ROOT, FakeApp, IsodSide, call, refused, until
-from isod_wire import Connection, RemoteError
+from isod_side import ALICE, ALICES_APP, BOB, ROOT, FakeApp, IsodSide, call, refused, until
+from isod_wire import Connection, RemoteError, WireError
 
 BLOG = names.container_path("blog")
 
@@ -66,6 +68,34 @@ async def test_calls_in_a_second_are_bounded_over_all_connections_of_a_uid(isod:
     isod.limits = Limits(calls_burst=16, calls_per_sec=10_000)
     await asyncio.sleep(0.02)
     assert await call(clients[0], "ListContainers")
+
+
+@pytest.mark.attack("C15")
+async def test_uids_that_are_one_users_have_the_limits_of_one_uid(isod: IsodSide, bob: Connection) -> None:
+    """Second attack, 4: whoever has subordinate uids (subuid(5)) had as many shares as those are."""
+    isod.limits = Limits(calls_burst=16, calls_per_sec=1)
+    uids = [entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid not in (ROOT, BOB)][:4]
+    if isod.bus.kind == "dbus-broker":
+        uids = [100_000 + number for number in range(20)]
+    else:
+        # It turns away who has no account on the host.
+        with pytest.raises(WireError):
+            await isod.client(100_000)
+    isod.shares = dict.fromkeys(uids, uids[0])
+    refusals = []
+    clients = [await isod.client(uid) for uid in uids]
+    for client in islice(cycle(clients), 20):
+        try:
+            await call(client, "Introspect", interface="org.freedesktop.DBus.Introspectable")
+        except RemoteError as error:
+            refusals.append(error.text)
+    assert 2 <= len(refusals) <= 4
+    assert refusals[-1] == "limit reached: more than 1 calls per second"
+    await call(bob, "Subscribe")
+    # A range that changes meanwhile leaves nothing counted for ever.
+    isod.shares.clear()
+    await asyncio.sleep(0.05)  # what floods is shed unread for 10 ms
+    await call(clients[1], "Subscribe")
 
 
 @pytest.mark.attack("C15")

@@ -8,7 +8,16 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
 # pydantic brings its core along
-NOT_ASKED_FOR = {"pydantic_core", "isod", "isod_contract", "isod_wire", "isod_session", "isod_helper", "isoctl"}
+NOT_ASKED_FOR = {
+    "pydantic_core",
+    "isod",
+    "isod_contract",
+    "isod_kernel",
+    "isod_wire",
+    "isod_session",
+    "isod_helper",
+    "isoctl",
+}
 
 
 def imported() -> set[str]:

@@ -78,3 +78,10 @@ def test_machined_is_asked_for_nothing_that_a_container_decides() -> None:
     assert asked == {"GetMachine", "TerminateMachine", "MapFromMachineUser"}
     assert machined.count("_connection.call(") == len(asked)
     assert lines_with(r"[\"']org\.freedesktop\.machine1", "isod", allowed=("isod/host/machined.py",)) == []
+
+
+@pytest.mark.attack("C57")
+def test_no_file_system_of_a_callers_is_asked() -> None:
+    """fstat(2) and close(2) of a FUSE file wait for who serves it: isod_kernel.untrusted_fds does neither."""
+    assert lines_with(r"os\.(fstat|stat\(f|fdopen)|sameopenfile", "isod/core", "isod/bus", "isod_wire") == []
+    assert lines_with(r"os\.close", "isod/bus", "isod_wire") == ["isod/bus/caller.py:188: os.close(pidfd)"]

@@ -36,8 +36,12 @@ class Endpoint:
         audit: AuditSink,
         paced: PacedAudit,
         limits: Callable[[int], Limits],
+        accountable: Callable[[int], int],
     ) -> None:
-        """Build all parts; `callers`, `prompts`, `paced` are those of the core too, `limits` gives those of a uid."""
+        """Build all parts; `callers`, `prompts`, `paced` are those of the core too.
+
+        `limits` gives those of a uid, `accountable` with whom it shares them (isod.subordinate_ids).
+        """
         self.callers = callers
         container_object = ContainerObject(containers=services.containers, apps=services.apps, checks=services.checks)
         app_object = AppObject(apps=services.apps)
@@ -47,6 +51,7 @@ class Endpoint:
             container_object=container_object,
             app_object=app_object,
             per_uid_max=lambda uid: limits(uid).subscriptions,
+            accountable=accountable,
         )
         manager_object = ManagerObject(
             services=services,
@@ -68,6 +73,7 @@ class Endpoint:
             authority=prompts,
             decisions=Decisions(audit=audit, paced=paced),
             call_limits=CallLimits(limits),
+            accountable=accountable,
         )
         self.callers.on_gone(self.subscriptions.forget)
         self.callers.on_gone(services.sessions.forget)

@@ -1,9 +1,7 @@
 """The one way in: each call passes the same checks in the same order, and nothing is called that is not declared."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import secrets
 import time
 from collections import Counter
@@ -29,6 +27,7 @@ from isod.shortage import shortage_of
 from isod_contract import actions, errors, limits, names
 from isod_contract.methods import METHOD_INDEX, Access, Method
 from isod_contract.options import NoOptions
+from isod_kernel import untrusted_fds
 from isod_wire import BadMessage, Connection, Message
 
 _log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class _UnderWay:
     call: Message
     sender: str
     facts: Facts
-    counted_uid: int | None  # the user for whom it is counted
+    counted_uid: int | None  # for whom it is counted (isod.subordinate_ids), whatever is said of that meanwhile
 
 
 @lru_cache(maxsize=64)
@@ -84,6 +83,7 @@ class Gate:
         authority: Authority,
         decisions: Decisions,
         call_limits: CallLimits,
+        accountable: Callable[[int], int],
     ) -> None:
         """Take all that a call passes; raises ValueError unless exactly the declared methods have a handler."""
         if handlers.keys() != METHOD_INDEX.keys():
@@ -98,6 +98,7 @@ class Gate:
         self._authority = authority
         self._decisions = decisions
         self._limits = call_limits
+        self._accountable = accountable
         self._shedding = Shedding(connection, decisions, call_limits.wait_sec)
         callers.on_gone(self._shedding.forget)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,7 +106,7 @@ class Gate:
 
     def open(self) -> None:
         """Begin to take calls; Callers.open must have returned."""
-        self._connection.share(self._callers.known_uid)
+        self._connection.share(self._counted)
         self._connection.on_call(self._accept)
 
     async def close(self) -> None:
@@ -115,12 +116,20 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._decisions.close()
 
+    def _counted(self, sender: str | None) -> int | None:
+        uid = self._callers.known_uid(sender)
+        return None if uid is None else self._accountable(uid)
+
+    def _facts(self, call: Message, sender: str) -> Facts:
+        uid = self._callers.known_uid(sender)
+        return Facts(shown_method(call), time.monotonic(), self._callers.known(sender), uid=uid)
+
     def _accept(self, call: Message) -> None:
         sender = call.sender
         if sender is None or not is_unique_name(sender):
             call.close()
             return
-        uid = self._callers.known_uid(sender)
+        uid = self._counted(sender)
         if uid is not None:
             reason = self._limits.enter(uid)
         elif self._open[sender] >= _UNKNOWN_PER_SENDER:
@@ -130,7 +139,7 @@ class Gate:
         if reason:
             self._refuse(call, sender, uid, reason)
             return
-        facts = Facts(shown_method(call), time.monotonic(), self._callers.known(sender), uid=uid)
+        facts = self._facts(call, sender)
         under_way = _UnderWay(call, sender, facts, uid)
         self._open[sender] += 1
         task = asyncio.get_running_loop().create_task(self._serve(under_way))
@@ -140,7 +149,8 @@ class Gate:
     def _refuse(self, call: Message, sender: str, uid: int | None, reason: str) -> None:
         """Refuse what is over a limit at once and without a task: it must cost as little as can be."""
         name, text = _limit_exceeded(reason)
-        facts = Facts(shown_method(call), time.monotonic(), self._callers.known(sender), uid=uid, rule="limits")
+        facts = self._facts(call, sender)
+        facts.rule = "limits"
         if uid is None or not self._decisions.refused_again(uid):
             self._decisions.refused(facts, name)
         self._connection.refuse(call, name, text)
@@ -200,11 +210,12 @@ class Gate:
     async def _handle(self, under_way: _UnderWay) -> None:
         call, facts = under_way.call, under_way.facts
         if under_way.counted_uid is None:
-            uid = facts.uid = await self._callers.uid_of(under_way.sender)
+            facts.uid = await self._callers.uid_of(under_way.sender)
             facts.rule = "limits"
-            if reason := self._limits.enter(uid):
+            counted_uid = self._accountable(facts.uid)
+            if reason := self._limits.enter(counted_uid):
                 raise errors.LimitExceeded(reason=reason)
-            under_way.counted_uid = uid
+            under_way.counted_uid = counted_uid
             facts.rule = "credentials"
         known = await self._callers.resolve(under_way.sender)
         caller = facts.caller = replace(known, interactive=call.allow_interactive)
@@ -216,7 +227,7 @@ class Gate:
             )
         # What a launch waits for, one app's properties above all, is never refused for it.
         is_list = way.method is not None and not way.method.effect and way.method.out_signature.startswith(_LISTS)
-        if is_list and (reason := self._limits.why_not_read(caller.uid)):
+        if is_list and (reason := self._limits.why_not_read(self._accountable(caller.uid))):
             facts.rule = "limits"
             raise errors.LimitExceeded(reason=reason)
         if way.method is None:
@@ -251,13 +262,12 @@ class Gate:
     def _answer(self, call: Message, signature: str, reply: Reply) -> None:
         try:
             size_bytes = self._connection.reply(call, signature, reply.encoded or reply.body, reply.fds)
-            uid = self._callers.known_uid(call.sender)
+            uid = self._counted(call.sender)
             if uid is not None:
                 self._limits.answered(uid, size_bytes // _MADE_BEFORE if reply.was_made_before else size_bytes)
         finally:
             for fd in reply.fds:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
+                untrusted_fds.close(fd)
 
     async def _authorise(
         self, way: Route, method: Method, arguments: tuple[Any, ...], caller: Caller, facts: Facts

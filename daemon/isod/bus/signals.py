@@ -47,8 +47,13 @@ class Subscriptions(Listener):
         container_object: ContainerObject,
         app_object: AppObject,
         per_uid_max: Callable[[int], int],
+        accountable: Callable[[int], int] = lambda uid: uid,
     ) -> None:
-        """Take the bus, the core's containers (who may see them) and the objects whose properties are sent."""
+        """Take the bus, the core's containers (who may see them) and the objects whose properties are sent.
+
+        `accountable` tells which uids count as one (isod.subordinate_ids).
+        """
+        self._accountable = accountable
         self._connection = connection
         self._containers = containers
         self._container_object = container_object
@@ -61,7 +66,8 @@ class Subscriptions(Listener):
     def subscribe(self, caller: Caller) -> None:
         """Send a caller the signals of all that it may see; raises LimitExceeded."""
         if caller.sender not in self._subscribers:
-            count = sum(1 for subscriber in self._subscribers.values() if subscriber.uid == caller.uid)
+            whose = self._accountable(caller.uid)
+            count = sum(1 for subscriber in self._subscribers.values() if self._accountable(subscriber.uid) == whose)
             if count >= self._per_uid_max(caller.uid):
                 raise LimitExceeded(reason=f"{count} subscribers of uid {caller.uid}")
         self._subscribers[caller.sender] = caller

@@ -18,6 +18,7 @@ from isod.core.sessions import Sessions
 from isod.ports import Account, FdStore, Terminals
 from isod_contract.errors import NotPermitted, Unsupported
 from isod_contract.states import AppState
+from isod_kernel import untrusted_fds
 
 _TIOCGPTPEER = 0x5441  # ioctl_tty(2)
 _NOT_EXECUTED = (126, 127)  # as shells say it (sh(1))
@@ -176,7 +177,7 @@ class AppStarter:
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except BaseException:
-            os.close(master)
+            untrusted_fds.close(master)
             raise
         app.terminal_fd = master
         request.close()

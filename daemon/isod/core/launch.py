@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 from typing import Any
 
@@ -85,7 +84,7 @@ class Launcher:
             environment.check_asked(options.environment or (), container.policy.grants)
             for name, fd in streams.items():
                 if fd is not None and not stdio.check(fd, name, reads=name == "stdin"):
-                    os.close(fd)
+                    stdio.close_all(fd)
                     streams[name] = None if name == "stdin" else -1
             if lifetime is not None:
                 lifetime = stdio.own_lifetime(lifetime)

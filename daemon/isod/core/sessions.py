@@ -12,6 +12,7 @@ from isod_contract.errors import InvalidArgument
 from isod_contract.names import WAYLAND_SOCKET, X11_SOCKET
 from isod_contract.options import HINT_NAMES, SessionInfo
 from isod_contract.records import SESSION
+from isod_kernel import untrusted_fds
 
 _NAMES = HINT_NAMES | {"XDG_SESSION_TYPE", "XDG_CURRENT_DESKTOP", "XCURSOR_THEME", "XCURSOR_SIZE"}
 # How long an isod-session may be away before what it served is taken down: it may only be restarted, as may isod.
@@ -41,7 +42,7 @@ class Sessions:
         except BaseException:
             for fd in (session.socket, session.x11_socket):
                 if fd is not None:
-                    os.close(fd)
+                    untrusted_fds.close(fd)
             raise
         self._drop(caller.uid)
         self._by_uid[caller.uid] = fresh
@@ -100,7 +101,7 @@ class Sessions:
             timer.cancel()
         old = self._by_uid.pop(uid, None)
         for known in old.sockets.values() if old is not None else ():
-            os.close(known.fd)
+            untrusted_fds.close(known.fd)
 
 
 def _live_session(caller: Caller, session: SessionInfo) -> LiveSession:
@@ -129,7 +130,7 @@ def _host_socket(argument: str, fd: int | None, name: str | None, owners: tuple[
         raise InvalidArgument(argument=argument, reason=f"comes with {argument}-name, or neither comes")
     if fd is None or name is None:
         return None
-    status = os.fstat(fd)
+    status = untrusted_fds.status(fd)
     if not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH or not stat.S_ISSOCK(status.st_mode):
         raise InvalidArgument(argument=argument, reason="is not a socket in a file system, opened with O_PATH")
     if status.st_uid not in owners:

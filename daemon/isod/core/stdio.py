@@ -1,13 +1,12 @@
 """Which file descriptors may enter a container: pipes, stream sockets, /dev/null; nothing else."""
 
-import contextlib
 import fcntl
-import functools
 import os
 import socket
 import stat
 
 from isod_contract.errors import UnsafeFd
+from isod_kernel import untrusted_fds
 
 _DEV_NULL = os.makedev(1, 3)
 
@@ -16,8 +15,7 @@ def close_all(*fds: int | None) -> None:
     """Close those that are there."""
     for fd in fds:
         if fd is not None:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+            untrusted_fds.close(fd)
 
 
 def check(fd: int, argument: str, *, reads: bool) -> bool:
@@ -29,7 +27,7 @@ def check(fd: int, argument: str, *, reads: bool) -> bool:
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     if flags & os.O_PATH:
         raise UnsafeFd(argument=argument, reason="opened with O_PATH")
-    status = os.fstat(fd)
+    status = untrusted_fds.status(fd)
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == _DEV_NULL:
         return False
     if stat.S_ISSOCK(status.st_mode):
@@ -60,22 +58,12 @@ def own_lifetime(fd: int) -> int:
 
     Raises UnsafeFd for anything but the read end of a pipe without a name, OSError; then the caller's is still open.
     """
-    status = os.fstat(fd)
+    status = untrusted_fds.status(fd)
     if not stat.S_ISFIFO(status.st_mode) or fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_PATH | os.O_ACCMODE):
         raise UnsafeFd(argument="lifetime", reason="not the read end of a pipe")
-    if status.st_dev != _pipes_device():
+    if not untrusted_fds.is_unnamed_pipe(fd):
         # Opening one of a file system may ask that file system, which may be a user's and never answer.
         raise UnsafeFd(argument="lifetime", reason="a pipe with a name")
     own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     os.close(fd)
     return own
-
-
-@functools.cache
-def _pipes_device() -> int:
-    """Give the file system that the kernel has for pipes without a name."""
-    ends = os.pipe()
-    try:
-        return os.fstat(ends[0]).st_dev
-    finally:
-        close_all(*ends)

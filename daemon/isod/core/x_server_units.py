@@ -1,6 +1,5 @@
 """X servers of containers that the host's systemd runs for a user: in the same sandbox that his own would make."""
 
-import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -12,6 +11,7 @@ from isod_contract.errors import ContainerGone, InvalidArgument, NoSession, NotG
 from isod_contract.names import x_server_unit
 from isod_contract.sandbox import Property, properties, x_server
 from isod_contract.versions import numbers
+from isod_kernel import untrusted_fds
 
 
 class XServerUnits:
@@ -54,7 +54,7 @@ class XServerUnits:
             raise StartFailed(container=container.name, reason=f"its X server: {error}") from None
         finally:
             if control is not None:
-                os.close(control)
+                untrusted_fds.close(control)
 
     async def stop(self, container: Container, caller: Caller) -> None:
         """Stop it; that there is none is no error. Raises NoSession."""

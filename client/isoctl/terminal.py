@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_SIZE = struct.Struct("HHHH")  # rows, columns, width and height in pixels; 0: unknown (tty_ioctl(4))
 _CC = 6  # index of the control characters in what tcgetattr gives
 
 
@@ -25,10 +26,14 @@ def wanted(*, forced: bool) -> bool:
     return all(is_foreground(number) for number in ((0, 1) if forced else (0, 1, 2)))
 
 
-def size() -> tuple[int, int]:
-    """Give rows and columns of the caller's terminal; 0 means unknown (tty_ioctl(4))."""
-    rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
-    return rows, columns
+def _size(fd: int) -> tuple[int, ...]:
+    return _SIZE.unpack(fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(_SIZE.size)))
+
+
+def size_options() -> "dict[str, tuple[str, int]]":
+    """Give what is known of the size of the caller's terminal as options of Run; some have none (script, expect)."""
+    names = ("rows", "columns", "pixel-width", "pixel-height")
+    return {name: ("q", value) for name, value in zip(names, _size(0), strict=True) if value}
 
 
 class Terminal:
@@ -52,10 +57,11 @@ class Terminal:
         return [self.keyboard, self.screen]
 
     def fit(self) -> None:
-        """Give the app's terminal the size of the caller's; the kernel sends it SIGWINCH."""
+        """Give the app's terminal the size of the caller's, if that is known; the kernel sends it SIGWINCH."""
         try:
-            rows, columns = size()
-            fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            ours, its = _size(0), _size(self._master)
+            rows, columns = ours[0] or its[0], ours[1] or its[1]
+            fcntl.ioctl(self._master, termios.TIOCSWINSZ, _SIZE.pack(rows, columns, *ours[2:]))
         except OSError:
             pass  # one of the two has hung up, which its relay finds
 

@@ -74,8 +74,10 @@ class RunOptions:
         "h", "read end of a pipe; when its last writer closes it, the app is ended; absent: the app is detached"
     )
     terminal: bool | None = option("b", "give the app a terminal of the container; see App.OpenTerminal")
-    rows: int | None = option("q", "height of that terminal, in characters")
-    columns: int | None = option("q", "width of that terminal, in characters")
+    rows: int | None = option("q", "height of that terminal, in characters; absent where it is not known: 24")
+    columns: int | None = option("q", "width of that terminal, in characters; absent where it is not known: 80")
+    pixel_height: int | None = option("q", "height of that terminal, in pixels, by which programs scale images")
+    pixel_width: int | None = option("q", "width of that terminal, in pixels")
     environment: tuple[str, ...] | None = option(
         "as",
         "set a variable in the app; NAME alone takes the caller's value, and should be used for secrets: every user of "

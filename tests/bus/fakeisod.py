@@ -4,9 +4,11 @@ Written with jeepney, so that isoctl's own marshalling is not tested against its
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
+import struct
 import subprocess
 import termios
 import threading
@@ -22,6 +24,7 @@ from jeepney.wrappers import DBusAddress
 from isod_contract import names
 
 APP_PROPERTIES = {"State": "s", "ExitCode": "i", "ExitSignal": "i", "Problem": "(ss)", "Running": "b"}
+_WINDOW_SIZE = (("rows", 24), ("columns", 80), ("pixel-width", 0), ("pixel-height", 0))
 
 
 class FakeApp:
@@ -81,7 +84,8 @@ class FakeApp:
         if "terminal" in self.options:
             # As isod, before it says `starting`, upon which the terminal is asked for.
             self.master, slave = os.openpty()
-            termios.tcsetwinsize(slave, (self.options.get("rows", 24), self.options.get("columns", 80)))
+            size = [self.options.get(key, default) for key, default in _WINDOW_SIZE]
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size))
             streams = dict.fromkeys(streams, slave)
         self.change(State="starting")
         environment = dict(os.environ) | dict(entry.split("=", 1) for entry in self.options.get("environment", []))

@@ -7,6 +7,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -113,6 +114,52 @@ def test_control_characters_are_the_apps(screen: Screen) -> None:
     screen.type(b"\x03")
     assert process.wait(10) == 9
     assert screen.is_as_before()
+
+
+WINDOW_SIZE = (
+    "import fcntl, struct, termios as t; print(*struct.unpack('HHHH', fcntl.ioctl(0, t.TIOCGWINSZ, bytes(8))))"
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"),
+    [
+        ((0, 0, 0, 0), "24 80 0 0"),
+        ((0, 132, 0, 0), "24 132 0 0"),
+        ((50, 0, 0, 0), "50 80 0 0"),
+        ((65535, 65535, 65535, 65535), "65535 65535 65535 65535"),
+        ((31, 97, 970, 620), "31 97 970 620"),
+    ],
+)
+def test_a_terminal_has_any_size_or_none_and_its_pixels(
+    screen: Screen, isod: FakeIsod, size: tuple[int, ...], inside: str
+) -> None:
+    """N4: script, expect, emacs, python's pty and ssh -tt from a script give terminals without a size."""
+    fcntl.ioctl(screen.master, termios.TIOCSWINSZ, struct.pack("HHHH", *size))
+    process = screen.start("run", "blog", sys.executable, "-c", WINDOW_SIZE)
+    assert process.wait(10) == 0
+    screen.read_until(inside.encode())
+    names = ("rows", "columns", "pixel-width", "pixel-height")
+    asked = {name: value for name, value in isod.only_app.options.items() if name in names}
+    assert asked == {name: value for name, value in zip(names, size, strict=True) if value}
+
+
+def test_pixels_follow_and_a_size_that_is_taken_back_does_not(screen: Screen) -> None:
+    """N4: images in kitty and yazi are scaled by pixels; rows of 0 would be no terminal to draw on."""
+    program = f"""
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGWINCH}})
+print("ready", flush=True)
+while True:
+    signal.sigwait({{signal.SIGWINCH}})
+    {WINDOW_SIZE}
+"""
+    screen.start("run", "blog", sys.executable, "-uc", program)
+    screen.read_until(b"ready")
+    fcntl.ioctl(screen.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 1000, 800))
+    screen.read_until(b"40 100 1000 800")
+    fcntl.ioctl(screen.master, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    screen.read_until(b"40 100 0 0")
 
 
 def test_the_size_follows(screen: Screen) -> None:

@@ -89,6 +89,30 @@ def test_the_window_size_follows(lab: Lab) -> None:
         kill_isoctl(lab, signal.SIGTERM)
 
 
+WITHOUT_A_SIZE = {
+    "script": "script -qc 'isoctl run blog stty size' /dev/null",
+    "python's pty": """python3 -c 'import pty; pty.spawn(["isoctl", "run", "blog", "stty", "size"])'""",
+    "asked for": "script -qc 'isoctl run -t blog stty size' /dev/null",
+    "a shell": "echo 'stty size; exit' | script -qc 'isoctl shell blog' /dev/null",
+}
+
+
+@pytest.mark.parametrize("command", WITHOUT_A_SIZE.values(), ids=WITHOUT_A_SIZE)
+def test_a_terminal_without_a_size_works(lab: Lab, command: str) -> None:
+    """N4: what a script, expect, emacs or ssh -tt from cron gives has 0 rows and 0 columns."""
+    done = lab.run("sh", "-c", command, user="alice")
+    assert "24 80" in done.stdout, done
+
+
+def test_a_unit_on_a_terminal_without_a_size_works(lab: Lab) -> None:
+    """N4: a unit with StandardInput=tty."""
+    with lab.pty("sh", "-c", "tty; sleep 1000", rows=0, columns=0) as owner:
+        path = owner.read_until("\n").strip().decode()
+        on_it = [f"-pTTYPath={path}", "-pStandardInput=tty-force", "-pStandardOutput=tty", "-pUser=alice"]
+        lab.run("systemd-run", "--wait", "--collect", *on_it, "isoctl", "run", "blog", "stty", "size")
+        owner.read_until("24 80")
+
+
 def test_control_characters_are_plain_input(lab: Lab) -> None:
     """Three times ^] ends `machinectl shell`; nothing that is typed means anything to isoctl."""
     script = "isoctl run blog -- sh -c 'stty raw -echo; echo READY; head -c 9 | od -An -tx1'; echo code=$?; "

@@ -100,8 +100,7 @@ def _launch(
     with_terminal = not detach and _wants_terminal(request)
     streams = None
     if with_terminal:
-        rows, columns = terminal.size()
-        options |= {"terminal": ("b", True), "rows": ("q", rows), "columns": ("q", columns)}
+        options |= {"terminal": ("b", True), **terminal.size_options()}
     elif not detach:
         streams = Streams()
         options |= {name: ("h", fd) for name, fd in streams.sent.items()}

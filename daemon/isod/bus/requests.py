@@ -259,6 +259,8 @@ def _between(least: int, most: int) -> Callable[[int], int]:
 _RULES: dict[str, Callable[[Any], Any]] = {
     "rows": _between(1, 0xFFFF),
     "columns": _between(1, 0xFFFF),
+    "pixel_height": _between(1, 0xFFFF),
+    "pixel_width": _between(1, 0xFFFF),
     "environment": _assignments,
     "hints": _hints,
     "directory": _directory,

@@ -17,9 +17,11 @@ from isod.core.launch_request import LaunchRequest
 from isod.core.sessions import Sessions
 from isod.ports import Account, FdStore, Terminals
 from isod_contract.errors import NotPermitted, Unsupported
+from isod_contract.options import RunOptions
 from isod_contract.states import AppState
 from isod_kernel import untrusted_fds
 
+_ROWS, _COLUMNS = 24, 80  # where the caller knows no better
 _TIOCGPTPEER = 0x5441  # ioctl_tty(2)
 _NOT_EXECUTED = (126, 127)  # as shells say it (sh(1))
 _COMMAND_SEC, _COMMAND_LOOK_SEC, _COMMAND_LOOK_MOST_SEC = 3.0, 0.005, 0.1
@@ -29,6 +31,12 @@ def stop_if_wanted(app: App) -> None:
     """Raise NotPermitted if the caller left while polkit or the boot was waited for: nothing must start then."""
     if app.stop_wanted or app.ended:
         raise NotPermitted(reason="the caller left before the app started")
+
+
+def _window_size(options: RunOptions) -> bytes:
+    """Give the size of a new terminal as TIOCSWINSZ takes it (tty_ioctl(4)); without pixels where they are unknown."""
+    rows, columns = options.rows or _ROWS, options.columns or _COLUMNS
+    return struct.pack("HHHH", rows, columns, options.pixel_width or 0, options.pixel_height or 0)
 
 
 class AppStarter:
@@ -173,8 +181,7 @@ class AppStarter:
             reason = f"container {request.container.name} gives none ({error.strerror or error})"
             raise Unsupported(what="a terminal", reason=reason) from None
         try:
-            rows, columns = request.options.rows or 24, request.options.columns or 80
-            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            fcntl.ioctl(master, termios.TIOCSWINSZ, _window_size(request.options))
             slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except BaseException:
             untrusted_fds.close(master)

@@ -30,7 +30,7 @@ _RUN_SEEN = ("/run/current-system", "/run/opengl-driver", "/run/opengl-driver-32
 # Without a pid namespace: what reaches the user's other processes by their number.
 _OF_OTHER_PROCESSES = (
     "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_open", "pidfd_send_signal",
-    "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "kcmp", "ptrace",
+    "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "kcmp", "ptrace", "prlimit64",
 )  # fmt: skip
 _NO_NETWORK = ((2, bytes(4), 0), (10, bytes(16), 0))  # 0.0.0.0/0 and ::/0
 
@@ -51,8 +51,8 @@ def x_server(path: str, container: str, nodes: Sequence[str]) -> Program:
     return Program(f"X server of container {container}", (path, container), nodes=tuple(nodes))
 
 
-def properties(program: Program, *, systemd: int, root: Path = Path("/")) -> list[Property]:
-    """Give the unit's properties; `systemd` is the version of the manager that is to run it.
+def properties(program: Program, *, systemd: int, by_host: bool = False, root: Path = Path("/")) -> list[Property]:
+    """Give the unit's properties; `systemd` is the version of the manager that is to run it, `by_host` which one.
 
     `StandardInputFileDescriptor` is the caller's to add, as is the user of a unit of the host's systemd.
     """
@@ -66,7 +66,7 @@ def properties(program: Program, *, systemd: int, root: Path = Path("/")) -> lis
         ("ExecStart", "a(sasb)", [[program.argv[0], list(program.argv), False]]),
         # The first process of a pid namespace has no signal that it does not handle.
         ("TimeoutStopUSec", "t", 5_000_000),
-        *_namespaces(systemd),
+        *_namespaces(systemd, by_host=by_host),
         *_files(_others(root, program.argv[0])),
         *_devices(program.nodes),
         *_system_calls(systemd),
@@ -76,10 +76,12 @@ def properties(program: Program, *, systemd: int, root: Path = Path("/")) -> lis
     ]
 
 
-def _namespaces(systemd: int) -> list[Property]:
+def _namespaces(systemd: int, *, by_host: bool) -> list[Property]:
     return [
         *([("PrivatePIDs", "s", "yes")] if systemd >= PRIVATE_PIDS_SINCE else []),
-        ("PrivateUsers", "b", True),
+        # What lets a user's systemd make all others. The host's can without, also where the kernel gives nobody any
+        # (user.max_user_namespaces=0 holds for root too); and a process without capabilities gains nothing by one.
+        *([] if by_host else [("PrivateUsers", "b", True)]),
         ("PrivateIPC", "b", True),
         ("PrivateNetwork", "b", True),
         ("PrivateMounts", "b", True),

@@ -22,7 +22,7 @@ _TELLING = ("isod", "isod-helper", "isod-session", "isod-xserver", "isod-prepare
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failure what isod told last: a lab is gone when its run is over."""
     report = yield
-    booted = next((lab for name, lab in getattr(item, "funcargs", {}).items() if name in LABS), None)
+    booted = next((value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Lab)), None)
     if report.failed and booted is not None:
         item.stash[_FAILED] = True
         try:

@@ -31,7 +31,7 @@ def read(*held):
 
 @pytest.fixture
 def watched(invariants: Invariants) -> Iterator[Invariants]:
-    invariants.settle_sec = 1.0
+    invariants.settle_sec = 3.0  # isod is restarted by each, and has to find its containers first
     yield invariants
     invariants.settle_sec, invariants.answer_sec = SETTLE_SEC, ANSWER_SEC
 

@@ -99,11 +99,12 @@ def test_what_forks_all_the_time_is_moved_too(lab: Lab) -> None:
 def test_what_is_left_ends_with_what_ends_the_app(lab: Lab, how: str) -> None:
     """One that is still running is ended whole, too: each process gets one TERM."""
     count = "n=0; trap 'n=$((n+1)); echo term $n >&2' TERM; while :; do sleep 0.1; [ $n -gt 0 ] && exit 5; done"
+    lab.start("blog")
     if how == "lifetime":
         with lab.popen("isoctl", "run", "blog", "sh", "-c", f"setsid sleep {LIFE_SEC} & {count}", user="alice",
                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:  # fmt: skip
             lab.wait_for(lambda: sleeps(lab, "blog"), 20)
-            waiting.send_signal(signal.SIGKILL)
+            # not what entered the lab for it: with that gone nobody finds it
             waiting.signal_inner(signal.SIGKILL)
             waiting.wait(20)
         lab.wait_for(lambda: not sleeps(lab, "blog"), 20, "left running by a caller that was killed")

@@ -49,12 +49,21 @@ def test_the_unit_shares_nothing_with_the_user(tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("C40")
+def test_the_hosts_systemd_needs_no_user_namespace_for_the_rest(tmp_path: Path) -> None:
+    """Where user.max_user_namespaces is 0 there is none for root either."""
+    program = x_server("/usr/libexec/isod-xserver", "blog", ())
+    by_user, by_host = (properties(program, systemd=257, by_host=by_host, root=tmp_path) for by_host in (False, True))
+    assert [item for item in by_user if item not in by_host] == [("PrivateUsers", "b", True)]
+    assert [item for item in by_host if item not in by_user] == []
+
+
+@pytest.mark.attack("C40")
 def test_without_a_pid_namespace_it_may_signal_nobody(tmp_path: Path) -> None:
     walls = unit(tmp_path, systemd=256)
     assert "PrivatePIDs" not in walls
     is_allowed, calls = walls["SystemCallFilter"][-1]
     assert not is_allowed
-    assert {"kill", "tgkill", "pidfd_send_signal", "ptrace", "process_vm_readv"} <= set(calls)
+    assert {"kill", "tgkill", "pidfd_send_signal", "ptrace", "process_vm_readv", "prlimit64"} <= set(calls)
 
 
 @pytest.mark.attack("C41")

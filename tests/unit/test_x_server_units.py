@@ -82,7 +82,7 @@ async def test_it_is_the_sandbox_of_the_template_as_the_user_and_for_the_login(h
     await host.start(unix_socket())
     ((unit, started, fds),) = host.units.started
     assert (unit, fds) == ("isoctl-x11-1000-blog.service", 1)
-    template = properties(x_server(PROGRAM, "blog", ["/dev/dri/renderD128"]), systemd=257)
+    template = properties(x_server(PROGRAM, "blog", ["/dev/dri/renderD128"]), systemd=257, by_host=True)
     assert started[: len(template)] == template
     assert {name: value for name, _, value in started[len(template) :]} == {
         "StandardInputFileDescriptor": 0,

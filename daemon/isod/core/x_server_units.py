@@ -48,7 +48,7 @@ class XServerUnits:
                 raise UnsafeFd(argument="control", reason="is not a UNIX socket")
             version = numbers(await self._systemd_version())[0]
             program = x_server(self._program, container.name, self._render_nodes(container))
-            wanted = [*properties(program, systemd=version), *_for_user(caller.uid)]
+            wanted = [*properties(program, systemd=version, by_host=True), *_for_user(caller.uid)]
             await self._units.start_transient(x_server_unit(container.name, caller.uid), wanted, (control,))
         except TimeoutError as error:
             raise StartFailed(container=container.name, reason=f"its X server: {error}") from None

@@ -87,6 +87,11 @@ def _():
     return checked(LIBC.process_vm_readv(PID, vector, 1, vector, 1, 0)) >= 0
 
 
+@tried("limits of another process")
+def _():
+    return resource.prlimit(PID, resource.RLIMIT_CORE, (0, 0)) is not None
+
+
 @tried("pidfd")
 def _():
     return os.pidfd_open(PID)

@@ -14,6 +14,9 @@ isoctl \\- run apps in isolated containers
 .B isoctl
 .I VERB
 [\\fIFLAGS\\fR] [\\fINAME\\fR] ...
+.br
+.B isoctl
+.RB \\-\\-version | \\-\\-help
 .SH DESCRIPTION
 isoctl runs programs in named containers of this host, with the caller's own standard streams, signals and exit code. A
 container that does not run is started first. What a user may do in which container is the administrator's policy, in
@@ -53,6 +56,14 @@ and
 .B shell
 exit with the code of the command; 128 plus the number of the signal that ended it; 126 if it is not executable, 127 if
 it was not found, 125 if isoctl or isod failed. Other verbs: 0, 1 failed, 2 wrong usage.
+.PP
+Standard output that can't be written (a full disk, a closed descriptor) is an error: one line, and 125 of
+.B run
+and
+.BR shell ,
+1 of all others. A reader that leaves early, such as
+.BR head (1),
+ends isoctl by SIGPIPE without a word; shells call that 141.
 .SH SEE ALSO
 .BR isod (8),
 .BR isod.toml (5)

@@ -4,16 +4,38 @@ import sys
 
 from isoctl import cli, wire
 from isoctl.contract_generated import ERROR_PREFIX, EXIT_CODES, VERSION
+from isoctl.interrupts import end_by_broken_pipe
 
 USAGE = 2
 FAILED = 1
 RUN_FAILED = 125
+_RUNNING = ("run", "exec", "shell", "enter")  # their exit codes are those of a command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line; gives the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["--version"]:
+    failed = RUN_FAILED if words[:1] and words[0] in _RUNNING else FAILED
+    if failed == FAILED:
+        # `run` needs to know of each write that fails; the others end as programs do whose reader has left.
+        end_by_broken_pipe()
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from isoctl.output import open_closed
+
+        open_closed()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except OSError as error:
+        from isoctl.output import failed as output_failed
+
+        return output_failed(error, failed)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    """Do what a command line says; gives the exit code. Raises OSError, which is nearly always of standard output."""
+    if words[:1] in (["--version"], ["-V"], ["version"]):
         print(f"isoctl {VERSION}")
         return 0
     if words[:1] == ["help"] and len(words) == 2:
@@ -33,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(of_verb(verb))
         return 0
-    return _execute(request, RUN_FAILED if verb.name in ("run", "shell") else FAILED)
+    return _execute(request, RUN_FAILED if words[0] in _RUNNING else FAILED)
 
 
 def _execute(request: cli.Request, failed: int) -> int:
@@ -41,10 +63,6 @@ def _execute(request: cli.Request, failed: int) -> int:
     try:
         # importlib.import_module would do the same, after importing itself.
         module = __import__(f"isoctl.commands.{request.verb.name.strip('_')}", fromlist=["execute"])
-        if failed == FAILED:
-            from isoctl.interrupts import end_by_broken_pipe
-
-            end_by_broken_pipe()
         return int(module.execute(request))
     except cli.UsageError as error:
         return complain(f"{error.text}; see `isoctl {request.verb.name} --help`", USAGE)
@@ -61,9 +79,10 @@ def _execute(request: cli.Request, failed: int) -> int:
 
 def complain(text: str, code: int) -> int:
     """Print one line on stderr; gives the exit code back."""
+    from isoctl.progress import write_error
     from isoctl.render import clean
 
-    print(f"isoctl: {clean(text)}", file=sys.stderr)
+    write_error(f"isoctl: {clean(text)}\n")
     return code
 
 

@@ -86,7 +86,7 @@ FLAGS: dict[str, tuple[tuple[str, str, tuple[str, ...], str, str], ...]] = {
                 "--[no-]login-shell",
             ),
             "",
-            "start through the account's login shell, or not",
+            "start through the account's login shell, so that its profile applies; default: as policy says",
         ),
         (
             "user",
@@ -105,7 +105,7 @@ FLAGS: dict[str, tuple[tuple[str, str, tuple[str, ...], str, str], ...]] = {
                 "--display",
             ),
             "MODE",
-            "what to do without a display: auto, require, none",
+            "auto: attach a display if there is one (default); require: fail without one; none: attach none",
         ),
     ),
     "container": (
@@ -180,7 +180,7 @@ FLAGS: dict[str, tuple[tuple[str, str, tuple[str, ...], str, str], ...]] = {
                 "--user",
             ),
             "USER",
-            "as in Run",
+            "for this account inside; default: that of Run",
         ),
     ),
     "reload": (

@@ -7,6 +7,7 @@ def overview() -> str:
     """Give the page of all verbs."""
     lines = ["isoctl: run apps in isolated containers", "", "usage: isoctl VERB [FLAGS] [NAME] ...", ""]
     lines += [f"  {', '.join((verb.name, *verb.aliases)):16} {verb.summary}" for verb in VERBS]
+    lines += ["", f"  {'--version, -V':16} Show the version of isoctl", f"  {'--help, -h':16} Show this help"]
     return "\n".join(
         [*lines, "", "`isoctl VERB --help` shows flags and examples. `isoctl list` shows your containers."]
     )

@@ -69,13 +69,17 @@ class Verb:
             if spellings[0].startswith("--[no-]"):
                 word = spellings[0].removeprefix("--[no-]")
                 yield Flag(key, kind, ("--" + word,), metavar, doc)
-                yield Flag(key, kind, ("--no-" + word,), metavar, "the opposite", value=False)
+                yield Flag(key, kind, ("--no-" + word,), metavar, _SWITCHED_OFF[key], value=False)
             else:
-                yield Flag(key, kind, spellings, metavar, doc)
+                yield Flag(key, kind, spellings, metavar, _SAID.get(key, doc))
         yield from self.own_flags
         yield HELP
 
 
+# What switches of the contract do that are set to false.
+_SWITCHED_OFF = {"login-shell": "start the program itself, so that no profile applies"}
+# Where isoctl takes something else than what travels.
+_SAID = {"since-usec": "only what is from then on: 30s, 10m, 2h or 3d ago, today, or @SECONDS since 1970"}
 HELP = Flag("help", "b", ("-h", "--help"), "", "show this help")
 JSON = Flag("json", "b", ("--json",), "", "print JSON, for programs")
 QUIET = Flag("quiet", "b", ("-q", "--quiet"), "", "no progress, no warnings")
@@ -132,7 +136,7 @@ VERBS = (
     Verb(
         "clipboard",
         "copy|paste NAME",
-        "Copy text out of X programs of a container, or paste yours into them; by nothing else does it get there",
+        "Copy text out of X programs of a container, or paste yours into them; nothing else moves it",
         (
             ("isoctl clipboard copy blog", "what an X program of blog has copied becomes your clipboard"),
             ("isoctl clipboard paste blog", "your clipboard becomes that of blog's X programs"),

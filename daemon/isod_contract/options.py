@@ -90,9 +90,18 @@ class RunOptions:
     directory: str | None = option(
         "s", "working directory inside the container; default: the home there", "-w", "--directory", metavar="DIR"
     )
-    login_shell: bool | None = option("b", "start through the account's login shell, or not", "--[no-]login-shell")
+    login_shell: bool | None = option(
+        "b",
+        "start through the account's login shell, so that its profile applies; default: as policy says",
+        "--[no-]login-shell",
+    )
     user: str | None = option("s", "account inside the container; needs a grant", "-u", "--user", metavar="USER")
-    display: str | None = option("s", "what to do without a display: auto, require, none", "--display", metavar="MODE")
+    display: str | None = option(
+        "s",
+        "auto: attach a display if there is one (default); require: fail without one; none: attach none",
+        "--display",
+        metavar="MODE",
+    )
     id: str | None = option("s", "id of the app, 32 hexadecimal digits: repeating a call with it starts nothing twice")
     via: Mapping[str, Any] | None = option(
         "a{sv}", "who asked isod-session for it (pid u, unit s): a claim, audited as one"
@@ -130,7 +139,7 @@ class HistoryFilter:
 class ExplainOptions:
     """Options of `Manager.Explain`."""
 
-    user: str | None = option("s", "as in Run", "-u", "--user", metavar="USER")
+    user: str | None = option("s", "for this account inside; default: that of Run", "-u", "--user", metavar="USER")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

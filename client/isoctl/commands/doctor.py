@@ -1,6 +1,5 @@
 """`isoctl doctor`: what is wrong with the host and with a container, and what ends it."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from isoctl.commands import run
 from isoctl.contract_generated import CONTAINER, MANAGER, ROOT_PATH
 from isoctl.host import Host
 from isoctl.marshal import plain
+from isoctl.progress import write_error
 from isod_contract.findings import Finding
 
 _TIMEOUT_SEC = 40.0
@@ -68,4 +68,4 @@ def _print(report: Sequence[tuple[str, Finding]], notes: Sequence[str]) -> None:
     if not report:
         print("nothing wrong found")
     for note in notes:
-        print(f"isoctl: {render.clean(note)}", file=sys.stderr)
+        write_error(f"isoctl: {render.clean(note)}\n")

@@ -1,13 +1,12 @@
 """`isoctl exposure`: what an app in a container can reach of the host, measured from inside."""
 
-import sys
-
 from isoctl import cli, isod, render, session
 from isoctl.contract_generated import CONTAINER
 from isoctl.exposure.host import Owners
 from isoctl.exposure.judge import Container, Exposure, judge
 from isoctl.exposure.measure import measure
 from isoctl.exposure.report import Report, parse
+from isoctl.progress import write_error
 from isoctl.watch import LaunchFailed
 
 _SHOWN_MAX = 200
@@ -67,4 +66,4 @@ def _print(name: str, report: Report, found: list[Exposure]) -> None:
     if not found:
         print("nothing of the host was found")
     for note in _notes(report):
-        print(f"isoctl: {render.clean(note)}", file=sys.stderr)
+        write_error(f"isoctl: {render.clean(note)}\n")

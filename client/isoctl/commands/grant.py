@@ -1,9 +1,8 @@
 """`isoctl grant`: devices of the host for a running container, until it stops."""
 
-import sys
-
 from isoctl import cli, isod
 from isoctl.contract_generated import CONTAINER, POLKIT_TIMEOUT_SEC
+from isoctl.progress import write_error
 
 
 def execute(request: cli.Request) -> int:
@@ -20,5 +19,5 @@ def execute(request: cli.Request) -> int:
     bus.call(path, CONTAINER, "Grant", "a{sv}", (grants,), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
     attached = {item["resource"] for item in isod.properties(bus, path, CONTAINER)["Attachments"]}
     for resource in grants.keys() - attached if "quiet" not in request.options else ():
-        print(f"isoctl: {resource}: no such device now; it is attached when it is plugged in", file=sys.stderr)
+        write_error(f"isoctl: {resource}: no such device now; it is attached when it is plugged in\n")
     return 0

@@ -1,9 +1,8 @@
 """`isoctl revoke`: take back what was granted to a running container."""
 
-import sys
-
 from isoctl import cli, isod
 from isoctl.contract_generated import CONTAINER, POLKIT_TIMEOUT_SEC
+from isoctl.progress import write_error
 
 
 def execute(request: cli.Request) -> int:
@@ -13,5 +12,5 @@ def execute(request: cli.Request) -> int:
     path = isod.container_path(bus, name)
     bus.call(path, CONTAINER, "Revoke", "as", (resources,), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
     if "quiet" not in request.options:
-        print(f"isoctl: what programs in {name} have open, they keep until they end", file=sys.stderr)
+        write_error(f"isoctl: what programs in {name} have open, they keep until they end\n")
     return 0

@@ -7,6 +7,7 @@ import time
 from isoctl import cli, isod, render, wire
 from isoctl.contract_generated import BUS_NAME, CONTAINER
 from isoctl.marshal import plain
+from isoctl.progress import write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,5 +74,5 @@ def _rows(bus: wire.Bus, names: list[str]) -> "tuple[list[dict[str, Any]], dict[
 def _tell(silent: dict[str, str]) -> int:
     """Name the containers that could not be asked; gives 1 if there is one, else 0."""
     for name, why in silent.items():
-        print(f"isoctl: no numbers of {name}: {render.clean(why)}", file=sys.stderr)
+        write_error(f"isoctl: no numbers of {name}: {render.clean(why)}\n")
     return 1 if silent else 0

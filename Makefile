@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test lab-trees test-unit test-bus test-nix test-lab test-lab-odd test-lab-even test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install uninstall lab-shell bootstrap venv clean
+.PHONY: help demo test lab-trees test-unit test-bus test-nix test-lab test-lab-odd test-lab-even test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install enable uninstall lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
@@ -22,7 +22,8 @@ help:
 	@echo "make fuzz        [FUZZ_SECONDS=600] look for inputs that break what reads untrusted bytes"
 	@echo "make fmt         format; make generate: write what is made from the contract"
 	@echo "make lab-shell   a root shell on the lab host; make bench [PARTS=\"host neighbours floods desktop\"]: measure there"
-	@echo "make install     [DESTDIR=] [PREFIX=/usr/local]; make uninstall takes it away again, but for /etc/isod"
+	@echo "make install     [DESTDIR=] [PREFIX=/usr/local]; make enable: have this host run it"
+	@echo "make uninstall   takes it away again, but for /etc/isod"
 
 bootstrap:
 	tools/bootstrap.sh
@@ -57,7 +58,7 @@ test-nix: venv
 
 # Apart from the tests, since building them takes longer than a test may.
 lab-trees: venv
-	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop
+	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop fresh
 
 test-lab: lab-trees
 	@# on three labs at once: most tests wait
@@ -122,6 +123,9 @@ lab-shell: venv
 
 install:
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' DBUSDIR='$(DBUSDIR)' POLKITDIR='$(POLKITDIR)' tools/install.sh
+
+enable:
+	tools/enable.sh
 
 uninstall:
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PYTHON='$(PYTHON)' DBUSDIR='$(DBUSDIR)' POLKITDIR='$(POLKITDIR)' tools/uninstall.sh

@@ -14,6 +14,32 @@ libexecdir=$PREFIX/libexec
 datadir=$PREFIX/share
 unitdir=$PREFIX/lib/systemd/system
 userunitdir=$PREFIX/lib/systemd/user
+
+# Systemd, D-Bus, polkit and man look below these two and nowhere else. Elsewhere what was installed would be found by
+# nobody; a distribution that has other places names them all.
+case $PREFIX in
+/usr | /usr/local)
+    if [ -z "$DESTDIR" ]; then
+        if [ "$(id -u)" != 0 ]; then
+            echo "make install: must run as root, or with DESTDIR=" >&2
+            exit 1
+        fi
+        if ! command -v "$PYTHON" >/dev/null; then
+            echo "make install: there is no $PYTHON; PYTHON= names what the programs run on. Nothing was installed." >&2
+            exit 1
+        fi
+        "$PYTHON" -IB tools/check_host.py
+    fi
+    ;;
+*)
+    if [ -z "${DBUSDIR:-}" ] || [ -z "${POLKITDIR:-}" ]; then
+        echo "make install: PREFIX=$PREFIX is not where systemd and D-Bus look; take /usr/local or /usr. Nothing was" \
+            "installed." >&2
+        exit 1
+    fi
+    ;;
+esac
+
 # dbus-daemon and older polkits look nowhere below /usr/local for these two. A distribution may say otherwise (nix/).
 if [ "$PREFIX" = /usr ]; then
     dbusdir=${DBUSDIR:-$datadir/dbus-1/system.d}

@@ -7,6 +7,7 @@ import glob
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -37,6 +38,8 @@ _AGENT = re.compile(r"polkit(?!d\b)|policykit|pkttyagent", re.IGNORECASE)
 _DESKTOPS = frozenset({"gnome-shell", "cinnamon", "phosh", "cosmic-osd", "enlightenment", "soteria", "quickshell"})
 # A service that must be started first has this long; one that hangs shall not hold up all other checks.
 _TIMEOUT_SEC = 10.0
+# isod's exit code where what it needs is missing or too old (isod(8)).
+_EXIT_REFUSED = 69
 
 
 class Host:
@@ -93,6 +96,29 @@ class Host:
         """The files of isod's bus policy."""
         paths = (f"{directory}/{BUS_NAME}.conf" for directory in _POLICY_DIRECTORIES)
         return tuple(path for path in paths if os.path.exists(path))
+
+    @cached_property
+    def refusal(self) -> str:
+        """Why isod can't run on this host's Python, in its own words; "" where it can, or where it is not installed.
+
+        Asked of the program that isod.service runs: its log is for administrators alone.
+        """
+        commands = self.unit("isod.service").get("ExecStart")
+        if not commands:
+            return ""
+        program = str(commands[0][0])
+        try:
+            done = subprocess.run(
+                [program, "--check", "/nonexistent"], stdin=subprocess.DEVNULL, capture_output=True,
+                timeout=_TIMEOUT_SEC, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return ""
+        except OSError as error:
+            # The kernel says the same of a program whose interpreter is gone.
+            return f"{program}, or the Python that it names, can't be started: {error.strerror}"
+        said = done.stderr.decode(errors="replace").strip()
+        return said if done.returncode == _EXIT_REFUSED else ""
 
     def ping(self, name: str) -> str:
         """Give the D-Bus error that a service answers with, started if it can be; "" if it answers.

@@ -21,8 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("isod: usage: isod [--check [DIRECTORY] | --version]\n")
         return 2
     try:
-        # Before anything is imported that would fail in words of its own.
-        floor.check(floor.python_versions())
+        # Before anything is imported that would fail in words of its own. Policy is also checked where it is written,
+        # under any kernel.
+        kernel = {} if is_check else floor.kernel_version()
+        floor.check({**floor.python_versions(), **kernel}, floor.missing_modules())
         return _check(arguments[1:]) if is_check else _run()
     except floor.BelowFloor as refusal:
         sys.stderr.write(f"{refusal}\n")
@@ -36,7 +38,6 @@ def _check(arguments: list[str]) -> int:
 
 
 def _run() -> int:
-    floor.check(floor.kernel_version())
     from isod.app import run
     from isod.counters import MeasuredLoop
 

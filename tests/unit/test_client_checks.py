@@ -35,6 +35,7 @@ class FakeHost(SimpleNamespace):
             "version": "2",
             "isod": "2",
             "policy_files": ("/usr/share/x.conf",),
+            "refusal": "",
             "uid": 1000,
             "environment": {"WAYLAND_DISPLAY": "wayland-1"},
             "session": "3",
@@ -80,6 +81,15 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("isod-missing", {"isod": "", "units": {"isod.service": {"LoadState": "not-found", "ActiveState": "inactive"}}}),
     ("isod-missing", {"isod": "", "units": {"isod.service": {"LoadState": "masked", "ActiveState": "inactive"}}}),
     ("isod-stopped", {"isod": "", "pings": {"org.isoctl1": GONE}, **stopped("isod.service")}),
+    (
+        "python-modules",
+        {
+            "isod": "",
+            "pings": {"org.isoctl1": GONE},
+            "refusal": "isod can't run here: pydantic 2 is needed (1.10.14); do that",
+            **stopped("isod.service"),
+        },
+    ),
     ("isod-silent", {"isod": "", "pings": {"org.isoctl1": "org.freedesktop.DBus.Error.NoReply"}}),
     ("isod-other-version", {"isod": "1"}),
     ("machined-missing", {"pings": {MACHINED: GONE}}),

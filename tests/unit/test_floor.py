@@ -64,6 +64,22 @@ def test_there_is_one_refusal_of_one_line_for_all() -> None:
     assert len(text) < 300
 
 
+def test_a_module_that_is_missing_is_no_traceback(tmp_path: Path) -> None:
+    """N2 and its like: each of isod's own imports, not pydantic alone."""
+    for name in floor.MODULES:
+        before = f"import importlib.util as u; f = u.find_spec; u.find_spec = lambda n: None if n == {name!r} else f(n)"
+        done = run_isod(tmp_path, before=before)
+        assert (done.returncode, done.stderr.count("\n")) == (floor.EXIT_CODE, 1)
+        assert f"the Python module {name} is needed (none found); install it" in done.stderr
+
+
+def test_all_that_is_missing_is_told_at_once() -> None:
+    found = {"Python": "3.10", "pydantic": "1.10.4", "Linux": "6.1.0", "systemd": "252.39"}
+    with pytest.raises(floor.BelowFloor) as refusal:
+        floor.check(found, ["structlog"])
+    assert all(word in str(refusal.value) for word in (*found, *found.values(), "structlog", "newer release"))
+
+
 def run_isod(tmp_path: Path, *arguments: str, before: str) -> subprocess.CompletedProcess[str]:
     """Run isod's entry point as its launcher does, in a Python to which something was done."""
     script = f"import sys; {before}; from isod.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -91,7 +107,10 @@ def test_an_old_or_missing_pydantic_is_no_traceback(
         before = "pass"
     done = run_isod(tmp_path, *arguments, before=before)
     assert done.returncode == floor.EXIT_CODE
-    assert done.stderr == f"isod can't run here: pydantic 2 is needed ({shown}); upgrade, or use an older isod\n"
+    assert done.stderr == (
+        f"isod can't run here: pydantic 2 is needed ({shown}); install it, or put it into a virtual environment and "
+        "isod on that: README, Supported hosts\n"
+    )
 
 
 def test_an_old_python_or_kernel_is_told_before_the_daemon_begins(tmp_path: Path) -> None:

@@ -123,3 +123,44 @@ def test_uninstalling_leaves_nothing_but_what_is_anothers(tmp_path: Path) -> Non
     subprocess.run([*make, "uninstall"], cwd=REPOSITORY, check=True, capture_output=True)
     left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
     assert sorted(left) == ["etc/isod/isod.toml", anothers.relative_to(tmp_path).as_posix()]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["PREFIX=/opt/isoctl"], "PREFIX=/opt/isoctl is not where systemd and D-Bus look; take /usr/local or /usr"),
+        (["PREFIX=/usr", "PYTHON=/opt/nothing/python3", "DESTDIR="], "there is no /opt/nothing/python3"),
+    ],
+)
+def test_what_could_not_run_is_refused_in_a_line_before_anything_is_copied(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
+    """N19: it ended well, with units that nobody would ever read."""
+    make = ["make", "--no-print-directory", "install", f"DESTDIR={tmp_path}", *words]
+    done = subprocess.run(make, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert told in next(line for line in done.stderr.splitlines() if line.startswith("make install: "))
+    assert "Nothing was installed." in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["install", "enable", "uninstall"])
+def test_users_are_told_in_a_line_that_it_takes_root(target: str) -> None:
+    """N19: 500 lines of "Permission denied"."""
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*nobody, "make", "--no-print-directory", target, "PREFIX=/usr"],
+        # a make of the tests' own is none of theirs
+        env={"PATH": os.environ["PATH"]},
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"make {target}: must run as root")
+
+
+def test_a_distribution_may_have_places_of_its_own(tmp_path: Path) -> None:
+    words = ["PREFIX=/own", "DBUSDIR=/own/bus", "POLKITDIR=/own/polkit", f"DESTDIR={tmp_path}"]
+    subprocess.run(["make", "install", *words], cwd=REPOSITORY, check=True, capture_output=True)
+    assert (tmp_path / "own/bus/org.isoctl1.conf").is_file()

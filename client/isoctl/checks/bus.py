@@ -47,12 +47,22 @@ def isod_missing(host: Host) -> Iterator[Problem]:
         yield Problem(f"{_ISOD} is {state}", "install isod again; NixOS: services.isod.enable = true;")
 
 
+@check("python-modules", "isod refuses to run without them")
+def python_modules(host: Host) -> Iterator[Problem]:
+    """Report a Python that is too old for isod, or lacks what it imports."""
+    if not host.isod and host.refusal:
+        fact, _, fix = host.refusal.partition("; ")
+        yield Problem(fact, fix or "install isod again")
+
+
 @check("isod-stopped", "nothing can be started, nor ended in an orderly way")
 def isod_stopped(host: Host) -> Iterator[Problem]:
     """Report that isod does not run, for whatever reason its log has."""
     unit = host.unit(_ISOD)
     if not host.policy_files or host.ping(BUS_NAME) == ACCESS_DENIED:
         return  # it can't have its name, which is another finding
+    if host.refusal:
+        return  # so is that
     state = unit.get("ActiveState", "active")
     if unit.get("LoadState") == "loaded" and state not in ("active", "reloading"):
         yield Problem(

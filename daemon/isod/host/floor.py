@@ -5,22 +5,35 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 from isod_contract.versions import FLOOR, numbers
 
 EXIT_CODE = 69  # sysexits.h, EX_UNAVAILABLE: systemd does not start isod again, nothing would change
+# Beside pydantic, of which the version matters.
+MODULES = ("dbus_next", "pyudev", "structlog", "systemd")
 
 
 class BelowFloor(Exception):
     """Something that isod needs is missing or too old; the text names each, with what is needed."""
 
 
-def check(found: Mapping[str, str]) -> None:
-    """Compare versions as their owners write them; "" is what is not there. Raises BelowFloor."""
-    short = [_sentence(name, version) for name, version in found.items() if numbers(version) < FLOOR[name]]
-    if short:
-        raise BelowFloor(f"isod can't run here: {', '.join(short)}; upgrade, or use an older isod")
+def check(found: Mapping[str, str], missing: Sequence[str] = ()) -> None:
+    """Compare versions as their owners write them; "" is what is not there. Raises BelowFloor.
+
+    `missing` are Python modules that are not there.
+    """
+    short = [name for name, version in found.items() if numbers(version) < FLOOR[name]]
+    if not short and not missing:
+        return
+    facts = [_sentence(name, found[name]) for name in short]
+    facts += [f"the Python module {name} is needed (none found)" for name in missing]
+    if set(short) <= {"pydantic"}:
+        way_out = "install it, or put it into a virtual environment and isod on that: README, Supported hosts"
+    else:
+        way_out = "a newer release of this system has it: README, Supported hosts"
+    raise BelowFloor(f"isod can't run here: {', '.join(facts)}; {way_out}")
 
 
 def python_versions() -> dict[str, str]:
@@ -32,6 +45,11 @@ def python_versions() -> dict[str, str]:
     except ImportError:
         pydantic = ""
     return {"Python": platform.python_version(), "pydantic": pydantic}
+
+
+def missing_modules() -> list[str]:
+    """Give the modules that isod and isod-session import and that this Python does not have."""
+    return [name for name in MODULES if find_spec(name) is None]
 
 
 def kernel_version() -> dict[str, str]:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab import readme
+
 SUITE = "trixie"
 
 SYSTEM = (
@@ -35,6 +37,9 @@ SCREEN = (
 TOOLKITS = "zenity gtk-4-examples python3-pyqt6 qt6-wayland default-jre xdg-desktop-portal-gtk".split()
 DESKTOP = (*COMPOSITORS, *SCREEN, *TOOLKITS)
 BIG = "firefox-esr chromium kwin-wayland python3-pygame gnome-terminal".split()
+
+# What Debian's installer leaves on a host, as far as it matters here; all else is what the README has one install.
+FRESH = "systemd systemd-sysv dbus libpam-systemd libnss-systemd udev procps iproute2 util-linux coreutils less".split()
 
 USERS = {"alice": 1000, "bob": 1001, "mallory": 1002, "carol": 1003}
 
@@ -63,6 +68,7 @@ KERNEL_HOOKS = (
 
 # what a lab is booted from, packages and hooks
 TREES = {
+    "fresh": ((*FRESH, *readme.packages(readme.text())), HOOKS),
     "plain": (PACKAGES, HOOKS),
     "demo": ((*PACKAGES, *PICTURE), (*HOOKS, *DESKTOP_HOOKS)),
     "desktop": ((*PACKAGES, *DESKTOP), (*HOOKS, *DESKTOP_HOOKS)),

@@ -1,7 +1,7 @@
 """What passes between the core and the outside: values, and the Protocols that adapters fulfil."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
@@ -229,7 +229,7 @@ class Guest(Protocol):
     root_fd: int
     pidfd: int
     uid_shift: int
-
+    system: str  # the one that it says to run, if it is NixOS
     offload: Any  # runs blocking work on the container's files, with a deadline
 
     @property
@@ -240,15 +240,14 @@ class Guest(Protocol):
     def logins(self) -> "Logins":
         """Its logind."""
 
-    @property
-    def system(self) -> str:
-        """The system that it says to run, if it is NixOS."""
-
     async def look_at_system(self) -> None:
         """Note which that is."""
 
     async def locales(self) -> frozenset[str]:
         """Give the names of the locales inside, as `locale -a` writes them; none where that can't be told."""
+
+    async def terminal_type(self, account: Account, names: Iterable[str]) -> str:
+        """Give the first of these terminals that programs of the account know; "" for none."""
 
     async def applications(self, account: Account, languages: tuple[str, ...]) -> Sequence[Any]:
         """Read the desktop entries inside, for a menu."""

@@ -247,3 +247,28 @@ def test_a_detached_app_outlives_the_terminal_and_is_found(lab: Lab, noted: Call
     lab.run("isoctl", "kill", app_id, user="alice")
     lab.wait_for(lambda: not runs(lab, "/tmp/noted"))
     assert noted() == ["SIGTERM"]
+
+
+def test_a_terminal_that_the_container_does_not_know_is_told_as_the_nearest(lab: Lab) -> None:
+    """N24: with kitty and others clear, less and vim said "unknown terminal type", and doctor nothing."""
+    kitty = {"TERM": "xterm-kitty"}
+    show = ["isoctl", "run", "blog", "--", "sh", "-c", "echo TERM:$TERM:; tput -V >/dev/null; clear && echo CLEARED"]
+    with lab.pty(*show, user="alice", env=kitty) as terminal:
+        terminal.read_until("TERM:xterm-256color:")
+        terminal.read_until("CLEARED")
+    with lab.pty(*show, user="alice", env={"TERM": ""}) as terminal:
+        terminal.read_until("TERM:xterm:")
+    found = lab.run("isoctl", "doctor", "blog", user="alice", env=kitty, check=False)
+    assert "it does not know the terminal xterm-kitty; programs are told xterm-256color" in found.stdout
+    assert "[terminfo-missing]" in found.stdout
+    # what doctor says, by the account for itself
+    entry = lab.run("infocmp", "-x", "xterm").stdout.replace("xterm|", "xterm-kitty|")
+    lab.run("isoctl", "run", "blog", "--", "tic", "-x", "-", user="alice", stdin=entry.encode())
+    try:
+        with lab.pty(*show, user="alice", env=kitty) as terminal:
+            terminal.read_until("TERM:xterm-kitty:")
+            terminal.read_until("CLEARED")
+        found = lab.run("isoctl", "doctor", "blog", user="alice", env=kitty, check=False)
+        assert "terminfo-missing" not in found.stdout
+    finally:
+        lab.in_container("blog", "rm", "-r", "/home/alice/.terminfo")

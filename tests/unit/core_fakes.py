@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,14 @@ class FakeGuest:
         self.watchers: dict[str, Callable[[dict[str, Any]], None]] = {}
         self.fault: Exception | None = None
         self.closed = False
+        self.terminals = {"xterm", "xterm-256color", "screen", "vt100", "dumb"}
         self.left: dict[str, dict[int, str]] = {}
 
     async def locales(self) -> frozenset[str]:
         return frozenset()
+
+    async def terminal_type(self, _account: Account, names: Iterable[str]) -> str:
+        return next((name for name in names if name in self.terminals), "")
 
     async def account(self, name: str) -> Account | None:
         return self.accounts.get(name)

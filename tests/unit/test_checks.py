@@ -89,6 +89,7 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("disk-full", inside(free_inodes=1, total_inodes=1000)),
     ("network-no-address", inside(without_address=("host0",))),
     ("locale-missing", running(dropped_locales=("LANG=de_DE.UTF-8",))),
+    ("terminfo-missing", running(unknown_terminal=("foot", "xterm-256color"))),
     ("zoneinfo-missing", inside(present=PRESENT - {"zoneinfo"})),
     ("localtime-missing", inside(present=PRESENT - {"localtime"})),
     ("display-refused", {"display_problems": (Unsupported(what="the host's X server", reason="this isod can't"),)}),
@@ -141,6 +142,12 @@ def test_a_locale_that_policy_sets_over_the_sessions_is_no_finding() -> None:
     for variable in ("LANG", "LC_ALL"):
         policy = ContainerPolicy(users=("alice",), environment={variable: "C.UTF-8"})
         assert codes(replace(FACTS, policy=policy, **changes)) == []
+
+
+def test_a_terminal_that_policy_names_is_no_finding() -> None:
+    """N24."""
+    policy = ContainerPolicy(users=("alice",), environment={"TERM": "vt100"})
+    assert codes(replace(FACTS, policy=policy, **running(unknown_terminal=("foot", "")))) == []
 
 
 HOST_BROKEN: list[tuple[str, dict[str, Any]]] = [

@@ -162,6 +162,15 @@ def test_a_terminals_variables_come_with_a_terminal_only() -> None:
     assert made(terminal=True)["TERM"] == "xterm"
 
 
+def test_the_terminal_that_is_known_inside_stands_in_for_the_callers() -> None:
+    """N24: unless policy or the user says which; an empty TERM is none."""
+    assert made(hints=["TERM=foot"], terminal=True, terminal_type="xterm-256color")["TERM"] == "xterm-256color"
+    assert made(hints=["TERM=foot"], terminal=True)["TERM"] == "foot"
+    assert made(hints=["TERM="], terminal=True)["TERM"] == "xterm"
+    assert made(hints=["TERM=foot"], terminal=True, terminal_type="xterm", asked=["TERM=st"])["TERM"] == "st"
+    assert made(hints=["TERM=foot"], terminal=True, terminal_type="xterm", policy={"TERM": "st"})["TERM"] == "st"
+
+
 # -- what policy does not grant
 
 

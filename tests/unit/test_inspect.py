@@ -117,6 +117,13 @@ async def test_the_callers_language_counts_over_his_sessions() -> None:
     assert await Parts(Guest("fr_FR.utf8"), SESSION).codes("LANG=de_DE.UTF-8") == ["locale-missing"]
 
 
+async def test_a_terminal_that_is_not_known_inside_is_found() -> None:
+    """N24: doctor said "nothing wrong found" of foot, kitty and alacritty."""
+    assert await Parts(Guest()).codes("TERM=foot") == ["terminfo-missing"]
+    for hint in ("TERM=xterm", "TERM=", "NO_COLOR=1"):
+        assert await Parts(Guest()).codes(hint) == []
+
+
 async def test_an_attached_display_that_is_not_there_is_found() -> None:
     parts = Parts(Guest("fr_FR.utf8"), SESSION)
     parts.attached = [{"resource": "wayland", "uid": "1000", "what": "a context"}]

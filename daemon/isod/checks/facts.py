@@ -29,6 +29,7 @@ class RunningFacts:
     other_owner: str = ""  # the host's login user who has the account's uid, if that is not the caller
     has_logind: bool = True
     dropped_locales: tuple[str, ...] = ()  # NAME=VALUE that name no locale of the container
+    unknown_terminal: tuple[str, str] | None = None  # the caller's, and what is told in place of it: "" for nothing
     missing_sockets: tuple[str, ...] = ()  # attached displays that are not there inside
     inside: Inside
 

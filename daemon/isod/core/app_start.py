@@ -8,7 +8,7 @@ import termios
 import time
 from typing import Any
 
-from isod.core import command, environment
+from isod.core import command, environment, terminal_types
 from isod.core.app import App
 from isod.core.app_unit import EXEC_FAILED, stream_properties, unit_properties, why_not_started, working_directory
 from isod.core.apps import Apps
@@ -76,6 +76,7 @@ class AppStarter:
             display=display,
             refused=[key for key, level in request.container.grants().items() if level == "none"],
             locales=await guest.locales(),
+            terminal_type=await self._terminal_type(request, guest, account) if options.terminal else "",
         )
         argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
         use_login = policy.login_shell if options.login_shell is None else options.login_shell
@@ -172,6 +173,13 @@ class AppStarter:
                 return
             await asyncio.sleep(pause_sec)
             pause_sec = min(2 * pause_sec, _COMMAND_LOOK_MOST_SEC)
+
+    async def _terminal_type(self, request: LaunchRequest, guest: Any, account: Account) -> str:
+        """Give the terminal that is nearest to the caller's of those that the container knows; "" for none."""
+        hints = dict(entry.split("=", 1) for entry in request.options.hints or ())
+        asked = terminal_types.asked_type(self._sessions.environment(request.caller.uid), hints)
+        known: str = await guest.terminal_type(account, terminal_types.nearest_types(asked)) if asked else ""
+        return known
 
     async def _make_terminal(self, app: App, request: LaunchRequest, guest: Any) -> None:
         """Make a pty of the container's own devpts; its slave, taken without a path, becomes the app's stdio."""

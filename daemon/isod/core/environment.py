@@ -117,11 +117,13 @@ def assemble(
     display: Mapping[str, str],
     refused: Iterable[str] = (),
     locales: frozenset[str] = frozenset(),
+    terminal_type: str = "",
 ) -> dict[str, str]:
     """Give all variables that isod sets over the login profile; entries are NAME=VALUE, already checked.
 
     `display` is what `display_variables` gave, `refused` the resources that policy does not grant at all, `locales`
-    those of the container, which bind what comes from the host but not what policy or the user asked for.
+    those of the container, which bind what comes from the host but not what policy or the user asked for; so does
+    `terminal_type`, which it knows in place of TERM.
     """
     result: dict[str, str] = {}
     given = dict(entry.split("=", 1) for entry in hints)
@@ -131,7 +133,7 @@ def assemble(
         known = with_known_locales(source, locales)
         result.update({name: value for name, value in known.items() if name not in host_only})
     if terminal:
-        result.setdefault("TERM", "xterm")
+        result["TERM"] = terminal_type or result.get("TERM") or "xterm"
     else:
         for name in _OF_TERMINAL:
             result.pop(name, None)

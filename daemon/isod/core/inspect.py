@@ -7,6 +7,7 @@ from typing import Any
 from isod.authorise import sees
 from isod.checks import ContainerFacts, HostFacts, container_findings, host_findings
 from isod.checks.facts import RunningFacts
+from isod.core import terminal_types
 from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.environment import with_known_locales
@@ -127,6 +128,7 @@ class Inspector:
             dropped_locales=_dropped(
                 {**(session.environment if session else {}), **_hints(options)}, await guest.locales()
             ),
+            unknown_terminal=await _unknown_terminal(guest, account, _hints(options)),
             missing_sockets=await self._missing_sockets(container, guest, caller, session),
             inside=await guest.offload.run(lambda: self._surveyor.look(guest, account, wanted)),
         )
@@ -173,6 +175,15 @@ def _dropped(variables: Mapping[str, str], locales: frozenset[str]) -> tuple[str
     """Give what names a locale that the container does not have."""
     kept = with_known_locales(variables, locales)
     return tuple(f"{name}={value}" for name, value in sorted(variables.items()) if name not in kept)
+
+
+async def _unknown_terminal(guest: Any, account: Account | None, hints: Mapping[str, str]) -> tuple[str, str] | None:
+    """Give the caller's terminal and the one that programs inside are told in place of it; None if they know it."""
+    asked = terminal_types.asked_type(hints)
+    if account is None or not asked:
+        return None
+    known = await guest.terminal_type(account, terminal_types.nearest_types(asked))
+    return (asked, known) if known != asked else None
 
 
 def _hints(options: CheckOptions) -> dict[str, str]:

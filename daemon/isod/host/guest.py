@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from isod.core.background import Background
@@ -18,6 +18,7 @@ from isod.host.logind import Logind
 from isod.host.offload import Offload
 from isod.host.patient_calls import PatientCalls
 from isod.host.properties import read_properties
+from isod.host.terminfo import first_known
 from isod.host.unit_signals import UnitSignals
 from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_EXISTS, unit_path
 from isod.ports import Account
@@ -121,6 +122,10 @@ class GuestManager:
     async def locales(self) -> frozenset[str]:
         """Give the names of the locales inside, as `locale -a` writes them; none where that can't be told."""
         return await self.offload.run(lambda: locale_names(self.root_fd))
+
+    async def terminal_type(self, account: Account, names: Iterable[str]) -> str:
+        """Give the first of these terminals that programs of the account know; "" for none."""
+        return await self.offload.run(lambda: first_known(self.root_fd, account, names))
 
     async def applications(self, account: Account, languages: tuple[str, ...]) -> list[Application]:
         """Read the desktop entries inside, for a menu."""

@@ -12,6 +12,7 @@ from isod_contract.errors import NoSpace, UnsafePath
 
 _SYS_OPENAT2 = 437  # the same number on all architectures (openat2(2))
 _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+_RESOLVE_NO_XDEV = 0x01
 _RESOLVE_IN_ROOT = 0x10 | 0x02  # RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _TABLE_BYTES_MAX = 1024 * 1024
 _ATTEMPTS_MAX = 1000
@@ -24,9 +25,12 @@ def openat2(directory_fd: int, path: str, flags: int) -> int:
     return _open(directory_fd, path, flags, _RESOLVE)
 
 
-def open_in_root(root_fd: int, path: str, flags: int) -> int:
-    """Open a path as it is for a process with that root, symlinks included; only to read. Raises OSError."""
-    return _open(root_fd, path, flags, _RESOLVE_IN_ROOT)
+def open_in_root(root_fd: int, path: str, flags: int, *, same_file_system: bool = False) -> int:
+    """Open a path as it is for a process with that root, symlinks included; only to read. Raises OSError.
+
+    With `same_file_system` no mount below the root is entered, nor asked anything: EXDEV.
+    """
+    return _open(root_fd, path, flags, _RESOLVE_IN_ROOT | (_RESOLVE_NO_XDEV if same_file_system else 0))
 
 
 def _open(directory_fd: int, path: str, flags: int, resolve: int) -> int:

@@ -1,4 +1,4 @@
-"""Language and time: what programs inside need so that what the session says means something there."""
+"""Language, time and terminal: what programs need so that what the session says means something inside."""
 
 from collections.abc import Iterator
 
@@ -26,6 +26,19 @@ def _set_by(facts: ContainerFacts) -> frozenset[str]:
     own = frozenset(facts.policy.environment)
     named = frozenset(entry.partition("=")[0] for entry in facts.running.dropped_locales) if facts.running else own
     return named if "LC_ALL" in own else own
+
+
+@check("terminfo-missing", "programs on a terminal draw less than it can, or refuse to start")
+def terminfo_missing(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a terminal of the caller's of which the container has no description."""
+    if facts.running is None or facts.running.unknown_terminal is None or "TERM" in facts.policy.environment:
+        return
+    asked, told = facts.running.unknown_terminal
+    yield Problem(
+        f"it does not know the terminal {asked}; " + (f"programs are told {told}" if told else "nor one that is near"),
+        f"`{facts.inside} apt-get install -y ncurses-term`, or the entry of this host: `infocmp -x {asked} | "
+        f"{facts.inside} tic -x -`; NixOS: environment.enableAllTerminfo",
+    )
 
 
 @check("zoneinfo-missing", "TZ means nothing inside, and times are in UTC")

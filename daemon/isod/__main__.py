@@ -9,6 +9,8 @@ from pathlib import Path
 from isod.host import floor
 from isod_contract import VERSION
 
+_EXIT_NO_BUS = 75  # sysexits.h, EX_TEMPFAIL: systemd starts isod again
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon or the check on sys.argv; gives the exit code."""
@@ -40,9 +42,15 @@ def _check(arguments: list[str]) -> int:
 def _run() -> int:
     from isod.app import run
     from isod.counters import MeasuredLoop
+    from isod_wire import WireError
 
-    with asyncio.Runner(loop_factory=MeasuredLoop) as runner:
-        return runner.run(run())
+    try:
+        with asyncio.Runner(loop_factory=MeasuredLoop) as runner:
+            return runner.run(run())
+    except WireError as error:
+        # The bus is away, or being restarted: systemd starts us again.
+        sys.stderr.write(f"isod can't use the system bus: {error}; see `systemctl status dbus.service`\n")
+        return _EXIT_NO_BUS
 
 
 if __name__ == "__main__":

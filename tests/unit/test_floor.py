@@ -159,3 +159,13 @@ def test_the_entry_point_can_be_read_by_old_pythons() -> None:
         if path.endswith(("main__.py", "floor.py", "versions.py")):
             imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
             assert imports[0].module == "__future__"
+
+
+def test_a_bus_that_is_away_is_one_line_and_systemd_starts_it_again(tmp_path: Path) -> None:
+    """A traceback for each restart of the bus was what isod's log had of it."""
+    environment = {"PYTHONPATH": str(REPOSITORY / "daemon"), "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
+    done = subprocess.run([sys.executable, "-m", "isod"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 75
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"isod can't use the system bus: {tmp_path}/bus: ")
+    assert line.endswith("; see `systemctl status dbus.service`")

@@ -9,8 +9,8 @@ import pytest
 
 from core_fakes import ALICE, CLD_EXITED, INVOCATION, Core, FakeGuest, running, until
 from isod.core import patience
-from isod_contract.errors import ContainerGone
-from isod_contract.states import AppState
+from isod_contract.errors import ContainerGone, HostSilent
+from isod_contract.states import AppState, ContainerState
 
 
 @pytest.fixture
@@ -127,6 +127,37 @@ async def test_an_app_is_not_given_up_for_a_container_that_does_not_answer_yet(
     assert (found.ended, found.record.running, found.record.problem) == (False, True, ("", ""))
     after.guest.tell(found.unit, ExecMainCode=CLD_EXITED, ExecMainStatus=7, SubState="exited")
     await until(lambda: found.record.exit_code == 7)
+
+
+async def test_an_app_is_over_with_its_container_and_not_with_the_connection_to_it(core: Core) -> None:
+    """F3: a bus that was restarted as isod connected to containers ended apps that ran on."""
+    app = await running(core)
+    core.container.state = ContainerState.STARTING
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        core.container.starting = None
+        raise HostSilent(service="systemd", reason="the connection is lost")
+
+    core.container.invocation_id = core.guest.invocation_id
+    core.container.guest = None
+    core.container.starting = attempt = asyncio.create_task(fails())
+    core.containers.guest_lost(core.container)
+    await asyncio.wait({attempt})
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert attempt.exception() is not None
+    assert (app.ended, app.record.running) == (False, True)
+    # And followed again as soon as it is connected to; over when the container is.
+    core.container.guest = core.guest
+    core.guest.watchers.clear()
+    core.containers.guest_ready(core.container)
+    await until(lambda: app.unit in core.guest.watchers)
+    core.container.guest = None
+    core.container.state = ContainerState.STOPPED
+    core.containers.guest_lost(core.container)
+    await until(lambda: app.ended)
+    assert app.record.problem[0] == "org.isoctl1.Error.ContainerGone"
 
 
 async def test_many_apps_are_asked_about_a_few_at_a_time(tmp_path: Path, core: Core) -> None:

@@ -14,10 +14,11 @@ from isod.core.start import Starts
 from isod.policy import ContainerPolicy
 from isod.ports import DESTRUCTIVE, UnitStatus
 from isod_contract.errors import ContainerGone, HostSilent, IsodError, StartFailed, StartTimeout
+from isod_contract.states import ContainerState
 
 pytestmark = pytest.mark.asyncio
 
-PATIENCE_SEC = 0.2
+PATIENCE_SEC, SOON_SEC = 0.2, 5.0
 
 
 class Host:
@@ -174,3 +175,29 @@ async def test_a_host_that_shuts_down_is_named() -> None:
     host.state, host.results = "inactive", [DESTRUCTIVE, DESTRUCTIVE]
     with pytest.raises(StartFailed, match="as when the host shuts down"):
         await host.starts().ensure_running(host.container, ALICE)
+
+
+async def test_one_that_is_up_and_did_not_answer_is_connected_to_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F3: after a restart of isod nothing more is told of a container that stands, and apps run in it."""
+    monkeypatch.setattr(start, "_ADOPT_FIRST_SEC", 0.01)
+    host = Host(StartFailed(container="evil", reason="unused"))
+    host.error, host.silent = None, True
+    host.container.state = ContainerState.STARTING
+    starts = host.starts()
+    starts.adopt(host.container)
+    async with asyncio.timeout(SOON_SEC):
+        while host.container.silences < 4:
+            await asyncio.sleep(0.005)
+        assert host.container.guest is None
+        host.silent = False
+        while host.container.guest is None:
+            await asyncio.sleep(0.005)
+    assert host.container.silences == 0
+    # One that has ended meanwhile is not asked again.
+    host.container.guest, host.silent, host.connects = None, True, 0
+    starts.adopt(host.container)
+    await asyncio.sleep(0)
+    host.container.state = ContainerState.STOPPED
+    await asyncio.sleep(0.05)
+    assert (host.container.silences, host.connects, host.container.starting) == (1, 0, None)
+    await starts.close()

@@ -30,6 +30,7 @@ class Container:
         self.refresh_again = False
         self.granted: dict[str, GrantValue] = {}  # until it stops, beside what policy grants
         self.stops = 0  # under way, by us
+        self.silences = 0  # attempts to connect in a row, to a run that somebody else started, that failed
 
     def account_for(self, caller: Caller) -> str:
         """Give the account inside that the caller's apps run as."""

@@ -10,7 +10,9 @@ from isod.core.containers import Containers
 from isod.core.state_files import StateFiles
 from isod.ports import FdStore
 from isod_contract.errors import ContainerGone, IsodError, StartFailed
-from isod_contract.states import ENDED
+from isod_contract.states import ENDED, ContainerState
+
+_OVER = frozenset({ContainerState.STOPPED, ContainerState.FAILED})
 
 
 class _NotThereError(Exception):
@@ -73,7 +75,9 @@ class Recovery:
             task := container.refreshing or container.starting
         ):
             await asyncio.wait({task})
-        if self._apps.guest_of(app) is None:
+        # That nobody answers, or that we end, is no news of the app: only the end of its container is.
+        is_over = app.record.invocation_id != container.invocation_id or container.state in _OVER
+        if is_over and self._apps.guest_of(app) is None:
             self._end_unknown(app, _gone(app))
 
     def _guest_ready(self, container: Container) -> None:

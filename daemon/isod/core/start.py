@@ -19,6 +19,8 @@ from isod_contract.states import ContainerState
 _STARTING = "its unit is still starting"
 _RETRY_FIRST_SEC = 0.02
 _RETRY_MOST_SEC = 0.25
+# Of a container that is up and was not to be connected to.
+_ADOPT_FIRST_SEC, _ADOPT_MOST_SEC = 1.0, 60.0
 
 
 class Starts:
@@ -63,10 +65,19 @@ class Starts:
             self._note_problem(container, error)
             if isinstance(error, ContainerGone):
                 return None
+            self._background.spawn(self._adopt_later(container))
             # It is up: whoever waits could only start to connect once more.
             raise
         finally:
             container.starting = None
+
+    async def _adopt_later(self, container: Container) -> None:
+        """Try again, later and later: apps may run in it, and nothing need be told of it any more."""
+        pause_sec = min(_ADOPT_MOST_SEC, _ADOPT_FIRST_SEC * 2 ** min(container.silences, 10))
+        container.silences += 1
+        await asyncio.sleep(pause_sec)
+        if container.guest is None and container.state is ContainerState.STARTING:
+            self.adopt(container)
 
     async def ensure_running(self, container: Container, caller: Caller) -> Any:
         """Give the guest of a running container, started if need be; all waiters share one start job.
@@ -176,6 +187,7 @@ class Starts:
                 await asyncio.sleep(pause_sec)
                 pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
             else:
+                container.silences = 0
                 self._connected(container, guest)
                 return guest
 

@@ -56,7 +56,10 @@ def _open(path: str | Path, flags: int, directory_fd: int | None) -> int:
     except OSError as error:
         # A symlink gives ELOOP, or ENOTDIR where a directory was asked for.
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise RefusedFile("a symlink, or not what it must be") from None
+            what = "directory" if flags & os.O_DIRECTORY else "file"
+            is_link = stat.S_ISLNK(os.stat(path, dir_fd=directory_fd, follow_symlinks=False).st_mode)
+            said = f"a symlink; put the {what} itself in its place" if is_link else f"not a {what}"
+            raise RefusedFile(said) from None
         raise RefusedFile(os.strerror(error.errno or 0)) from None
 
 

@@ -1,6 +1,7 @@
 """Loading /etc/isod: isod.toml and one file a container, keeping the last good one of each that is broken."""
 
 import os
+import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ DIRECTORY = Path("/etc/isod")
 _SETTINGS = "isod.toml"
 _CONTAINERS = "containers"
 _SUFFIX = ".toml"
+_CORRECT = "correct that file"
+_KEPT = "what was read of it last stays in force"
+_NOTHING = "nothing of it is in force"
+_NO_POLICY = "no policy is in force, so no container is there for users"
 _EXCLUSIVE = {"wrapper": "wrapper_shell", "wrapper_shell": "wrapper"}
 
 
@@ -44,6 +49,9 @@ class PolicyProblem:
     file: str
     line: int
     text: str
+    # What isod goes by, since this is wrong.
+    effect: str = ""
+    way_out: str = _CORRECT
 
     def __str__(self) -> str:
         """Write it as compilers do."""
@@ -89,7 +97,10 @@ class _Loader:
                     return _UNKNOWN
                 return Policy(MappingProxyType(self._load_containers(base_fd, settings)), settings)
         except FileNotFoundError:
-            self._refuse(self._directory, 0, "no such directory")
+            self._refuse(
+                *(self._directory, 0, "no such directory"),
+                effect=_NO_POLICY, way_out="`systemd-tmpfiles --create isod.conf` as root makes it",
+            )  # fmt: skip
             return _UNKNOWN
         except RefusedFile as error:
             self._refuse(self._directory, 0, str(error))
@@ -148,16 +159,28 @@ class _Loader:
 
     def _container_names(self, path: Path, directory_fd: int) -> list[str]:
         names = []
-        for untrusted_file in sorted(os.listdir(directory_fd)):
+        untrusted_files = sorted(os.listdir(directory_fd))
+        for untrusted_file in untrusted_files:
             # Editors leave .blog.toml.swp, blog.toml~ and the like beside a file.
-            if untrusted_file.startswith(".") or not untrusted_file.endswith(_SUFFIX):
+            if untrusted_file.startswith("."):
+                continue
+            if not untrusted_file.endswith(_SUFFIX):
+                self._tell_unread(path, untrusted_file, untrusted_files)
                 continue
             untrusted_name = untrusted_file.removesuffix(_SUFFIX)
             if is_container_name(untrusted_name):
                 names.append(untrusted_name)
             else:
-                self._refuse(path / untrusted_file, 0, "the file's name is not that of a container")
+                text = "the file's name is not that of a container: letters and digits, with - and . between them"
+                self._refuse(path / untrusted_file, 0, text, effect=_NOTHING, way_out="rename it")
         return names
+
+    def _tell_unread(self, path: Path, untrusted_file: str, untrusted_files: Collection[str]) -> None:
+        """Name a file that was meant for policy, for all that its name tells, where no file of the right name is."""
+        stem = re.split(r"[.~]", untrusted_file, maxsplit=1)[0]
+        if stem != "README" and is_container_name(stem) and f"{stem}{_SUFFIX}" not in untrusted_files:
+            text = f"the name does not end with {_SUFFIX}, so nobody reads it"
+            self._refuse(path / untrusted_file, 0, text, effect=_NOTHING, way_out=f"rename it to {stem}{_SUFFIX}")
 
     def _load_container(self, path: Path, directory_fd: int, settings: DaemonSettings) -> ContainerPolicy | None:
         """Give the policy of one file, None where it is broken."""
@@ -180,7 +203,7 @@ class _Loader:
         for key in sorted(policy.never & own_grants.keys()):
             level = kinds()[key].text_of(policy.grants.value(key))
             sentence = f"{key}: forbidden by [never] of {_SETTINGS}, so it is {level!r}"
-            self._refuse(path, line_of(text, ("grants", key)), sentence)
+            self._refuse(path, line_of(text, ("grants", key)), sentence, effect="all else in it is in force")
         return policy
 
     def _validate(
@@ -193,8 +216,18 @@ class _Loader:
                 self._refuse(path, line_of(text, (*prefix, *location)), sentence)
             return None
 
-    def _refuse(self, path: Path, line: int, text: str) -> None:
-        self._problems.append(PolicyProblem(_printable(str(path)), line, _printable(text)))
+    def _refuse(self, path: Path, line: int, text: str, *, effect: str = "", way_out: str = _CORRECT) -> None:
+        if not effect:
+            effect = self._effect(path)
+        problem = PolicyProblem(_printable(str(path)), line, _printable(text), effect, _printable(way_out))
+        self._problems.append(problem)
+
+    def _effect(self, path: Path) -> str:
+        """Say what holds in the place of a file that is refused."""
+        before = self._previous if self._previous and self._previous.is_known else None
+        if path.parent != self._directory / _CONTAINERS:
+            return _KEPT if before else _NO_POLICY
+        return _KEPT if before and path.name.removesuffix(_SUFFIX) in before.containers else _NOTHING
 
 
 def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,13 @@ _SENTENCES = {
     "too_long": "must have at most {max_length} entries",
     "literal_error": "must be {expected}",
 }
+# So are tomllib's, as far as they name no way out.
+_TOML_SENTENCES = {
+    "Invalid value": 'not a value: write texts in quotes ("alice") and lists in brackets (["alice"])',
+    "Invalid statement": "not TOML: each line is a [table], or `key = value`",
+}
+# What users look for here and what another program decides, until a key of ours does.
+_OF_NSPAWN = frozenset({"bind", "binds", "capabilities", "mounts", "network", "ports", "private_users", "shares"})
 
 
 class TextProblem(ValueError):
@@ -44,6 +51,8 @@ def parse(untrusted_bytes: bytes) -> tuple[str, dict[str, Any]]:
         text = untrusted_bytes.decode()
     except UnicodeDecodeError as error:
         raise TextProblem(untrusted_bytes.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise TextProblem(1, "begins with a byte order mark; save it as UTF-8 without one")
     try:
         return text, tomllib.loads(text)
     except RecursionError:
@@ -53,7 +62,8 @@ def parse(untrusted_bytes: bytes) -> tuple[str, dict[str, Any]]:
         message = str(error)
         found = _AT_LINE.search(message)
         line = int(found[1]) if found and found[1] else text.count("\n") + 1
-        raise TextProblem(line, _AT_LINE.sub("", message)) from None
+        said = _AT_LINE.sub("", message)
+        raise TextProblem(line, _TOML_SENTENCES.get(said, said)) from None
 
 
 def line_of(text: str, location: Sequence[str | int]) -> int:
@@ -105,12 +115,27 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _suggestion(location: tuple[str | int, ...], model: type[BaseModel]) -> str:
-    """Name the known key that an unknown one resembles."""
-    fields = model.model_fields
+    """Say where an unknown key belongs, or name the known one that it resembles."""
+    here, key = model, str(location[-1])
     for part in location[:-1]:
-        inner = fields[str(part)].annotation if part in fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = _tables(here).get(str(part))
+        if inner is None:
             return ""
-        fields = inner.model_fields
-    near = difflib.get_close_matches(str(location[-1]), fields, n=1)
-    return f"; is {near[0]} meant?" if near else ""
+        here = inner
+    if len(location) > 1 and key in model.model_fields:
+        return "; it belongs above all [tables]"
+    for name, table in _tables(model).items():
+        if key in table.model_fields and table is not here:
+            return f"; it belongs below [{name}]"
+    near = difflib.get_close_matches(key, here.model_fields, n=1)
+    if near:
+        return f"; is {near[0]} meant?"
+    if len(location) == 1 and key in _OF_NSPAWN:
+        return "; systemd-nspawn decides that, by /etc/systemd/nspawn/NAME.nspawn (systemd.nspawn(5))"
+    return ""
+
+
+def _tables(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Give the keys of a model that are tables with known keys."""
+    found = {name: field.annotation for name, field in model.model_fields.items()}
+    return {name: inner for name, inner in found.items() if isinstance(inner, type) and issubclass(inner, BaseModel)}

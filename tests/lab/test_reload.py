@@ -122,3 +122,31 @@ def test_only_an_administrator_reloads(lab: Lab, shared_policy: Path) -> None:
             assert done.returncode == 1
             assert done.stdout == ""
     assert "shared" not in lab.run("isoctl", "list", user="mallory").stdout
+
+
+def test_a_mistyped_name_is_told_by_reload_and_doctor(lab: Lab, shared_policy: Path) -> None:
+    """N15: it passed --check, reload and doctor, and alice was told that there is no such container."""
+    shared_policy.write_text('users = ["alcie", "carol"]\ngroups = ["nosuch"]\n')
+    for flags in (["--dry-run"], []):
+        told = lab.run("isoctl", "reload", *flags).stdout.splitlines()
+        assert "shared users: this host has no user 'alcie', so that admits nobody" in told
+        assert "shared groups: this host has no group 'nosuch', so that admits nobody" in told
+    found = lab.run("isoctl", "doctor", check=False).stdout
+    assert (
+        "users of /etc/isod/containers/shared.toml: this host has no user 'alcie'; such a name admits nobody" in found
+    )
+    assert "[policy-no-account]" in found
+    shared_policy.write_text("")
+    assert "shared: names neither users nor groups, so only root may use it" in lab.run("isoctl", "reload").stdout
+
+
+def test_a_refused_file_says_what_is_in_force_meanwhile(lab: Lab, shared_policy: Path) -> None:
+    """N26: a reload that refused a file left open whether the old one or none held."""
+    shared_policy.write_text("users = [alice]\n")
+    done = lab.run("isoctl", "reload", check=False)
+    said = 'not a value: write texts in quotes ("alice") and lists in brackets (["alice"])'
+    kept_text = "what was read of it last stays in force"
+    assert done.stdout == f"refused: /etc/isod/containers/shared.toml:1: {said}; {kept_text}\n"
+    assert done.returncode == 1
+    assert kept_text in lab.run("isoctl", "doctor", check=False).stdout
+    assert lab.run("isoctl", "run", "shared", "true", user="carol").returncode == 0

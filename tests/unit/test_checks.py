@@ -15,6 +15,8 @@ from isod.checks import (
 )
 from isod.checks.facts import RunningFacts
 from isod.policy import ContainerPolicy
+from isod.policy_loader import PolicyProblem
+from isod.policy_view import PolicyView
 from isod.ports import Account, Caller, Inside, LiveSession, UnitSettings
 from isod_contract.errors import StartFailed, Unsupported
 
@@ -150,9 +152,11 @@ def test_a_terminal_that_policy_names_is_no_finding() -> None:
     assert codes(replace(FACTS, policy=policy, **running(unknown_terminal=("foot", "")))) == []
 
 
+REFUSED = PolicyProblem("/etc/isod/containers/blog.toml", 3, "users: what it holds", "nothing of it is in force")
 HOST_BROKEN: list[tuple[str, dict[str, Any]]] = [
-    ("policy-refused", {"policy_problems": ("/etc/isod/containers/blog.toml:3: users: what it holds",)}),
-    ("policy-stale", {"policy_is_stale": True}),
+    ("policy-refused", {"policy": PolicyView(problems=(REFUSED,))}),
+    ("policy-stale", {"policy": PolicyView(is_stale=True)}),
+    ("policy-no-account", {"policy": PolicyView(unknown={"blog": {"users": ["alcie"]}})}),
     ("session-missing", {"session": None}),
     ("compositor-missing", {"session": replace(SESSION, wayland="")}),
     ("compositor-beyond-windows", {"session": replace(SESSION, wayland="context", exposed=("zwlr_layer_shell_v1",))}),
@@ -171,12 +175,22 @@ def test_every_check_of_the_host_has_been_seen_to_find_something() -> None:
 
 
 def test_what_is_in_a_policy_file_is_for_root() -> None:
-    problems = ("/etc/isod/containers/blog.toml:3: users: what it holds",)
-    (finding,) = host_findings(replace(HOST, policy_problems=problems))
-    assert "blog.toml:3" in finding.what
+    view = PolicyView(problems=(REFUSED,))
+    (finding,) = host_findings(replace(HOST, policy=view))
+    assert "blog.toml:3; nothing of it is in force" in finding.what
     assert "what it holds" not in finding.what
-    (finding,) = host_findings(replace(HOST, caller=ROOT, policy_problems=problems))
+    (finding,) = host_findings(replace(HOST, caller=ROOT, policy=view))
     assert "what it holds" in finding.what
+    assert "nothing of it is in force" in finding.what
+
+
+def test_whom_policy_names_in_vain_is_for_root() -> None:
+    """N15: a mistyped name passed --check, reload and doctor."""
+    view = PolicyView(unknown={"blog": {"users": ["alcie"], "groups": ["nosuch"]}})
+    first, second = host_findings(replace(HOST, caller=ROOT, policy=view))
+    assert "this host has no user 'alcie'" in first.what
+    assert "this host has no group 'nosuch'" in second.what
+    assert "alcie" not in str(host_findings(replace(HOST, policy=view)))
 
 
 def test_a_compositor_that_only_raw_containers_use_is_no_finding() -> None:

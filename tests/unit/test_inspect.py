@@ -15,6 +15,7 @@ from isod.core.inspect import Inspector
 from isod.core.reload import PolicyInForce
 from isod.policy import ContainerPolicy
 from isod.policy_loader import load_policy
+from isod.policy_view import PolicyView
 from isod.ports import Inside, LiveSession, UnitSettings
 from isod_contract.options import CheckOptions
 
@@ -95,8 +96,8 @@ class Parts:
         assert wanted.keys() >= WELL
         return Inside(present=self.present)
 
-    async def look_at_policy(self) -> tuple[list[str], bool]:
-        return [], False
+    async def look_at_policy(self) -> PolicyView:
+        return PolicyView()
 
     async def codes(self, *hints: str) -> list[str]:
         options = CheckOptions(hints=hints or None)
@@ -154,12 +155,12 @@ async def test_policy_files_are_not_read_for_each_question(tmp_path: Path, monke
     parts: dict[str, Any] = dict.fromkeys(signature(PolicyInForce).parameters)
     policy = PolicyInForce(**parts | {"directory": tmp_path, "loaded": load(tmp_path)})
     reads.clear()
-    assert [await policy.look() for _ in range(100)] == [([], False)] * 100
+    assert [await policy.look() for _ in range(100)] == [PolicyView()] * 100
     assert len(reads) == 1
     (tmp_path / "containers/blog.toml").write_text("users = 7\n")
     (tmp_path / "containers/shop.toml").write_text('users = ["alice"]\n')
     monkeypatch.setattr(reload_module, "_LOOK_AGAIN_SEC", 0.0)
-    problems, is_stale = await policy.look()
-    assert len(problems) == 1
-    assert "blog.toml:1" in problems[0]
-    assert is_stale
+    seen = await policy.look()
+    (problem,) = seen.problems
+    assert "blog.toml:1" in str(problem)
+    assert seen.is_stale

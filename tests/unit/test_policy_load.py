@@ -6,31 +6,8 @@ from pathlib import Path
 import pytest
 
 from isod.policy import ContainerPolicy, GrantsBase
-from isod.policy_loader import LoadResult, Policy, check, load_policy
-
-OWNERS = frozenset({0, os.geteuid()})
-
-
-class Etc:
-    """A policy directory that a test fills."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.containers = path / "containers"
-        path.mkdir(mode=0o755)
-        self.containers.mkdir(mode=0o755)
-
-    def write(self, name: str, text: str | bytes) -> Path:
-        path = self.path / "isod.toml" if name == "isod" else self.containers / f"{name}.toml"
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        path.chmod(0o644)
-        return path
-
-    def load(self, previous: Policy | None = None) -> LoadResult:
-        return load_policy(self.path, previous, owners=OWNERS)
-
-    def problems(self) -> list[str]:
-        return [str(problem).removeprefix(f"{self.path}/") for problem in self.load().problems]
+from isod.policy_loader import check, load_policy
+from policy_etc import Etc
 
 
 @pytest.fixture
@@ -129,7 +106,16 @@ REFUSED = {
     'groups = ["dev"]\nuser = "worker"': (
         "1: user = 'worker' would serve several users: say shared_account = true if it may"
     ),
-    "users = [": "1: Invalid value",
+    "users = [": '1: not a value: write texts in quotes ("alice") and lists in brackets (["alice"])',
+    # N26: tomllib's own words, and pydantic's, said what was wrong to somebody who knew it already
+    "users = [alice]": '1: not a value: write texts in quotes ("alice") and lists in brackets (["alice"])',
+    "users": "1: Expected '=' after a key in a key/value pair",
+    '= ["alice"]': "1: not TOML: each line is a [table], or `key = value`",
+    '\ufeffusers = ["alice"]': "1: begins with a byte order mark; save it as UTF-8 without one",
+    'users = ["alice"]\ngpu = "render"': "2: unknown key gpu; it belongs below [grants]",
+    '[grants]\ngpu = "render"\nusers = ["alice"]': "3: unknown key grants.users; it belongs above all [tables]",
+    'network = "none"': "1: unknown key network; systemd-nspawn decides that, by /etc/systemd/nspawn/NAME.nspawn "
+    "(systemd.nspawn(5))",
     "a = 1\na = 2": "2: Cannot overwrite a value",
     b"# \xff": "1: not UTF-8",
     "[" * 20000: None,
@@ -245,17 +231,19 @@ def test_a_huge_file_is_refused(etc: Etc) -> None:
 def test_file_names_are_container_names(etc: Etc) -> None:
     for name in ("a_b", "-x", "a..b", "x" * 65, "über"):
         etc.write(name, 'users = ["alice"]\n')
-    for leftover in (".blog.toml.swp", "blog.toml~", ".#blog.toml", "README"):
+    for leftover in (".blog.toml.swp", ".#blog.toml", "README"):
         (etc.containers / leftover).write_text("not TOML [")
     result = etc.load()
     assert result.policy.containers == {}
     assert len(result.problems) == 5
+    assert "letters and digits, with - and . between them" in result.problems[-1].text
 
 
 def test_no_directory_is_no_policy_and_said(tmp_path: Path) -> None:
     result = load_policy(tmp_path / "missing")
     assert result.policy.containers == {}
     assert [problem.text for problem in result.problems] == ["no such directory"]
+    assert "systemd-tmpfiles --create isod.conf" in result.problems[0].way_out  # N26
 
 
 def test_defaults_hold_where_a_file_does_not_say(etc: Etc) -> None:

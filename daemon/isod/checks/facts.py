@@ -1,9 +1,10 @@
 """What checks look at: facts that were read beforehand, so that each check is a pure function."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from isod.policy import ContainerPolicy
+from isod.policy_view import PolicyView
 from isod.ports import Account, Caller, Inside, LiveSession, UnitSettings
 from isod_contract.errors import IsodError
 
@@ -15,8 +16,7 @@ class HostFacts:
     caller: Caller
     hints: Mapping[str, str]
     session: LiveSession | None
-    policy_problems: tuple[str, ...] = ()
-    policy_is_stale: bool = False
+    policy: PolicyView = field(default_factory=PolicyView)
     wayland_levels: frozenset[str] = frozenset()  # of the containers that the caller may see
 
 

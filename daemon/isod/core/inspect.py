@@ -14,6 +14,7 @@ from isod.core.environment import with_known_locales
 from isod.core.host_users import login_user
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
+from isod.policy_view import PolicyView
 from isod.ports import Account, Caller, Directories, HostUnits, LiveSession, Surveyor
 from isod.resources import kinds
 from isod.resources.base import Attachment
@@ -46,7 +47,7 @@ class Inspector:
         units: HostUnits,
         directories: Directories,
         surveyor: Surveyor,
-        look_at_policy: Callable[[], Awaitable[tuple[list[str], bool]]],
+        look_at_policy: Callable[[], Awaitable[PolicyView]],
     ) -> None:
         """Take the parts that know."""
         self._containers = containers
@@ -61,7 +62,7 @@ class Inspector:
 
     async def host(self, caller: Caller, options: CheckOptions) -> list[Finding]:
         """Give what is wrong with the host, as far as isod alone knows it."""
-        problems, is_stale = await self._look_at_policy()
+        policy = await self._look_at_policy()
         hints = _hints(options)
         session = self._sessions.find(caller.uid)
         if session is None and hints.get("WAYLAND_DISPLAY"):
@@ -73,8 +74,7 @@ class Inspector:
                 caller=caller,
                 hints=hints,
                 session=session,
-                policy_problems=tuple(problems),
-                policy_is_stale=is_stale,
+                policy=policy,
                 wayland_levels=frozenset(levels),
             )
         )

@@ -12,13 +12,14 @@ from isod.core.app import App
 from isod.core.apps import Apps
 from isod.core.containers import Containers
 from isod.core.devices import Devices
-from isod.core.host_users import caller_of
+from isod.core.host_users import caller_of, unknown_names
 from isod.core.idle import Idle
 from isod.core.reconcile import Reconciler
 from isod.core.shorten import shortened
 from isod.policy import ContainerPolicy
 from isod.policy_diff import diff_policies, takes_away
 from isod.policy_loader import LoadResult, Policy, load_policy
+from isod.policy_view import PolicyView
 from isod.ports import AuditSink, Caller
 from isod.resources import kinds
 from isod_contract.errors import IsodError, NotGranted, NotPermitted
@@ -54,7 +55,7 @@ class PolicyInForce:
         self._idle = idle
         self._audit = audit
         self._turn = asyncio.Lock()
-        self._seen: tuple[list[str], bool] = ([], False)
+        self._seen = PolicyView()
         self._looked_sec = -_LOOK_AGAIN_SEC
 
     def tell(self) -> None:
@@ -64,8 +65,8 @@ class PolicyInForce:
             _log.error("policy.refused", extra={"problem": problem})
         self._audit.record(POLICY, outcome="refused" if problems else "loaded", error="; ".join(problems) or None)
 
-    async def look(self) -> tuple[list[str], bool]:
-        """Tell what is wrong with the files as they are now, and whether others than those in force would be.
+    async def look(self) -> PolicyView:
+        """Tell what is wrong with the files as they are now, and with those in force.
 
         Anybody may ask, and reading takes a while: what was seen within the last second is told again.
         """
@@ -73,9 +74,10 @@ class PolicyInForce:
             if time.monotonic() > self._looked_sec + _LOOK_AGAIN_SEC:
                 before = self._loaded.policy
                 fresh = await asyncio.to_thread(load_policy, self._directory, before)
-                self._seen = (
-                    [str(problem) for problem in fresh.problems],
-                    bool(list(diff_policies(before, fresh.policy))),
+                self._seen = PolicyView(
+                    problems=fresh.problems,
+                    is_stale=bool(list(diff_policies(before, fresh.policy))),
+                    unknown=await asyncio.to_thread(_unknown, before),
                 )
                 self._looked_sec = time.monotonic()
             return self._seen
@@ -95,7 +97,10 @@ class PolicyInForce:
                 }
                 for change in diff_policies(before, fresh.policy)
             ]
-            changes += [{"container": "", "change": f"refused: {problem}"} for problem in fresh.problems]
+            changes += [
+                {"container": "", "change": f"refused: {problem}; {problem.effect}"} for problem in fresh.problems
+            ]
+            changes += _admitting_nobody(fresh.policy, await asyncio.to_thread(_unknown, fresh.policy))
             changes += self._staying(fresh.policy)
             if not dry_run:
                 # First in force, so that no launch is decided by the old one while apps are ended.
@@ -159,6 +164,26 @@ class PolicyInForce:
                 error = NotGranted(resource=lost[0], container=record.container, reason="policy withdrew it")
                 ending.append((app, owner, error))
         return ending
+
+
+def _unknown(policy: Policy) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    found = {name: unknown_names(each) for name, each in policy.containers.items()}
+    return {name: keys for name, keys in found.items() if keys}
+
+
+def _admitting_nobody(
+    policy: Policy, unknown: Mapping[str, Mapping[str, Sequence[str]]]
+) -> Iterator[Mapping[str, object]]:
+    """Name what a policy says in vain: accounts that are not there, and containers that nobody may use."""
+    for name, each in policy.containers.items():
+        for key, names in unknown.get(name, {}).items():
+            quoted = ", ".join(map(repr, names))
+            kind = "group" if key == "groups" else "user"
+            change = f"this host has no {kind} {quoted}, so that admits nobody"
+            yield {"container": name, "key": key, "change": change, "ends": False}
+        if not (each.users or each.ask or each.groups):
+            change = "names neither users nor groups, so only root may use it"
+            yield {"container": name, "key": "", "change": change, "ends": False}
 
 
 def _lost(held: Mapping[str, str], old: ContainerPolicy | None, new: ContainerPolicy) -> list[str]:

@@ -189,6 +189,15 @@ def correct_the_policy(lab: Lab, fix: str) -> None:
 
 
 @contextmanager
+def policy_names_nobody(lab: Lab) -> Iterator[None]:
+    with kept(lab, "/etc/isod/containers/blog.toml"):
+        lab.host_path("/etc/isod/containers/blog.toml").write_text('users = ["alice", "alcie"]\n')
+        lab.run("isoctl", "reload")
+        yield
+    lab.run("isoctl", "reload")
+
+
+@contextmanager
 def policy_changed(lab: Lab) -> Iterator[None]:
     with kept(lab, "/etc/isod/containers/blog.toml"):
         lab.host_path("/etc/isod/containers/blog.toml").write_text('users = ["alice"]\nstop_timeout_sec = 11\n')
@@ -220,5 +229,6 @@ OF_THE_HOST = (
     Fault("inotify-instances", few_inotify_instances),
     Fault("policy-refused", policy_is_broken, mend=correct_the_policy),
     Fault("policy-stale", policy_changed),
+    Fault("policy-no-account", policy_names_nobody, mend=correct_the_policy),
     Fault("isod-other-version", isod_was_updated),
 )

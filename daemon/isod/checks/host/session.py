@@ -1,26 +1,9 @@
-"""The caller's session, as isod-session told isod of it, and the policy in force."""
+"""The caller's session, as isod-session told isod of it."""
 
 from collections.abc import Iterator
 
 from isod.checks.facts import HostFacts
 from isod_contract.findings import Problem, check
-
-
-@check("policy-refused", "the last good form of the file stays in force, or none")
-def policy_refused(facts: HostFacts) -> Iterator[Problem]:
-    """Report policy files that isod could not take; their text is for root."""
-    for problem in facts.policy_problems:
-        text = problem if facts.caller.is_root else problem.partition(": ")[0]
-        yield Problem(f"isod refuses {text}", "correct that file, then `isoctl reload`, which says what is left")
-
-
-@check("policy-stale", "isod acts on what it read last")
-def policy_stale(facts: HostFacts) -> Iterator[Problem]:
-    """Report policy files that changed since."""
-    if facts.policy_is_stale:
-        yield Problem(
-            "policy files changed after isod read them", "`isoctl reload`; with --dry-run it says what changes"
-        )
 
 
 @check("session-missing", "apps get no windows")

@@ -178,6 +178,7 @@ class Daemon:
             audit=self._audit,
             events=self._events,
         )
+        guard = StoppedRoots()
         self._containers = Containers(
             policy=loaded.policy,
             units=self._units,
@@ -186,7 +187,7 @@ class Daemon:
             audit=self._audit,
             events=self._events,
             unit_log=UnitJournal(),
-            guard=StoppedRoots(),
+            guard=guard,
             leftovers=Leftovers(machines),
         )
         device_records = DeviceRecords()
@@ -255,6 +256,7 @@ class Daemon:
             units=self._units,
             directories=directories,
             surveyor=Survey(),
+            guard=guard,
             look_at_policy=self._policy.look,
         )
         self._endpoint = Endpoint(

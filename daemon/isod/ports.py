@@ -184,13 +184,6 @@ class HostUnits(Protocol):
         """Add entries to DeviceAllow until the next boot, or make them all that it holds; raises Unsupported."""
 
 
-class StartGuard(Protocol):
-    """What must hold of a stopped container's own files before it is started."""
-
-    async def check(self, machine: str, container: str) -> None:
-        """Return if it may be started; raises UnsafePath."""
-
-
 class UnitLog(Protocol):
     """What the host's journal has of a unit."""
 
@@ -294,6 +287,9 @@ class Files(Protocol):
 
     def make_runtime_directory(self, guest: Any, account: Account, container: str) -> None:
         """Make /run/user/UID by fd, for a container without logind."""
+
+    def has_any(self, guest: Any, paths: Collection[str]) -> bool:
+        """Tell whether any of these is there, as a process inside sees it."""
 
 
 class LaunchFiles(Protocol):

@@ -184,3 +184,36 @@ def test_the_nix_directories_of_a_user_namespace_have_its_uids(lab: Lab) -> None
 def test_without_nix_nothing_of_nix_is_made(lab: Lab, container: str) -> None:
     assert isoctl(lab, "run", container, "true").returncode == 0
     assert lab.in_container(container, "test", "-e", "/nix", check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        ("true", "/var/lib/machines/phantom, where its files must be, is not there"),
+        ("touch /var/lib/machines/phantom.raw", "an image such as /var/lib/machines/phantom.raw is not for this unit"),
+        ("mkdir /var/lib/machines/phantom", "/var/lib/machines/phantom has no /etc/os-release"),
+        (
+            "mkdir -p /var/lib/machines/phantom/etc; touch /var/lib/machines/phantom/etc/os-release",
+            "has no init to boot",
+        ),
+    ],
+)
+def test_a_container_that_cannot_boot_says_what_its_files_lack(lab: Lab, make: str, told: str) -> None:
+    """N16: "container 'phantom' stopped: container@phantom.service is inactive"."""
+    policy = lab.host_path("/etc/isod/containers/phantom.toml")
+    policy.write_text('users = ["alice"]\n')
+    lab.run("sh", "-c", make)
+    try:
+        lab.run("isoctl", "reload")
+        before = lab.run("isoctl", "doctor", "phantom", user="alice", check=False)
+        done = lab.run("isoctl", "run", "phantom", "true", user="alice", check=False)
+        after = lab.run("isoctl", "doctor", "phantom", user="alice", check=False)
+    finally:
+        policy.unlink()
+        lab.run("sh", "-c", "rm -rf /var/lib/machines/phantom*; systemctl reset-failed container@phantom.service; true")
+        lab.run("isoctl", "reload")
+    assert done.returncode == 125
+    assert told in done.stderr
+    for doctor in (before, after):
+        assert told in doctor.stdout
+        assert doctor.stdout.count("\n") == 1

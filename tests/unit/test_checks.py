@@ -23,7 +23,7 @@ from isod_contract.errors import StartFailed, Unsupported
 ALICE = Caller(":1.2", 1000, "alice")
 ROOT = Caller(":1.3", 0, "root")
 ACCOUNT = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")
-PRESENT = frozenset({"session-bus", "zoneinfo", "localtime", "needs-gpu"})
+PRESENT = frozenset({"session-bus", "pam-systemd", "zoneinfo", "localtime", "needs-gpu"})
 INSIDE = Inside(present=PRESENT, free_bytes=50 << 30, total_bytes=100 << 30, free_inodes=9, total_inodes=10)
 RUNNING = RunningFacts(uid_shift=0, account=ACCOUNT, inside=INSIDE)
 SETTINGS = UnitSettings(
@@ -84,6 +84,8 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("dbus-missing", {"running": None, "problem": Unsupported(what="apps", reason="no bus")}),
     ("start-failed", {"running": None, "problem": StartFailed(container="blog", reason="its unit failed")}),
     ("container-silent", {"running": None, "silence": "its systemd does not answer"}),
+    ("root-unusable", {"running": None, "lack": "/var/lib/machines/blog, where its files must be, is not there"}),
+    ("pam-systemd-missing", inside(present=PRESENT - {"pam-systemd"})),
     ("logind-missing", running(has_logind=False)),
     ("session-bus-missing", inside(present=PRESENT - {"session-bus"})),
     ("disk-full", inside(free_bytes=10 << 20)),

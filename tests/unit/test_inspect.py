@@ -27,7 +27,7 @@ SETTINGS = UnitSettings(
     device_allow=(("/dev/net/tun", "rwm"),),
     command=(),
 )
-WELL = frozenset({"session-bus", "zoneinfo", "localtime"})
+WELL = frozenset({"session-bus", "pam-systemd", "zoneinfo", "localtime"})
 SESSION = LiveSession(caller=ALICE, environment={"LANG": "fr_FR.UTF-8"}, wayland="context")
 
 pytestmark = pytest.mark.asyncio
@@ -71,6 +71,7 @@ class Parts:
             units=parts,
             directories=parts,
             surveyor=parts,
+            guard=parts,
             look_at_policy=self.look_at_policy,
         )
 

@@ -23,6 +23,7 @@ class Logind(FakeGuest):
         self.looks = looks
         self.looked = 0
         self.restarts = 0
+        self.has_pam = True
 
     async def has_unit(self, _unit: str) -> bool:
         return True
@@ -34,6 +35,10 @@ class Logind(FakeGuest):
 
     def prepare_nix_and_check(self, *_: Any) -> bool:
         return False
+
+    def has_any(self, _guest: Any, paths: Any) -> bool:
+        assert "usr/lib/x86_64-linux-gnu/security/pam_systemd.so" in paths
+        return self.has_pam
 
     def runtime_ready(self, *_: Any) -> bool:
         self.looked += 1
@@ -68,3 +73,13 @@ async def test_a_slow_machine_is_given_more_time_with_each_attempt(monkeypatch: 
 async def test_one_that_never_opens_is_told() -> None:
     with pytest.raises(StartFailed, match="opens no session for alice"):
         await opened(1_000_000)
+
+
+async def test_one_that_can_never_open_is_told_after_the_first_wait() -> None:
+    """N17: 45 s, and then the name of a unit inside."""
+    guest = Logind(1_000_000)
+    guest.has_pam = False
+    files: Any = guest
+    with pytest.raises(StartFailed, match=r"no pam_systemd.so.*; install libpam-systemd"):
+        await prepare.Prepare(files).run(guest, ALICE, "blog")
+    assert guest.restarts == 0

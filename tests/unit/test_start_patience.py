@@ -12,7 +12,7 @@ from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.start import Starts
 from isod.policy import ContainerPolicy
-from isod.ports import DESTRUCTIVE, UnitStatus
+from isod.ports import DESTRUCTIVE, UnitSettings, UnitStatus
 from isod_contract.errors import ContainerGone, HostSilent, IsodError, StartFailed, StartTimeout
 from isod_contract.states import ContainerState
 
@@ -30,6 +30,7 @@ class Host:
         self.connects = 0
         self.state = "active"
         self.silent = False
+        self.lacks = ""
         self.results: list[str] = []
         self.jobs: list[str] = []
         self.container = Container("evil", "container@evil.service", "evil", ContainerPolicy(start_timeout_sec=1))
@@ -41,6 +42,20 @@ class Host:
 
     async def check(self, _machine: str, _name: str) -> None:
         """Find the root well."""
+
+    async def settings(self, _unit: str) -> UnitSettings:
+        return UnitSettings(
+            load_state="loaded",
+            active_state=self.state,
+            needs_reload=False,
+            device_policy="",
+            device_allow=(),
+            command=("systemd-nspawn", "--boot", "-D", "/srv/evil"),
+        )
+
+    async def lack(self, root: str, _container: str) -> str:
+        assert root == "/srv/evil"
+        return self.lacks
 
     def record(self, *_: Any, **__: Any) -> None:
         """Write no audit."""
@@ -201,3 +216,15 @@ async def test_one_that_is_up_and_did_not_answer_is_connected_to_later(monkeypat
     await asyncio.sleep(0.05)
     assert (host.container.silences, host.connects, host.container.starting) == (1, 0, None)
     await starts.close()
+
+
+async def test_what_its_files_lack_stands_in_the_place_of_what_systemd_calls_it() -> None:
+    """N16: "container 'ghost' stopped: container@ghost.service is inactive"."""
+    host = Host(silent())
+    host.state = "inactive"
+    host.results = ["done"]
+    host.lacks = "/srv/evil has no init to boot"
+    with pytest.raises(StartFailed, match="start failed: /srv/evil has no init to boot"):
+        await host.starts().ensure_running(host.container, ALICE)
+    assert host.container.problem is not None
+    assert "no init" in host.container.problem.text

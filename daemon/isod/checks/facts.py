@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from isod.nspawn_root import root_directory
 from isod.policy import ContainerPolicy
 from isod.policy_view import PolicyView
 from isod.ports import Account, Caller, Inside, LiveSession, UnitSettings
@@ -51,6 +52,7 @@ class ContainerFacts:
     display_problems: tuple[IsodError, ...] = ()
     running: RunningFacts | None = None  # None: it does not run, or can't be reached
     silence: str = ""  # why nothing could be read in it, though it runs
+    lack: str = ""  # what keeps it from booting, as its files tell while it is stopped
 
     @property
     def inside(self) -> str:
@@ -60,10 +62,4 @@ class ContainerFacts:
     @property
     def root(self) -> str:
         """Give where its files are on the host, as its nspawn was told, or as systemd-nspawn(1) finds them."""
-        command = self.settings.command
-        for word, following in zip(command, (*command[1:], ""), strict=True):
-            if word in ("-D", "--directory"):
-                return following
-            if word.startswith("--directory="):
-                return word.removeprefix("--directory=")
-        return f"/var/lib/machines/{self.machine}"
+        return root_directory(self.settings.command, self.machine)

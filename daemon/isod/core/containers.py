@@ -15,9 +15,10 @@ from isod.core.leftovers import Leftovers
 from isod.core.permission import Permission
 from isod.core.start import Starts
 from isod.nixos import is_declared
+from isod.nspawn_root import StartGuard
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
-from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
+from isod.ports import AuditSink, Authority, Caller, Guest, GuestConnector, HostUnits, UnitLog
 from isod_contract.errors import HostSilent, IsodError, NoSuchContainer
 from isod_contract.names import is_container_name
 from isod_contract.records import CONTAINER_STOP

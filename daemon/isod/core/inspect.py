@@ -12,10 +12,12 @@ from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.environment import with_known_locales
 from isod.core.host_users import login_user
+from isod.core.prepare import PAM_SYSTEMD
 from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
+from isod.nspawn_root import StartGuard, booted_directory
 from isod.policy_view import PolicyView
-from isod.ports import Account, Caller, Directories, HostUnits, LiveSession, Surveyor
+from isod.ports import Account, Caller, Directories, HostUnits, LiveSession, Surveyor, UnitSettings
 from isod.resources import kinds
 from isod.resources.base import Attachment
 from isod_contract.errors import IsodError, NoSecurityContext
@@ -32,6 +34,7 @@ _WANTED: Mapping[str, tuple[str, ...]] = {
     ),
     "zoneinfo": ("usr/share/zoneinfo", "etc/zoneinfo"),
     "localtime": ("etc/localtime",),
+    "pam-systemd": PAM_SYSTEMD,
 }
 
 
@@ -47,6 +50,7 @@ class Inspector:
         units: HostUnits,
         directories: Directories,
         surveyor: Surveyor,
+        guard: StartGuard,
         look_at_policy: Callable[[], Awaitable[PolicyView]],
     ) -> None:
         """Take the parts that know."""
@@ -56,6 +60,7 @@ class Inspector:
         self._units = units
         self._directories = directories
         self._surveyor = surveyor
+        self._guard = guard
         self._look_at_policy = look_at_policy
         # Whoever asks for the same thing many times waits for themselves, and for nobody else.
         self._turns: dict[tuple[int, str], asyncio.Lock] = {}
@@ -87,6 +92,7 @@ class Inspector:
     async def _facts(self, container: Container, caller: Caller, options: CheckOptions) -> ContainerFacts:
         session = self._sessions.find(caller.uid)
         running, silence = None, ""
+        settings = await self._units.settings(container.unit)
         try:
             # One deadline for all that is asked of it: each answer alone might come just in time.
             async with asyncio.timeout(GUEST_CALL_TIMEOUT_SEC):
@@ -103,13 +109,23 @@ class Inspector:
             caller=caller,
             account_name=container.account_for(caller),
             grants=container.grants(),
-            settings=await self._units.settings(container.unit),
+            settings=settings,
             problem=container.problem,
             session=session,
             display_problems=_display_problems(container, caller, session),
             running=running,
             silence=silence,
+            lack=await self._lack(container, settings),
         )
+
+    async def _lack(self, container: Container, settings: UnitSettings) -> str:
+        root = booted_directory(settings.command)
+        if not root or settings.active_state not in ("inactive", "failed"):
+            return ""
+        try:
+            return await self._guard.lack(root, container.name)
+        except IsodError as error:
+            return error.text
 
     async def _running(
         self, container: Container, caller: Caller, options: CheckOptions, session: LiveSession | None

@@ -15,6 +15,21 @@ _KEEPER_WAITS_SEC = (3.0, 6.0, 12.0, 24.0)
 _KEEPER_RECHECK_SEC = 0.05
 
 
+# Where distributions have it, as seen inside; in NixOS's store it is under a name that changes.
+PAM_SYSTEMD = (
+    *(f"usr/lib{suffix}/security/pam_systemd.so" for suffix in ("", "64")),
+    *(
+        f"usr/lib/{machine}/security/pam_systemd.so"
+        for machine in (
+            *("x86_64-linux-gnu", "aarch64-linux-gnu", "riscv64-linux-gnu", "powerpc64le-linux-gnu"),
+            *("s390x-linux-gnu", "loongarch64-linux-gnu", "i386-linux-gnu", "arm-linux-gnueabihf"),
+        )
+    ),
+    *(f"lib/{machine}/security/pam_systemd.so" for machine in ("x86_64-linux-gnu", "aarch64-linux-gnu")),
+    "nix/store",
+)
+
+
 class Prepare:
     """Reconciles a container for one account; a few fstats when all is right."""
 
@@ -53,6 +68,13 @@ class Prepare:
                 await guest.queue_existing("RestartUnit", unit)
             if await self._becomes_ready(guest, account, container, wait_sec):
                 return
+            if not await guest.offload.run(lambda: self._files.has_any(guest, PAM_SYSTEMD)):
+                # No later wait would end otherwise.
+                raise StartFailed(
+                    container=container,
+                    reason=f"it has no pam_systemd.so, without which no login of {account.name} gets a session; "
+                    "install libpam-systemd (systemd-pam) in it",
+                )
         raise StartFailed(
             container=container, reason=f"its logind opens no session for {account.name}; see {unit} inside"
         )

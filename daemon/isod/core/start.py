@@ -9,7 +9,8 @@ from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.leftovers import Leftovers
-from isod.ports import DESTRUCTIVE, AuditSink, Caller, Guest, GuestConnector, HostUnits, StartGuard, UnitLog
+from isod.nspawn_root import StartGuard, booted_directory
+from isod.ports import DESTRUCTIVE, AuditSink, Caller, Guest, GuestConnector, HostUnits, UnitLog
 from isod.shortage import shortage_of
 from isod_contract.errors import ContainerGone, HostSilent, IsodError, LimitExceeded, StartFailed, StartTimeout
 from isod_contract.limits import GUEST_CONNECT_TIMEOUT_SEC
@@ -101,16 +102,32 @@ class Starts:
             container.note_problem(None)
             await self._run_job_twice(container, caller, deadline, began_usec)
             return await self._connect(container, deadline)
-        except IsodError as error:
+        except IsodError as fault:
+            error = await self._explained(container, fault)
             if isinstance(error, (StartFailed, StartTimeout)) and not error.root_detail:
                 lines = await self._unit_log.last_lines(container.unit, began_usec)
                 error.root_detail = f"its journal ends with: {' | '.join(lines)}" if lines else ""
             if not container.stops:
                 # Else it is what somebody wanted, and no problem.
                 self._note_problem(container, error)
-            raise
+            raise error from None
         finally:
             container.starting = None
+
+    async def _explained(self, container: Container, error: IsodError) -> IsodError:
+        """Give the fact behind a failed start where the container's own files have it.
+
+        systemd tells no more than that the unit is inactive.
+        """
+        if container.stops or not isinstance(error, (StartFailed, ContainerGone)):
+            return error
+        try:
+            settings = await self._units.settings(container.unit)
+            root = booted_directory(settings.command)
+            lack = await self._guard.lack(root, container.name) if root else ""
+        except (TimeoutError, IsodError):
+            return error
+        return StartFailed(container=container.name, reason=lack) if lack else error
 
     async def _run_job_twice(self, container: Container, caller: Caller, deadline: float, began_usec: int) -> None:
         """Once more only if what the run before left behind was in the way."""

@@ -1,6 +1,7 @@
 """The directories of a user inside a container: /run/user/UID and nix's per-user ones."""
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from isod.host import rootfs
@@ -36,6 +37,16 @@ class GuestFiles:
             return False
         os.close(fd)
         return True
+
+    def has_any(self, guest: Any, paths: Collection[str]) -> bool:
+        """Tell whether any of these is there, as a process inside sees it."""
+        for path in paths:
+            try:
+                os.close(rootfs.open_in_root(guest.root_fd, path, os.O_PATH))
+            except OSError:
+                continue
+            return True
+        return False
 
     def make_runtime_directory(self, guest: Any, account: Account, container: str) -> None:
         """Make /run/user/UID by fd."""

@@ -9,6 +9,10 @@ from isod_contract import start_script
 from isod_contract.errors import UnsafePath
 
 _PATH = os.O_PATH | os.O_NOFOLLOW
+# What systemd-nspawn(1) wants to find with --boot.
+_OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
+_INIT = ("usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init")
+_FOR_IMAGES = 'systemd-nspawn@.service boots images: `unit = "systemd-nspawn@NAME.service"` in its policy'
 
 
 class StoppedRoots:
@@ -29,6 +33,32 @@ class StoppedRoots:
         offload = self._offloads.setdefault(container, Offload(container))
         await offload.run(lambda: self._check(machine, container))
 
+    async def lack(self, root: str, container: str) -> str:
+        """Say what keeps systemd-nspawn from booting a directory; "" for nothing. Raises UnsafePath, LimitExceeded."""
+        offload = self._offloads.setdefault(container, Offload(container))
+        return await offload.run(lambda: self._lack(root))
+
+    def _lack(self, root: str) -> str:
+        try:
+            root_fd = os.open(os.path.join(self._root, root.lstrip("/")), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            image = f"{root.rstrip('/')}.raw"
+            if os.path.exists(os.path.join(self._root, image.lstrip("/"))):
+                return f"{root} is not there, and an image such as {image} is not for this unit; " + _FOR_IMAGES
+            return f"{root}, where its files must be, is not there"
+        except NotADirectoryError:
+            return f"{root} is not a directory"
+        except OSError:
+            return ""
+        try:
+            if not any(_is_there(root_fd, path) for path in _OS_RELEASE):
+                return f"{root} has no /etc/os-release, so no system is installed there"
+            if not any(_is_there(root_fd, path) for path in _INIT):
+                return f"{root} has no init to boot; install systemd and its /sbin/init (Debian: systemd-sysv) there"
+        finally:
+            os.close(root_fd)
+        return ""
+
     def _check(self, machine: str, container: str) -> None:
         for parent in start_script.ROOTS:
             try:
@@ -44,6 +74,14 @@ class StoppedRoots:
                     _check_path(root_fd, path, container, is_directory=False)
             finally:
                 os.close(root_fd)
+
+
+def _is_there(root_fd: int, path: str) -> bool:
+    try:
+        os.close(rootfs.open_in_root(root_fd, path, os.O_PATH))
+    except OSError:
+        return False
+    return True
 
 
 def _check_path(root_fd: int, path: str, container: str, *, is_directory: bool) -> None:

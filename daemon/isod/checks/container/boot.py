@@ -47,10 +47,27 @@ def container_silent(facts: ContainerFacts) -> Iterator[Problem]:
         )
 
 
+@check("root-unusable", "nothing can be started")
+def root_unusable(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a container whose files are not where its unit boots them from, or are not a system."""
+    if facts.lack:
+        yield Problem(
+            facts.lack,
+            'install a system there (README, "Without NixOS"), or name another unit with `unit = "..."` in '
+            f"/etc/isod/containers/{facts.name}.toml",
+        )
+
+
 @check("start-failed", "no app can be started in it")
 def start_failed(facts: ContainerFacts) -> Iterator[Problem]:
     """Report why it is not there, where no other check says it."""
-    if facts.running is not None or facts.silence or facts.problem is None or isinstance(facts.problem, Unsupported):
+    if (
+        facts.running is not None
+        or facts.silence
+        or facts.lack
+        or facts.problem is None
+        or isinstance(facts.problem, Unsupported)
+    ):
         return
     if facts.settings.load_state == "loaded":
         yield Problem(
@@ -68,6 +85,14 @@ def logind_missing(facts: ContainerFacts) -> Iterator[Problem]:
             f"`systemctl -M {facts.machine} unmask systemd-logind.service dbus-org.freedesktop.login1.service`, or "
             "install libpam-systemd (systemd-pam) in it",
         )
+
+
+@check("pam-systemd-missing", "no login gets a session, so no app starts")
+def pam_systemd_missing(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report a container where PAM can't tell logind of logins."""
+    running = facts.running
+    if running is not None and running.has_logind and "pam-systemd" not in running.inside.present:
+        yield Problem("it has no pam_systemd.so", f"`{facts.inside} apt-get install -y libpam-systemd`, or systemd-pam")
 
 
 @check("session-bus-missing", "programs that need a session bus fail or start one of their own")

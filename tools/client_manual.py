@@ -50,6 +50,21 @@ ends with its code and they live on. A pipe that was given as standard output or
 the last of them ends, as with ssh(1), and other than on the host also if they closed it: the container's systemd
 holds it meanwhile. Where that would be waited for (\\fB$(isoctl run ...)\\fR), send the output to a file, or use
 .BR \\-\\-detach .
+.SH TERMINAL
+A command gets a terminal of its container's own if isoctl's standard streams are all a terminal, or with
+.BR \\-t .
+With
+.B \\-t
+what is redirected stays so, and
+.I /dev/tty
+is the terminal: \\fBisoctl run \\-t blog sudo apt update > log\\fR asks for the password on the terminal. isoctl must
+have a terminal itself, and be in its foreground. One of unknown size has 24 rows and 80 columns inside.
+.PP
+All that is typed goes to the command, Ctrl-C too; there is no escape key such as those of ssh(1) and systemd-nspawn(1).
+Ctrl-Z stops isoctl and the command together, and \\fBfg\\fR of the shell continues both. Programs that handle the key
+themselves, such as shells and editors, get it as ever. One of these that hangs is ended by closing the window, or by
+.B isoctl kill
+elsewhere.
 .SH EXIT STATUS
 .B run
 and

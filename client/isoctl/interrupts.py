@@ -12,6 +12,8 @@ QUIT: int = _signal.SIGQUIT
 TERMINATE: int = _signal.SIGTERM
 CONTINUE: int = _signal.SIGCONT
 WINDOW: int = _signal.SIGWINCH
+STOP: int = _signal.SIGSTOP
+TERMINAL_STOP: int = _signal.SIGTSTP
 ENDING = (HANGUP, INTERRUPT, QUIT, TERMINATE)
 _CAUGHT = (*ENDING, _signal.SIGUSR1, _signal.SIGUSR2, CONTINUE, WINDOW)
 

@@ -13,7 +13,7 @@ from isoctl.wire import Bus, RemoteError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from isoctl.stdio import Streams
-    from isoctl.terminal import Terminal
+    from isoctl.terminal import Joint, Terminal
 
 _BEFORE_TERMINAL = ("", "authorizing", "starting-container", "preparing")
 # After the main process: how long its pipes may stay open if nothing is left of the app, and if something is.
@@ -35,16 +35,16 @@ class Launch:
         streams: "Streams | None",
         progress: Progress,
         *,
-        terminal: bool,
+        joint: "Joint | None",
         detach: bool,
         quiet: bool,
     ) -> None:
-        """Prepare the loop; `streams` is None if the app gets a terminal or outlives us."""
+        """Prepare the loop; `streams` is None if all are on a terminal or the app outlives us, `joint` without one."""
         self._bus = bus
         self._watch = watch
         self._streams = streams
         self._detach = detach
-        self._wants_terminal = terminal
+        self._joint = joint  # until it is joined
         self._terminal: Terminal | None = None
         self._relays: list[Relay] = streams.relays if streams else []
         self._interrupts = signals
@@ -54,6 +54,7 @@ class Launch:
         self._handed_over = False
         self._had_terminal = _has_terminal()
         self._leave_with: int | None = None
+        self._is_paused = False  # the app was stopped together with us, and is to go on
 
     def run(self) -> int:
         """Wait for the end; gives the exit code. Raises LaunchFailed, RemoteError, WireError."""
@@ -101,7 +102,10 @@ class Launch:
         for relay in self._relays:
             for fd, events in relay.interests():
                 poll.register(fd, events)
-        for fd, events in poll.poll(None if timeout_sec is None else max(0.0, timeout_sec) * 1000):
+        ready = poll.poll(None if timeout_sec is None else max(0.0, timeout_sec) * 1000)
+        if self._terminal:
+            self._terminal.match_output()
+        for fd, events in ready:
             if fd == self._bus.fileno():
                 self._watch.receive()
             elif fd == self._interrupts.fd:
@@ -122,8 +126,10 @@ class Launch:
             self._progress.clear()
         else:
             self._progress.update(watch.state)
-        if self._wants_terminal and not watch.ended:
-            self._fetch_terminal()
+        if self._joint is not None and not watch.ended:
+            self._fetch_terminal(self._joint)
+        if self._is_paused and watch.signal(interrupts.CONTINUE):
+            self._is_paused = False
         if self._terminal and not watch.ended:
             self._follow_terminal(self._terminal)
         # Also of an app that has ended by now, as one without a display does at once: it is the reason. What ended a
@@ -131,7 +137,7 @@ class Launch:
         if watch.problem[1] and watch.problem != self._told and watch.is_warned:
             self._warn()
 
-    def _fetch_terminal(self) -> None:
+    def _fetch_terminal(self, joint: "Joint") -> None:
         """Ask for the app's terminal once there can be one, and join it when it comes."""
         master = self._watch.taken_terminal()
         if master is None:
@@ -140,23 +146,23 @@ class Launch:
             return
         from isoctl.terminal import Terminal
 
-        self._wants_terminal = False
         self._progress.clear()
-        self._terminal = Terminal(master)
-        self._relays = self._terminal.relays
+        self._terminal = Terminal(master, joint)
+        self._joint = None
+        self._relays = [*self._relays, *self._terminal.relays]
 
     def _join_late(self) -> None:
         """Fetch the terminal of an app that was over before that could be done: what it wrote is in there."""
         deadline = time.monotonic() + _DRAIN_SEC
-        while self._wants_terminal and self._watch.state != "failed" and self._leave_with is None:
+        while self._joint is not None and self._watch.state != "failed" and self._leave_with is None:
             try:
-                self._fetch_terminal()
+                self._fetch_terminal(self._joint)
             except RemoteError:
                 return  # isod has let go of it
             left_sec = deadline - time.monotonic()
             if left_sec <= 0 or self._watch.away_since is not None:
                 return
-            if self._wants_terminal:
+            if self._joint is not None:
                 self._turn(left_sec)
 
     def _follow_terminal(self, joined: "Terminal") -> None:
@@ -168,6 +174,19 @@ class Launch:
             self._leave_with = 128 + interrupts.HANGUP
         elif joined.screen.done:
             joined.restore()
+        elif joined.stop_typed:
+            joined.stop_typed = False
+            if self._watch.state == "running" and joined.stops_nothing():
+                self._pause(joined)
+
+    def _pause(self, joined: "Terminal") -> None:
+        """Stop with the app, as a program of the host does at Ctrl-Z; `fg` and `bg` of the shell let both go on."""
+        self._is_paused = self._watch.signal(interrupts.STOP)
+        joined.restore()
+        os.kill(0, interrupts.TERMINAL_STOP)
+        # From here on somebody has continued us, or nobody could and we were not stopped.
+        joined.enter()
+        joined.fit()
 
     def _warn(self) -> None:
         """Say on a terminal what is not as it should be, once."""
@@ -207,6 +226,8 @@ class Launch:
     def _drain(self) -> None:
         """Copy what the app wrote before it ended, then give back what it left unread of a file."""
         began = time.monotonic()
+        if self._terminal:
+            self._terminal.let_go()
         outputs = [relay for relay in self._relays if not relay.inward]
         for relay in self._relays:
             if relay.inward:
@@ -219,8 +240,9 @@ class Launch:
             if left_sec <= 0 and not any([relay.step() for relay in outputs if not relay.done]):  # noqa: C419 - each
                 break
             self._turn(left_sec)
-        rest = [relay for relay in outputs if not relay.done]
-        if rest and not self._terminal and self._leave_with is None:
+        screen = self._terminal.screen if self._terminal else None
+        rest = [relay for relay in outputs if not relay.done and relay is not screen]
+        if rest and self._leave_with is None:
             leave_behind(rest)
 
     def _lost_output(self) -> int:

@@ -12,6 +12,10 @@ import stat
 import struct
 import termios
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _CHUNK_BYTES = 65536
 
 
@@ -29,6 +33,7 @@ class Relay:
         "_unread",
         "done",
         "failure",
+        "heard",
         "inward",
         "source",
         "source_ended",
@@ -43,6 +48,7 @@ class Relay:
         self.done = False
         self.source_ended = False
         self.failure = ""
+        self.heard: Callable[[bytes], None] | None = None  # is told of what was passed on
         self._pending = b""
         self._reopened = False
         self._unread = -1
@@ -105,7 +111,7 @@ class Relay:
                     self.finish()
                     return False
             written = os.write(self.target, self._pending)
-            self._pending = self._pending[written:]
+            passed_on, self._pending = self._pending[:written], self._pending[written:]
         except BlockingIOError:
             return False
         except OSError as error:
@@ -115,6 +121,8 @@ class Relay:
             self.source_ended = not self._pending
             self.finish()
             return False
+        if self.heard is not None:
+            self.heard(passed_on)
         return True
 
     def finish(self) -> None:

@@ -38,13 +38,14 @@ class Streams:
 
     __slots__ = ("_made", "relays", "sent")
 
-    def __init__(self) -> None:
-        """Classify 0, 1 and 2, and make the pipes that are needed. Raises Refused."""
+    def __init__(self, on_terminal: frozenset[int] = frozenset()) -> None:
+        """Classify 0, 1 and 2, and make the pipes that are needed; but for those `on_terminal`. Raises Refused."""
         self.sent: dict[str, int] = {}
         self.relays: list[Relay] = []
         self._made: list[int] = []
-        self._plan_input()
-        self._plan_outputs()
+        if 0 not in on_terminal:
+            self._plan_input()
+        self._plan_outputs(on_terminal)
 
     def _plan_input(self) -> None:
         """Pass, relay or replace standard input."""
@@ -60,12 +61,14 @@ class Streams:
             self._made.append(reader)
             self.relays.append(Relay(0, writer, inward=True))
 
-    def _plan_outputs(self) -> None:
+    def _plan_outputs(self, on_terminal: frozenset[int]) -> None:
         """Pass or relay standard output and error; through one pipe if both are the same file, to keep the order."""
         for number, name in ((1, "stdout"), (2, "stderr")):
+            if number in on_terminal:
+                continue
             if _goes_in(number):
                 self.sent[name] = number
-            elif name == "stderr" and self.sent["stdout"] != 1 and os.path.sameopenfile(1, 2):
+            elif name == "stderr" and self.sent.get("stdout", 1) != 1 and os.path.sameopenfile(1, 2):
                 self.sent[name] = self.sent["stdout"]
             else:
                 reader, writer = self._pipe()

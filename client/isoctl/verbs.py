@@ -85,7 +85,13 @@ JSON = Flag("json", "b", ("--json",), "", "print JSON, for programs")
 QUIET = Flag("quiet", "b", ("-q", "--quiet"), "", "no progress, no warnings")
 RUN_FLAGS = (
     Flag("detach", "b", ("-d", "--detach"), "", "do not wait for its end; it outlives isoctl, and writes to `logs`"),
-    Flag("terminal", "b", ("-t", "--terminal"), "", "give it a terminal even if output is redirected"),
+    Flag(
+        "terminal",
+        "b",
+        ("-t", "--terminal"),
+        "",
+        "give it a terminal (/dev/tty) whatever is redirected, which stays so",
+    ),
     Flag("no-terminal", "b", ("-T", "--no-terminal"), "", "never give it a terminal"),
     QUIET,
 )

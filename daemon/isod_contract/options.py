@@ -73,7 +73,9 @@ class RunOptions:
     lifetime: int | None = option(
         "h", "read end of a pipe; when its last writer closes it, the app is ended; absent: the app is detached"
     )
-    terminal: bool | None = option("b", "give the app a terminal of the container; see App.OpenTerminal")
+    terminal: bool | None = option(
+        "b", "give the app a terminal of the container, on which streams are that are not given"
+    )
     rows: int | None = option("q", "height of that terminal, in characters; absent where it is not known: 24")
     columns: int | None = option("q", "width of that terminal, in characters; absent where it is not known: 80")
     pixel_height: int | None = option("q", "height of that terminal, in pixels, by which programs scale images")

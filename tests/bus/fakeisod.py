@@ -86,11 +86,15 @@ class FakeApp:
             self.master, slave = os.openpty()
             size = [self.options.get(key, default) for key, default in _WINDOW_SIZE]
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size))
-            streams = dict.fromkeys(streams, slave)
+            streams = {name: self._fds.get(name, slave) for name in streams}
         self.change(State="starting")
         environment = dict(os.environ) | dict(entry.split("=", 1) for entry in self.options.get("environment", []))
         # setsid(1) needs no fork to become the leader of a session, so the pid stays.
-        on_terminal = ["setsid", "--ctty"] if slave is not None else []
+        on_terminal: list[str] = []
+        if slave is not None:
+            # As isod: the one on standard input, else one that the leader of the session opens.
+            opening = ["sh", "-c", 'true <"$0"; exec "$@"', os.ttyname(slave)]
+            on_terminal = ["setsid", "--ctty"] if streams["stdin"] == slave else ["setsid", *opening]
         self.process = subprocess.Popen(
             [*on_terminal, *self.argv], env=environment, start_new_session=slave is None, **streams
         )

@@ -97,12 +97,12 @@ def _launch(
     """Ask isod and wait for the end. Raises Refused and LaunchFailed too."""
     quiet = "quiet" in request.options
     detach = "detach" in request.options
-    with_terminal = not detach and _wants_terminal(request)
+    joint = None if detach else _joint(request)
     streams = None
-    if with_terminal:
-        options |= {"terminal": ("b", True), **terminal.size_options()}
-    elif not detach:
-        streams = Streams()
+    if joint is not None:
+        options |= {"terminal": ("b", True), **terminal.size_options(joint.fd or 0)}
+    if not detach and (joint is None or joint.is_shared):
+        streams = Streams(joint.streams if joint else frozenset())
         options |= {name: ("h", fd) for name, fd in streams.sent.items()}
     if not detach:
         # The write end stays open for as long as this process lives; nothing else of it keeps the app alive.
@@ -117,7 +117,7 @@ def _launch(
         write_error(f"isoctl: {elsewhere}\n")
     bus = _connect()
     watch = AppWatch(bus, app_id, (container, words, options))
-    launch = Launch(bus, watch, signals, streams, progress, terminal=with_terminal, detach=detach, quiet=quiet)
+    launch = Launch(bus, watch, signals, streams, progress, joint=joint, detach=detach, quiet=quiet)
     code = launch.run()
     if detach and code == 0 and says_id:
         print(app_id)
@@ -139,16 +139,23 @@ def _connect() -> Bus:
             time.sleep(0.1)
 
 
-def _wants_terminal(request: cli.Request) -> bool:
-    """Decide about terminal mode. Raises Refused if it was asked for and cannot be."""
+def _joint(request: cli.Request) -> terminal.Joint | None:
+    """Decide about terminal mode; None: the app gets none. Raises Refused if it was asked for and cannot be.
+
+    Without a word that is so if all three streams are isoctl's own terminal.
+    """
     if "no-terminal" in request.options:
-        return False
-    forced = "terminal" in request.options
-    wanted = terminal.wanted(forced=forced)
-    if forced and not wanted:
-        message = "-t needs stdin and stdout on isoctl's own terminal, with isoctl in its foreground"
+        return None
+    streams = terminal.own_streams()
+    if len(streams) == len(("stdin", "stdout", "stderr")):
+        return terminal.Joint(None, streams)
+    if "terminal" not in request.options:
+        return None
+    fd = terminal.open_own()
+    if fd is None:
+        message = "-t needs a terminal that isoctl is in the foreground of; `script -qc COMMAND` makes one"
         raise Refused(message)
-    return wanted
+    return terminal.Joint(fd, streams)
 
 
 def _utf8(word: str, what: str) -> str:

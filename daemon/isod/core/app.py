@@ -1,6 +1,7 @@
 """One app: a launched command and all that is known of it."""
 
 import asyncio
+import os
 import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -75,12 +76,19 @@ class App:
         """Take the record."""
         self.record = record
         self.terminal_fd: int | None = None
+        self.slave_fd: int | None = None  # of a terminal that no stream of the app is on
         self.lifetime_fd: int | None = None
         self.unwatch: Any = None
         self.launching: asyncio.Task[Any] | None = None
         self.recovered = False
         self.ended_sec = time.monotonic()  # or when this isod took over the record of its end
         self.letting_go = self.let_go_again = False
+
+    def let_go_of_slave(self) -> None:
+        """Let the app's terminal come to its end once nobody inside has it open."""
+        fd, self.slave_fd = self.slave_fd, None
+        if fd is not None:
+            os.close(fd)
 
     @property
     def service(self) -> str:

@@ -22,7 +22,7 @@ from isod_contract.states import AppState
 from isod_kernel import untrusted_fds
 
 _ROWS, _COLUMNS = 24, 80  # where the caller knows no better
-_TIOCGPTPEER = 0x5441  # ioctl_tty(2)
+_TIOCGPTPEER, _TIOCGPTN = 0x5441, 0x80045430  # ioctl_tty(2)
 _NOT_EXECUTED = (126, 127)  # as shells say it (sh(1))
 _COMMAND_SEC, _COMMAND_LOOK_SEC, _COMMAND_LOOK_MOST_SEC = 3.0, 0.005, 0.1
 
@@ -78,7 +78,11 @@ class AppStarter:
             locales=await guest.locales(),
             terminal_type=await self._terminal_type(request, guest, account) if options.terminal else "",
         )
+        app.record.lends_streams = request.lends_streams
         argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
+        if options.terminal:
+            terminal = await self._make_terminal(app, request, guest, account)
+            argv = command.on_terminal(argv, terminal) if terminal else argv
         use_login = policy.login_shell if options.login_shell is None else options.login_shell
         # Nobody reads what a detached app's shell says, so isod must see whether that found the command.
         mark = f"isoctl-{app.record.id}" if app.record.detached else ""
@@ -87,13 +91,10 @@ class AppStarter:
             if use_login
             else command.plain(argv, variables, account.name, mark)
         )
-        if options.terminal:
-            await self._make_terminal(app, request, guest)
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
         directory = working_directory(options.directory, account)
         streams, fds = stream_properties(request.streams)
-        app.record.lends_streams = bool(fds) and not options.terminal
         app.record.stop_timeout_usec = policy.stop_timeout_sec * 1_000_000
         properties = unit_properties(app.record, start, account, directory)
         # What may take long comes before the record: of an app that is on record as started and never was, isod's next
@@ -181,8 +182,12 @@ class AppStarter:
         known: str = await guest.terminal_type(account, terminal_types.nearest_types(asked)) if asked else ""
         return known
 
-    async def _make_terminal(self, app: App, request: LaunchRequest, guest: Any) -> None:
-        """Make a pty of the container's own devpts; its slave, taken without a path, becomes the app's stdio."""
+    async def _make_terminal(self, app: App, request: LaunchRequest, guest: Any, account: Account) -> str:
+        """Make a pty of the container's own devpts; the streams that the caller gave none for are on its slave.
+
+        Its slave is taken without a path. Gives "" where systemd makes it the app's controlling terminal, as it does
+        of a terminal that is standard input; else the path inside of one that the account may open.
+        """
         try:
             master = await self._terminals.open_terminal(request.container.machine, guest.root_fd, guest.uid_shift)
         except OSError as error:
@@ -191,9 +196,16 @@ class AppStarter:
         try:
             fcntl.ioctl(master, termios.TIOCSWINSZ, _window_size(request.options))
             slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            (number,) = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))
         except BaseException:
             untrusted_fds.close(master)
             raise
-        app.terminal_fd = master
-        request.close()
-        request.streams = {"stdin": slave, "stdout": os.dup(slave), "stderr": os.dup(slave)}
+        app.terminal_fd, app.slave_fd = master, slave
+        on_it = [name for name, fd in request.streams.items() if fd is None]
+        request.streams |= {name: os.dup(slave) for name in on_it}
+        if "stdin" not in on_it:
+            os.fchown(slave, guest.uid_shift + account.uid, -1)
+        if on_it:
+            # The app's systemd holds it. Without that a terminal that nobody has open is taken from its session.
+            app.let_go_of_slave()
+        return "" if "stdin" in on_it else f"/dev/pts/{number}"

@@ -234,6 +234,7 @@ class Apps:
     def forget_unit(self, app: App) -> None:
         """Take note that nothing is left of the app's units."""
         app.record.running = False
+        app.let_go_of_slave()
         if app.unwatch is not None:
             app.unwatch()
             app.unwatch = None

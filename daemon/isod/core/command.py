@@ -26,6 +26,15 @@ def wrap(argv: Sequence[str], wrapper: Sequence[str] | None, wrapper_shell: Sequ
     return tuple(argv)
 
 
+def on_terminal(argv: Sequence[str], path: str) -> tuple[str, ...]:
+    """Give a terminal to a command whose standard input is something else.
+
+    A terminal that the leader of a session opens becomes the session's own (tty_ioctl(4)), where the shell opens it
+    without O_NOCTTY: zsh does not. `true` is no special built-in, so a terminal that can't be opened ends nothing.
+    """
+    return ("/bin/sh", "-c", f'true <"$0";{_exec_posix(argv, bash=False)}', path, *argv)
+
+
 def plain(argv: Sequence[str], environment: Mapping[str, str], user: str, mark: str = "") -> Start:
     """Start without a login shell. The shell in between makes 126, 127 and their sentences (exec by systemd: 203).
 

@@ -85,7 +85,7 @@ class Launcher:
             for name, fd in streams.items():
                 if fd is not None and not stdio.check(fd, name, reads=name == "stdin"):
                     stdio.close_all(fd)
-                    streams[name] = None if name == "stdin" else -1
+                    streams[name] = -1
             if lifetime is not None:
                 lifetime = stdio.own_lifetime(lifetime)
             self._check_count(caller.uid, container.name, attached=lifetime is not None)

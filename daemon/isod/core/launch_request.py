@@ -23,6 +23,11 @@ class LaunchRequest:
     options: RunOptions
     streams: dict[str, int | None]
 
+    @property
+    def lends_streams(self) -> bool:
+        """Whether any of the streams is the caller's own: of a request whose terminal is not made yet."""
+        return any(fd is not None and fd >= 0 for fd in self.streams.values())
+
     def close(self) -> None:
         """Close the streams that nobody took."""
         stdio.close_all(*self.streams.values())

@@ -65,8 +65,8 @@ def find_apps(bus: wire.Bus, untrusted_name: str) -> list[str]:
         return [prefix]
     found = [app["id"] for app in apps(bus) if app["id"].startswith(prefix) and container in ("", app["container"])]
     if not prefix or len(found) != 1:
-        what = "no app" if not found else f"{len(found)} apps"
-        message = f"{untrusted_name!r} means {what}; `isoctl ps` shows their IDs"
+        what = "is no app's ID" if not prefix else f"means {len(found) or 'no'} app{'s' if found else ''}"
+        message = f"{untrusted_name!r} {what}; `isoctl ps` shows them"
         raise UsageError(message)
     return found
 

@@ -293,3 +293,35 @@ def test_without_isod_every_verb_names_the_way_out(isoctl: Isoctl, isod: FakeIso
     done = isoctl.run(verb)
     assert done.returncode == 1
     assert b"systemctl start isod" in done.stderr
+
+
+def test_status_fits_a_screen_however_many_apps_there_were(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """N9: it printed the path of each app that had ended, thousands of characters on one line."""
+    (path, values) = container("blog")
+    values["Apps"] = ("ao", [f"/org/isoctl1/app/{number:032x}" for number in range(500)])
+    values["AppCount"] = ("u", 3)
+    isod.answers["GetAll"] = ("a{sv}", (values,))
+    isod.answers["ListContainers"] = ("a(oa{sv})", ([(path, values)],))
+    lines = isoctl.run("status", "blog").stdout.decode().splitlines()
+    assert "Apps:         3 run" in lines
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[-1] for line in isoctl.run("list").stdout.decode().splitlines()[1:]] == ["3"]
+
+
+def test_an_empty_list_says_why(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """N29: it was a bare header."""
+    isod.answers["ListContainers"] = ("a(oa{sv})", ([],))
+    done = isoctl.run("list")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"no container that you may use" in done.stderr
+    assert json.loads(isoctl.run("list", "--json").stdout) == []
+
+
+def test_kill_of_nothing_is_no_question_of_how_many(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """N9: `kill ''` said that it "means 43 apps"."""
+    done = isoctl.run("kill", "")
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"isoctl: '' is no app's ID; `isoctl ps` shows them; see `isoctl kill --help`\n",
+    )

@@ -1,6 +1,7 @@
 """`isoctl list`: the caller's containers."""
 
 from isoctl import cli, isod, render
+from isoctl.progress import write_error
 
 
 def execute(request: cli.Request) -> int:
@@ -8,6 +9,8 @@ def execute(request: cli.Request) -> int:
     containers = isod.objects(isod.connect(), "ListContainers")
     if "json" in request.options:
         render.as_json(containers)
+    elif not containers:
+        write_error("isoctl: there is no container that you may use; /etc/isod/containers says who may use which\n")
     else:
         render.table(
             ("NAME", "STATE", "USER", "APPS", "PROBLEM"),

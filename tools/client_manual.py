@@ -42,7 +42,8 @@ container as an app of the caller's; a hostile container can hide what it has.
 """
 _TAIL = """.SH STANDARD STREAMS
 Pipes and stream sockets enter the container as they are. Files, devices and terminals stay outside and are relayed
-through a pipe, so the app sees a pipe. A directory is refused.
+through a pipe, so the app sees a pipe. A directory is refused. Other descriptors stay outside; a command that names one
+that is open (\\fBcat <(echo hi)\\fR in bash(1), \\fB<&5\\fR) is refused with its number.
 .PP
 If the command ends and leaves processes behind, as editors' launchers do,
 .B run

@@ -47,11 +47,15 @@ class Isoctl:
             **options,
         )
 
-    def shell(self, script: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    def bash(self, script: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        """Run a script of bash in which `isoctl` is a command."""
+        return self.shell(script, program="/bin/bash", **options)
+
+    def shell(self, script: str, *, program: str = "/bin/sh", **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a script of sh in which `isoctl` is a command."""
         words = " ".join(f"'{word!s}'" for word in self.command())
         return subprocess.run(
-            ["/bin/sh", "-c", f'isoctl() {{ {words} "$@"; }}\n{script}'],
+            [program, "-c", f'isoctl() {{ {words} "$@"; }}\n{script}'],
             env=self.environment,
             capture_output=True,
             timeout=DEADLINE_SEC,

@@ -230,6 +230,46 @@ def test_a_directory_starts_nothing(isoctl: Isoctl, isod: FakeIsod, tmp_path: Pa
     assert not isod.apps
 
 
+@pytest.mark.parametrize(
+    ("script", "number"),
+    [
+        ("isoctl run blog cat <(echo hi)", None),
+        ("isoctl run blog diff --label=x /etc/fstab <(echo hi)", None),
+        ("isoctl run blog sh -c 'cat <&5' 5< /etc/fstab", 5),
+        ("isoctl run blog cat /dev/fd/7 7< /etc/fstab", 7),
+        ("isoctl run blog gpg --passphrase-fd 9 -d 9< /etc/fstab", 9),
+        ("isoctl run blog gpg --passphrase-fd=9 -d 9< /etc/fstab", 9),
+        ("echo x > >(isoctl run blog tee >(cat))", None),
+    ],
+)
+def test_a_descriptor_that_does_not_enter_is_named_before_the_start(
+    isoctl: Isoctl, isod: FakeIsod, script: str, number: int | None
+) -> None:
+    """Issue 13, point 9: `cat <(echo hi)` said "No such file" of a name that nobody had typed."""
+    done = isoctl.bash(f"{script}; code=$?; wait; exit $code")
+    assert b"names descriptor " in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    if number is not None:
+        assert f"names descriptor {number} (/etc/fstab)".encode() in done.stderr
+        assert done.returncode == 125
+    assert not isod.apps
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "isoctl run blog sh -c 'exec 5< /dev/null; cat <&5' 5< /etc/fstab",
+        "isoctl run blog sh -c 'cat <&0' 5< /etc/fstab",
+        "isoctl run blog sh -c 'cat /dev/fd/5' < /dev/null 2> /dev/null || true",
+        "isoctl run blog true 5< /etc/fstab",
+    ],
+)
+def test_a_descriptor_that_is_not_meant_is_no_error(isoctl: Isoctl, isod: FakeIsod, script: str) -> None:
+    """Issue 13, point 9: make, editors and terminals leave some open to all that they start."""
+    assert isoctl.bash(script).returncode == 0
+    assert isod.apps
+
+
 def test_output_that_cannot_be_written_is_an_error(isoctl: Isoctl) -> None:
     done = isoctl.shell("isoctl run blog echo lost > /dev/full < /dev/null")
     assert done.returncode == 125

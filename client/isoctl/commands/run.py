@@ -6,6 +6,7 @@ import time
 
 from isoctl import cli, terminal
 from isoctl.contract_generated import HINT_NAMES
+from isoctl.descriptors import named
 from isoctl.interrupts import Interrupts
 from isoctl.launch import FAILED, NOT_EXECUTED, Launch
 from isoctl.progress import Progress, write_error
@@ -97,6 +98,8 @@ def _launch(
     """Ask isod and wait for the end. Raises Refused and LaunchFailed too."""
     quiet = "quiet" in request.options
     detach = "detach" in request.options
+    if reason := named(words):
+        raise Refused(reason)
     joint = None if detach else _joint(request)
     streams = None
     if joint is not None:

@@ -79,9 +79,10 @@ def properties(program: Program, *, systemd: int, by_host: bool = False, root: P
 def _namespaces(systemd: int, *, by_host: bool) -> list[Property]:
     return [
         *([("PrivatePIDs", "s", "yes")] if systemd >= PRIVATE_PIDS_SINCE else []),
-        # What lets a user's systemd make all others. The host's can without, also where the kernel gives nobody any
-        # (user.max_user_namespaces=0 holds for root too); and a process without capabilities gains nothing by one.
-        *([] if by_host else [("PrivateUsers", "b", True)]),
+        # What lets a user's systemd make all others; and without a pid namespace what keeps it from the user's other
+        # processes below /proc. The host's can do without where there is one, also if the kernel gives nobody any
+        # (user.max_user_namespaces=0 holds for root too).
+        *([] if by_host and systemd >= PRIVATE_PIDS_SINCE else [("PrivateUsers", "b", True)]),
         ("PrivateIPC", "b", True),
         ("PrivateNetwork", "b", True),
         ("PrivateMounts", "b", True),

@@ -31,8 +31,18 @@ def _open_namespaces(host: Mapping[str, str], proc: str) -> Iterator[str]:
     for name in _NAMESPACES:
         if not host.get(name) or os.readlink(f"{proc}/ns/{name}") == host[name]:
             yield f"no {name} namespace of its own"
-    if os.readlink(f"{proc}/ns/pid") == host.get("pid", "") and _may_signal():
-        yield "it can signal the user's other processes"
+    if os.readlink(f"{proc}/ns/pid") == host.get("pid", ""):
+        if _may_signal():
+            yield "it can signal the user's other processes"
+        # Else the kernel takes it for who may trace them (ptrace(2), "Ptrace access mode checking").
+        if _has_all_uids(proc):
+            yield "it can read the user's other processes"
+
+
+def _has_all_uids(proc: str) -> bool:
+    """Tell whether it is in the first user namespace (user_namespaces(7)): in another, few uids have a number."""
+    with open(f"{proc}/uid_map") as file:
+        return file.read().split() == ["0", "0", str(2**32 - 1)]
 
 
 def _may_signal() -> bool:

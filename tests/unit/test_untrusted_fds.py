@@ -12,17 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from closed import SOON_SEC, until_closed
 from isod_kernel import untrusted_fds
 from isod_kernel.untrusted_fds import Closer
-
-SOON_SEC = 5.0
-
-
-def until_closed(fd: int) -> None:
-    deadline = time.monotonic() + SOON_SEC
-    while os.path.exists(f"/proc/self/fd/{fd}"):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def kinds(tmp_path: Path) -> Iterator[int]:

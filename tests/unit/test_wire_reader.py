@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from closed import until_open_are
 from isod_wire import SYSTEM_BUS_CAPS, BadMessage, Message, MessageKind
 from isod_wire.encode import encode_body
 from isod_wire.header import Route, encode_header
@@ -147,4 +148,4 @@ def test_descriptors_without_messages_are_bounded(ends: tuple[FrameReader, socke
     with pytest.raises(BadMessage, match="without messages"):
         reader.receive()
     reader.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    until_open_are(before)

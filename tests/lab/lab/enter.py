@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 from lab.boot import children
@@ -26,6 +27,14 @@ Stream = int | IO[Any] | None
 
 class LabProcess(subprocess.Popen[bytes]):
     """A process in the lab; `pid` is the entering program outside, `inner_pid` the command itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for its end, after a failure for no longer than it takes to kill it."""
+        if kind is not None:
+            self.end(signal.SIGKILL)
+        super().__exit__(kind, error, trace)
 
     @property
     def inner_pid(self) -> int | None:

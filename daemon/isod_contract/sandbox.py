@@ -176,4 +176,7 @@ def _limits() -> list[Property]:
         ("LimitNOFILESoft", "t", 4096),
         ("LimitCORE", "t", 0),
         ("LimitCORESoft", "t", 0),
+        # A client has a server write; journald takes no more of it (in 30 s), nor fewer of others for it.
+        ("LogRateLimitIntervalUSec", "t", 30_000_000),
+        ("LogRateLimitBurst", "u", 200),
     ]

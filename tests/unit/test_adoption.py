@@ -1,5 +1,6 @@
 """What an app leaves when its main process ends: moved, followed, and ended with it, whatever comes in between."""
 
+import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from core_fakes import CLD_EXITED, Core, FakeGuest, running, until
 from isod.core import adoption, patience
 from isod.settings import DaemonSettings
-from isod_contract.errors import ContainerGone, LimitExceeded
+from isod_contract.errors import ContainerGone, LimitExceeded, StartFailed
 from isod_contract.states import AppState
 
 
@@ -22,14 +23,18 @@ class Guest(FakeGuest):
         self.inside: dict[str, list[int]] = {}
         self.born: list[int] = []
         self.silent = 0
+        self.refuses: set[int] = set()  # numbers of scopes that it does not make
+        self.lies = False  # that each unit holds a process
 
     async def processes(self, unit: str) -> dict[int, str]:
         if self.silent:
             self.silent -= 1
             raise ContainerGone(container="blog", reason="its systemd does not answer")
-        return dict.fromkeys(self.inside.get(unit, ()), "")
+        return dict.fromkeys([4711] if self.lies else self.inside.get(unit, ()), "")
 
     async def start_unit(self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int] = ()) -> Any:
+        if unit.endswith(".scope") and int(unit.removesuffix(".scope").rpartition("-")[2]) in self.refuses:
+            raise StartFailed(container="blog", reason="no")
         for name, _, pids in properties:
             if name == "PIDs":
                 for others in self.inside.values():
@@ -125,6 +130,36 @@ async def test_what_is_born_meanwhile_is_stopped_and_all_of_it_moves_on(core: Co
     assert app.service in stopped
     # Nothing is left standing, wherever it is by now.
     assert {app.service, app.scope} <= continued
+
+
+async def test_what_can_not_be_moved_several_times_in_a_row_stays_known(core: Core, pipe: int) -> None:
+    """Second attack, 5: with the second scope in a row that was not made, what was in the one before was forgotten."""
+    app, guest = await started(core, pipe)
+    guest.born = [9, 8]
+    guest.refuses = {2, 3, 4}
+    guest.main_ends(5)
+    await until(lambda: app.record.left_over)
+    assert [unit for unit, found in guest.inside.items() if found] == [app.scope]
+    assert sorted(guest.inside[app.scope]) == [5, 8, 9]
+    assert app.record.older_scopes == ()
+    await core.apps.signal(app, 9)
+    assert ("kill 9", app.scope) in guest.calls
+
+
+async def test_scopes_that_a_systemd_only_says_are_full_are_bounded(
+    core: Core, pipe: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_PAUSE_MIN_SEC", 0.001)
+    app, guest = await started(core, pipe)
+    guest.lies = True
+    guest.main_ends(5)
+    async with asyncio.timeout(5):
+        while app.record.scopes < 8:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
+    assert len(app.units) <= 12
+    guest.lies = False
+    await until(lambda: app.record.left_over or not app.record.running)
 
 
 async def test_a_stop_moves_all_but_the_main_process_so_that_each_gets_one_signal(core: Core, pipe: int) -> None:

@@ -40,6 +40,7 @@ def test_the_unit_shares_nothing_with_the_user(tmp_path: Path) -> None:
     assert {place for place, _ in walls["TemporaryFileSystem"]} == {"/run", "/var", "/tmp", "/dev/shm"}
     assert walls["MemoryMax"] == MEMORY_BYTES_MAX
     assert walls["LimitDATA"] < MEMORY_BYTES_MAX
+    assert (walls["LogRateLimitIntervalUSec"], walls["LogRateLimitBurst"]) == (30_000_000, 200)
     assert walls["LimitCORE"] == walls["CapabilityBoundingSet"] == walls["RestrictNamespaces"] == 0
     assert walls["SystemCallFilter"] == [
         [True, ["@system-service"]],

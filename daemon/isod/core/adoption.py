@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What forks while it is moved is stopped for the next attempts.
 _ATTEMPTS, _PAUSE_SEC = 6, 0.01
+_OLDER_MAX = 8
 
 
 async def let_go(apps: "Apps", app: App) -> None:
@@ -102,21 +103,27 @@ async def _move_all(apps: "Apps", app: App, guest: Any, main_pid: object, *, is_
     """Move what is there, once; true if nothing was left to move.
 
     A scope takes processes when it is made, and never again from outside the container. So what an earlier try moved
-    comes along into the next one. `is_stopped`: the processes are stopped meanwhile, so that none is born.
+    comes along into the next one; and as one may fail to be made, each that still holds a process stays on record.
+    `is_stopped`: the processes are stopped meanwhile, so that none is born.
     """
+    record = app.record
     units = [app.service, *app.scopes]
     try:
         for unit in units if is_stopped else ():
             await guest.kill_unit(unit, signal.SIGSTOP)
         pids = [pid for pid in await guest.processes(app.service) if pid != main_pid]
-        elsewhere = [pid for scope in app.scopes[:-1] for pid in await guest.processes(scope)]
-        if not pids and not elsewhere:
+        older = {number: list(await guest.processes(scope)) for number, scope in app.older_scopes()}
+        record.older_scopes = tuple(number for number, found in older.items() if found)
+        if not pids and not record.older_scopes:
             return True
-        pids += elsewhere
-        for scope in app.scopes[-1:]:
-            pids += await guest.processes(scope)
+        newest = list(await guest.processes(app.scope)) if record.scopes else []
+        pids += [pid for found in (*older.values(), newest) for pid in found]
+        if newest:
+            record.older_scopes += (record.scopes,)
+        if len(record.older_scopes) > _OLDER_MAX:
+            raise ContainerGone(container=record.container, reason="its systemd says that no process can be moved")
         # On record before it is there, for an isod that follows one that is killed in between.
-        app.record.scopes += 1
+        record.scopes += 1
         apps.save_quietly(app)
         await _make_scope(app, guest, pids)
     finally:

@@ -40,6 +40,7 @@ class AppRecord:
     lends_streams: bool = False  # its unit holds descriptors of the caller's
     left_over: bool = False  # its main process ended, and what it left runs in its newest scope
     scopes: int = 0  # that were made for it, see isod.core.adoption
+    older_scopes: tuple[int, ...] = ()  # before the newest, in which something of it may still be
     stop_timeout_usec: int = 10_000_000
     stop_wanted: bool = False  # also by an isod that was restarted before the container answered
     stored: str = ""  # name of its lifetime pipe in systemd's FD store
@@ -63,6 +64,7 @@ class AppRecord:
                 **values,
                 "argv": tuple(values["argv"]),
                 "problem": tuple(values["problem"]),
+                "older_scopes": tuple(map(int, values.get("older_scopes", ()))),
                 "state": AppState(values["state"]),
                 "untold_launch": dict(values.get("untold_launch", {})),
             }
@@ -102,9 +104,13 @@ class App:
 
     @property
     def scopes(self) -> list[str]:
-        """The units of that kind that processes of it may be in: the newest, and one that this was to take over."""
-        newest = self.record.scopes
-        return [left_over_unit(self.record.id, number) for number in range(max(1, newest - 1), newest + 1)]
+        """The units of that kind that processes of it may be in: the newest is last."""
+        newest = (self.record.scopes,) if self.record.scopes else ()
+        return [left_over_unit(self.record.id, number) for number in (*self.record.older_scopes, *newest)]
+
+    def older_scopes(self) -> list[tuple[int, str]]:
+        """Give number and name of those before the newest."""
+        return list(zip(self.record.older_scopes, self.scopes, strict=False))
 
     @property
     def unit(self) -> str:

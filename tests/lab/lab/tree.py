@@ -59,6 +59,8 @@ PICTURE = "sway foot grim wtype fonts-dejavu-core".split()
 
 # a machine of its own, with a kernel that has real graphics devices (tests/vm)
 KERNEL = "linux-image-amd64 initramfs-tools kmod openssh-server".split()
+# and what X servers of containers show windows with
+VM_SCREEN = "sway xwayland xterm x11-utils fonts-dejavu-core".split()
 # no more modules than find the disk: an emulated processor takes long to unpack the others
 KERNEL_HOOKS = (
     'echo MODULES=list > "$1/etc/initramfs-tools/conf.d/lab"',
@@ -73,7 +75,7 @@ TREES = {
     "demo": ((*PACKAGES, *PICTURE), (*HOOKS, *DESKTOP_HOOKS)),
     "desktop": ((*PACKAGES, *DESKTOP), (*HOOKS, *DESKTOP_HOOKS)),
     "desktop-full": ((*PACKAGES, *DESKTOP, *BIG), (*HOOKS, *DESKTOP_HOOKS)),
-    "vm": ((*PACKAGES, *KERNEL), (*HOOKS, *KERNEL_HOOKS)),
+    "vm": ((*PACKAGES, *KERNEL, *VM_SCREEN), (*HOOKS, *DESKTOP_HOOKS, *KERNEL_HOOKS)),
 }
 
 

@@ -9,10 +9,8 @@ from pydantic import model_validator as after_all
 
 from isod.resources import GrantValue, kinds, owned_variables
 from isod_contract import limits
-from isod_contract.names import is_user_name
+from isod_contract.names import is_account_name, is_unit_user_name
 
-# Accounts of the host may come from LDAP and the like, so this is systemd's relaxed rule (user_record(5)) less blanks.
-_HOST_ACCOUNT = re.compile(r"(?!-)(?!\d+\Z)(?!\.{1,2}\Z)[^\s:/\\\"'`$*?\x00-\x1f\x7f]{1,255}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 # systemd.unit(5), with `%u` for the caller's name; nothing else may be a specifier.
 _UNIT = re.compile(r"(?:[A-Za-z0-9:_.@\\-]|%u){1,200}\.service")
@@ -27,15 +25,16 @@ class StrictModel(BaseModel):
 
 def host_account(name: str) -> str:
     """Check the name of a user or group of the host; raises ValueError."""
-    if not _HOST_ACCOUNT.fullmatch(name):
-        raise ValueError(f"{name!r} is not the name of an account")
+    if not is_account_name(name):
+        way_out = 'a user with a name that can\'t stand here is admitted by a group, with `user = "..."`'
+        raise ValueError(f"{name!r} is not the name of an account that isod takes; {way_out}")
     return name
 
 
 def _inner_account(name: str) -> str:
     if name == "root":
         raise ValueError("an app never runs as root by default; see [grants] root")
-    if not is_user_name(name):
+    if not is_account_name(name):
         raise ValueError(f"{name!r} is not the name of an account (numbers are not taken)")
     return name
 
@@ -221,8 +220,8 @@ class ContainerPolicy(StrictModel):
         """Give the unit for a caller's name, None where policy names none; raises ValueError for an unfit name."""
         if self.unit is None or "%u" not in self.unit:
             return self.unit
-        if not is_user_name(user):
-            raise ValueError(f"the account name {user!r} can't be part of a unit's name")
+        if not is_unit_user_name(user):
+            raise ValueError(f"the account name {user!r} can't be part of a unit's name; name a unit without %u")
         return self.unit.replace("%u", user)
 
 

@@ -203,6 +203,9 @@ class Machines(Protocol):
     async def uid_shift(self, machine: str) -> int:
         """Give the host uid that the machine's root is (MapFromMachineUser); 0 without a user namespace."""
 
+    async def maps(self, machine: str, uid: int) -> bool:
+        """Tell whether a uid inside is one of the host's."""
+
 
 class Terminals(Protocol):
     """Makes terminals in containers' own devpts (isod-helper)."""
@@ -222,6 +225,7 @@ class Guest(Protocol):
     root_fd: int
     pidfd: int
     uid_shift: int
+    uid_count: int  # uids below this one are there inside
     system: str  # the one that it says to run, if it is NixOS
     offload: Any  # runs blocking work on the container's files, with a deadline
 

@@ -46,7 +46,10 @@ _X11_NAME = re.compile(r"X[0-9]{1,5}")
 # Linux host names are at most 64 bytes (HOST_NAME_MAX) and machined takes nothing longer.
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 _APP_ID = re.compile(r"[0-9a-f]{32}")
-_USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_UNIT_USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+# What useradd, SSSD, winbind and systemd-homed make: systemd's relaxed rule (USER_NAMES), by which the systemd inside
+# takes a name too, less blanks and what has a meaning to shells.
+_ACCOUNT_NAME = re.compile(r"(?!-)(?!\d+\Z)(?!\.{1,2}\Z)[^\s:/\"'`$*?]{1,255}")
 
 
 def is_container_name(untrusted_name: str) -> bool:
@@ -67,9 +70,17 @@ def is_x11_name(untrusted_name: str) -> bool:
     return _X11_NAME.fullmatch(untrusted_name) is not None
 
 
-def is_user_name(untrusted_name: str) -> bool:
-    """Tell whether a text may be an account's name (systemd's strict rule, see USER_NAMES)."""
-    return _USER_NAME.fullmatch(untrusted_name) is not None
+def is_account_name(untrusted_name: str) -> bool:
+    """Tell whether a text may be the name of a user or group, of the host or inside.
+
+    One rule for policy, the bus and what is read in a container: what one takes the others must not call missing.
+    """
+    return _ACCOUNT_NAME.fullmatch(untrusted_name) is not None and untrusted_name.isprintable()
+
+
+def is_unit_user_name(untrusted_name: str) -> bool:
+    """Tell whether an account's name may stand in a unit's name as it is (systemd's strict rule, USER_NAMES)."""
+    return _UNIT_USER_NAME.fullmatch(untrusted_name) is not None
 
 
 def escape_label(text: str) -> str:

@@ -37,6 +37,7 @@ class FakeGuest:
     def __init__(self, invocation_id: str = INVOCATION, uid_shift: int = 0) -> None:
         self.invocation_id = invocation_id
         self.uid_shift = uid_shift
+        self.uid_count = 65536 if uid_shift else 1 << 32
         self.accounts = {"alice": Account("alice", 1000, 1000, "/home/alice", "/bin/bash")}
         self.job_result: str | None = "done"
         self.started: list[tuple[str, dict[str, tuple[str, Any]], tuple[int, ...]]] = []

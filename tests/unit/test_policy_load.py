@@ -68,6 +68,7 @@ EDITOR = "vi"
     assert policy.environment == {"EDITOR": "vi"}
 
 
+NO_ACCOUNT = ' that isod takes; a user with a name that can\'t stand here is admitted by a group, with `user = "..."`'
 REFUSED = {
     'user = ["alice"]': "1: user: must be a string",
     'users = "alice"': "1: users: must be a list of strings",
@@ -75,8 +76,8 @@ REFUSED = {
     '\n\nuser = "root"': "3: user: an app never runs as root by default; see [grants] root",
     'user = "1000"': "1: user: '1000' is not the name of an account (numbers are not taken)",
     'user = "Ro ot"': "1: user: 'Ro ot' is not the name of an account (numbers are not taken)",
-    'users = ["al ice"]': "1: users: 'al ice' is not the name of an account",
-    'users = ["1000"]': "1: users: '1000' is not the name of an account",
+    'users = ["al ice"]': f"1: users: 'al ice' is not the name of an account{NO_ACCOUNT}",
+    'users = ["1000"]': f"1: users: '1000' is not the name of an account{NO_ACCOUNT}",
     'users = ["alice"]\nlogin_shell = 1': "2: login_shell: must be true or false",
     "start_timeout_sec = true": "1: start_timeout_sec: must be a whole number",
     "start_timeout_sec = 1.5": "1: start_timeout_sec: must be a whole number",

@@ -25,7 +25,7 @@ from isod.bus.values import shown
 from isod_contract import limits
 from isod_contract.errors import InvalidArgument
 from isod_contract.methods import EXPLAINED_ACTIONS
-from isod_contract.names import is_app_id, is_container_name, is_user_name, is_x11_name
+from isod_contract.names import is_account_name, is_app_id, is_container_name, is_x11_name
 from isod_contract.options import DISPLAY_MODES, HINT_NAMES, WAYLAND_MODES, Wire, wire_key, wire_options
 from isod_wire import FdSet, Variant
 
@@ -264,7 +264,7 @@ _RULES: dict[str, Callable[[Any], Any]] = {
     "environment": _assignments,
     "hints": _hints,
     "directory": _directory,
-    "user": _only(is_user_name, "is not the name of an account"),
+    "user": _only(is_account_name, "is not the name of an account"),
     "display": _only(DISPLAY_MODES.__contains__, f"is none of {', '.join(DISPLAY_MODES)}"),
     "id": _only(is_app_id, "is not 32 lower-case hexadecimal digits"),
     "app": _only(is_app_id, "is not 32 lower-case hexadecimal digits"),

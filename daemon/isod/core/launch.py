@@ -236,7 +236,13 @@ class Launcher:
         account: Account | None = await guest.account(name) if name else None
         if account is None:
             raise NotPermitted(
-                reason=f"container {app.record.container} has no account {name!r}; add it, or set `user`"
+                reason=f"container {app.record.container} has no account {name!r}; add it (`isoctl doctor "
+                f"{app.record.container}` says how), or name another by `user` in its policy"
+            )
+        if account.uid >= guest.uid_count:
+            raise NotPermitted(
+                reason=f"account {name!r} in container {app.record.container} has uid {account.uid}, and its user "
+                f"namespace ends at {guest.uid_count - 1}; give it a lower one there, or set `user`"
             )
         if account.uid == 0 and name != "root":
             await self._authorise(app, request, "root")

@@ -1,13 +1,13 @@
 """Accounts of a container, from its own /etc/passwd as bytes; nothing of the host's NSS is asked."""
 
+import contextlib
 import os
-import re
 import stat
 
 from isod.host import rootfs
 from isod.ports import Account
+from isod_contract.names import is_account_name
 
-_NAME = re.compile(rb"[a-z_][a-z0-9_-]{0,31}")
 _UID_MAX = 2**31 - 1
 
 
@@ -16,16 +16,17 @@ def parse_passwd(untrusted_text: bytes) -> dict[str, Account]:
     accounts: dict[str, Account] = {}
     for line in untrusted_text.split(b"\n"):
         fields = line.split(b":")
-        if len(fields) != 7 or not _NAME.fullmatch(fields[0]) or not (fields[2].isdigit() and fields[3].isdigit()):
+        if len(fields) != 7 or not (fields[2].isdigit() and fields[3].isdigit()):
             continue
         uid, gid = int(fields[2]), int(fields[3])
         if uid > _UID_MAX or gid > _UID_MAX:
             continue
         try:
-            home, shell = fields[5].decode(), fields[6].decode()
+            name, home, shell = fields[0].decode(), fields[5].decode(), fields[6].decode()
         except UnicodeDecodeError:
             continue
-        name = fields[0].decode()
+        if not is_account_name(name):
+            continue
         accounts.setdefault(name, Account(name=name, uid=uid, gid=gid, home=home, shell=shell))
     return accounts
 
@@ -35,8 +36,11 @@ def groups_of(untrusted_text: bytes, name: str) -> tuple[str, ...]:
     found = []
     for line in untrusted_text.split(b"\n"):
         fields = line.split(b":")
-        if len(fields) == 4 and _NAME.fullmatch(fields[0]) and name.encode() in fields[3].split(b","):
-            found.append(fields[0].decode())
+        if len(fields) == 4 and name.encode() in fields[3].split(b","):
+            with contextlib.suppress(UnicodeDecodeError):
+                group = fields[0].decode()
+                if is_account_name(group):
+                    found.append(group)
     return tuple(found)
 
 

@@ -33,6 +33,9 @@ _BUS = "org.freedesktop.DBus"
 _CURRENT_SYSTEM = "run/current-system"
 
 
+UIDS_OF_HOST = 1 << 32
+
+
 class GuestManager:
     """Adapter of `Guest`."""
 
@@ -46,6 +49,7 @@ class GuestManager:
         unit: str,
         invocation_id: str,
         machine: str,
+        uid_count: int = UIDS_OF_HOST,
     ) -> None:
         """Take over a checked connection, the root fd that it was reached through, and the pidfd of its peer."""
         self.unit = unit
@@ -54,6 +58,7 @@ class GuestManager:
         self.root_fd = root_fd
         self.pidfd = pidfd
         self.uid_shift = uid_shift
+        self.uid_count = uid_count
         self.offload = Offload(machine)
         calls = GuestCalls(connection)
         self.logins = Logind(calls)

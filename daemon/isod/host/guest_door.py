@@ -9,7 +9,7 @@ from typing import Protocol
 
 from isod.core.background import Background
 from isod.host import rootfs
-from isod.host.guest import GuestManager
+from isod.host.guest import UIDS_OF_HOST, GuestManager
 from isod.host.offload import Offload
 from isod.ports import HostUnits, Machines, MachineStatus
 from isod_contract.errors import ContainerGone, IdentityMismatch, IsodError, StartFailed, Unsupported
@@ -17,6 +17,7 @@ from isod_contract.limits import GUEST_CONNECT_TIMEOUT_SEC
 from isod_wire import CONTAINER_CAPS, Connection, WireError, connect
 
 _SO_PEERPIDFD = 77  # socket(7), Linux 6.5; Python has no name for it
+_USUAL_UID_COUNT = 65536  # of a user namespace, systemd-nspawn(1)
 _BUS_SOCKET = "run/dbus/system_bus_socket"
 
 
@@ -56,6 +57,7 @@ class GuestDoor:
         root_fd = await self._open_root(status, invocation_id)
         try:
             shift = await self._machines.uid_shift(machine)
+            is_usual = shift and not await self._machines.maps(machine, _USUAL_UID_COUNT)
             sock = await self._connect_socket(status, invocation_id, root_fd, shift)
             pidfd = await self._identify(machine, sock, unit, invocation_id)
         except BaseException:
@@ -78,6 +80,7 @@ class GuestDoor:
                     unit=unit,
                     invocation_id=invocation_id,
                     machine=machine,
+                    uid_count=_USUAL_UID_COUNT if is_usual else UIDS_OF_HOST,
                 )
                 await self._open(guest)
         except TimeoutError:

@@ -62,10 +62,7 @@ class Machined:
     async def uid_shift(self, machine: str) -> int:
         """Give the host uid of the machine's uid 0; machined maps a machine without a user namespace one to one."""
         try:
-            with await self._connection.call(
-                _NAME, _PATH, _MANAGER, "MapFromMachineUser", "su", [machine, 0], expect="u"
-            ) as reply:
-                shift = int(reply.body[0])
+            shift = await self._map(machine, 0)
         except RemoteError as error:
             if error.name == _NO_MAPPING:
                 raise Unsupported(what=f"uid map of {machine}", reason="its root is no user of the host") from None
@@ -77,3 +74,18 @@ class Machined:
         if 0 < shift < _UID_RANGE:
             raise Unsupported(what=f"uid map of {machine}", reason=f"its root is the host's uid {shift}")
         return shift
+
+    async def maps(self, machine: str, uid: int) -> bool:
+        """Tell whether a uid inside is one of the host's; where machined does not say so, it is not."""
+        try:
+            await self._map(machine, uid)
+        except WireError:
+            return False
+        return True
+
+    async def _map(self, machine: str, uid: int) -> int:
+        arguments = [machine, uid]
+        with await self._connection.call(
+            _NAME, _PATH, _MANAGER, "MapFromMachineUser", "su", arguments, expect="u"
+        ) as reply:
+            return int(reply.body[0])

@@ -1,9 +1,11 @@
 """The account inside that apps run as: there, with the right number, and with no more rights than to be there."""
 
+import shlex
 from collections.abc import Iterator
 
 from isod.checks.facts import ContainerFacts
 from isod_contract.findings import Problem, check
+from isod_contract.names import is_unit_user_name
 
 # Not a right: Debian's adduser and NixOS put every user into it.
 _HARMLESS = frozenset({"users", "nogroup"})
@@ -22,9 +24,12 @@ def account_missing(facts: ContainerFacts) -> Iterator[Problem]:
         return
     name, uid = facts.account_name, facts.caller.uid
     number = f" -u {uid}" if uid and name == facts.caller.user else ""
+    # useradd has a stricter rule of its own, useradd(8).
+    odd = "" if is_unit_user_name(name) else " --badname"
     yield Problem(
         f"it has no account {name!r}",
-        f"`{facts.inside} useradd -m{number} -s /bin/sh {name}`; NixOS: users.users.{name} in its configuration; or "
+        f"`{facts.inside} useradd -m{odd}{number} -s /bin/sh {shlex.quote(name)}`; NixOS: {_nix(name)} in its "
+        "configuration; or "
         f'`user = "..."` in /etc/isod/containers/{facts.name}.toml',
     )
 
@@ -54,9 +59,16 @@ def account_of_another(facts: ContainerFacts) -> Iterator[Problem]:
         )
 
 
+def _nix(name: str) -> str:
+    """Give the option of an account in a NixOS configuration; what is no identifier of Nix's stands in quotes."""
+    escaped = name.replace("\\", "\\\\").replace("${", "\\${")
+    return f"users.users.{name}" if is_unit_user_name(name) else f'users.users."{escaped}"'
+
+
 def _renumber(facts: ContainerFacts, name: str) -> str:
     uid = facts.caller.uid
-    return f"`{facts.inside} usermod -u {uid} {name}`; NixOS: users.users.{name}.uid = {uid}; in its configuration"
+    renumber = f"`{facts.inside} usermod -u {uid} {shlex.quote(name)}`"
+    return f"{renumber}; NixOS: {_nix(name)}.uid = {uid}; in its configuration"
 
 
 @check("account-groups", "a group may give an app rights that policy did not")
@@ -68,9 +80,9 @@ def account_groups(facts: ContainerFacts) -> Iterator[Problem]:
     name = running.account.name
     extra = [group for group in running.inside.groups if group not in _HARMLESS and group != name]
     if extra:
-        commands = " && ".join(f"gpasswd -d {name} {group}" for group in extra)
+        commands = " && ".join(shlex.join(["gpasswd", "-d", name, group]) for group in extra)
         yield Problem(
             f"account {name!r} is in the group{'s' if len(extra) > 1 else ''} {', '.join(extra)} inside",
-            f"`{facts.inside} sh -c '{commands}'`; NixOS: users.users.{name}.extraGroups = lib.mkForce [ ]; in its "
-            "configuration",
+            f"`{facts.inside} sh -c {shlex.quote(commands)}`; NixOS: {_nix(name)}.extraGroups = lib.mkForce [ ]; in "
+            "its configuration",
         )

@@ -16,11 +16,11 @@ in
 rec {
   # Keys of /etc/isod/containers/NAME.toml.
   container = {
-    users = option (types.listOf types.str) "none" "Users of the host who may see and start the container, run apps in it and signal, stop and read the logs of their own apps, without a question; also stop and restart it while no other user's app runs.";
+    users = option (types.listOf types.str) "none" "Users of the host who may use the container without a question. They see and start it, run apps in it, and signal, stop and read the logs of their own apps. They stop and restart it while no other user's app runs.";
     groups = option (types.listOf types.str) "none" "Groups of the host whose members may do the same.";
     ask = option (types.listOf types.str) "none" "Users who may see it, and use it after they gave their own password (org.isoctl1.run). polkit remembers that for one process and five minutes, so each isoctl asks anew.";
     user = option types.str "none" "Account inside that apps run as. By default the one with the caller's own name.";
-    shared_account = option types.bool "`false`" "Must be true for `user` to serve more than one user: all of them can then read and signal each other's apps.";
+    shared_account = option types.bool "`false`" "Must be true where `user` serves more than one user, since all of them can then read and signal each other's apps.";
     unit = option types.str "none" "The systemd service that is the container; %u stands for the caller's name: one instance a user. By default container@NAME.service if it or /etc/nixos-containers/NAME.conf exists, else systemd-nspawn@NAME.service.";
     login_shell = option types.bool "`true`" "Start apps through the account's login shell, so that its profile applies.";
     wrapper = option (types.listOf types.str) "none" "Command and arguments put before each app's own, which follow as they are.";
@@ -30,18 +30,18 @@ rec {
     stop_timeout_sec = option (types.ints.between 1 3600) "`10`" "Seconds that an app has, after it was asked to end, before it is killed.";
     idle_stop_sec = option (types.ints.between 0 31536000) "`0`" "Seconds without an app of ours and without a login session inside, after which the container is stopped; 0: never.";
     autostart = option types.bool "`false`" "Start the container when one of its users logs in.";
-    on_logout = option (types.enum [ "keep" "stop" ]) "`\"keep\"`" "What happens to the container when the last of its users leaves his desktop.";
+    on_logout = option (types.enum [ "keep" "stop" ]) "`\"keep\"`" "What happens to the container when the last of its users leaves their desktop.";
     environment = option (types.attrsOf types.str) "none" "Variables set in every app, over those of the login profile and the session.";
     inherit grants;
   };
 
   grants = {
-    audio = option (types.enum [ "none" ]) "`\"none\"`" "Sound. This version attaches none, and takes no other value, so that no policy grants what is not held.";
+    audio = option (types.enum [ "none" ]) "`\"none\"`" "Sound. This version attaches none, so it takes no other value.";
     devices = option (types.either (types.enum [ "none" ]) (types.listOf types.str)) "`\"none\"`" "Other character devices, by a list of matches. Each is properties as `udevadm info` prints them, with the SUBSYSTEM first, and chooses the devices that have all of them: [\"SUBSYSTEM=hidraw ID_VENDOR_ID=1050\", \"SUBSYSTEM=video4linux ID_SERIAL_SHORT=A1B2\"]. They appear under the same path as on the host.";
-    gpu = option (types.either (types.enum [ "none" "render" ]) (types.listOf types.str)) "`\"none\"`" "Hardware rendering. render: the render nodes (renderD*) of all graphics processors; a list of PCI addresses such as [\"0000:00:02.0\"]: those of the named ones. For NVIDIA's own driver its nodes stand in the list too: /dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia-modeset. Nodes that set the display mode are never granted. Programs inside need the host's userspace drivers: /run/opengl-driver on NixOS, Mesa of about the host's age elsewhere.";
+    gpu = option (types.either (types.enum [ "none" "render" ]) (types.listOf types.str)) "`\"none\"`" "Hardware rendering. render: the render nodes (renderD*) of all graphics processors. A list of PCI addresses such as [\"0000:00:02.0\"]: those of the named ones. NVIDIA's own driver needs its nodes in the list too: /dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia-modeset. Nodes that set the display mode are never granted. Programs inside need the host's userspace drivers: /run/opengl-driver on NixOS, Mesa of about the host's age elsewhere.";
     root = option (types.enum [ "none" "ask" "yes" ]) "`\"none\"`" "Commands as root inside (`isoctl run root@NAME`), or as any account other than the caller's. ask: after an administrator's password, each time. yes: without a question. Root in a container without user namespacing is not confined by it.";
-    wayland = option (types.enum [ "none" "secured" "raw" ]) "`\"secured\"`" "Windows on the user's Wayland compositor. secured: the app can neither read the screen or other windows nor inject input, by the compositor's security context or because the compositor offers no such interface; where that can't be had there is no display. raw: the compositor's own socket, whatever it offers.";
-    x11 = option (types.enum [ "none" "isolated" "host" ]) "`\"isolated\"`" "X11 clients. isolated: an X server for this container alone, which starts with the first client and shows its windows on the user's compositor; none where wayland is none, or no Xwayland is installed on the host. host: the user's own X server, on which every client can read the screen and the keyboard of all others. Where that has no cookie (Xwayland of wlroots), it lets in apps of the user's own uid alone, so none from a container with a user namespace; where it has, who read it can use it until the user's next login wherever he reaches that server.";
+    wayland = option (types.enum [ "none" "secured" "raw" ]) "`\"secured\"`" "Windows on the user's Wayland compositor. secured: the app can neither read the screen or other windows nor inject input. That takes the compositor's security context, or a compositor that offers no such interface; without either there is no display. raw: the compositor's own socket, whatever it offers.";
+    x11 = option (types.enum [ "none" "isolated" "host" ]) "`\"isolated\"`" "X11 clients. isolated: an X server for this container alone. It starts with the first client and shows its windows on the user's compositor. There is none where wayland is none, or where the host has no Xwayland. host: the user's own X server, on which every client can read the screen and the keyboard of all others. One without a cookie (Xwayland of wlroots) lets in apps of the user's own uid alone, so none from a container with a user namespace. One with a cookie can be used, until the user's next login, by whoever read the cookie and reaches that server.";
   };
 
   # What isod grants where nothing says otherwise.

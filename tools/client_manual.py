@@ -18,38 +18,49 @@ isoctl \\- run apps in isolated containers
 .B isoctl
 .RB \\-\\-version | \\-\\-help
 .SH DESCRIPTION
-isoctl runs programs in named containers of this host, with the caller's own standard streams, signals and exit code. A
-container that does not run is started first. What a user may do in which container is the administrator's policy, in
-.BR isod.toml (5);
+isoctl runs programs in named containers of this host, with the caller's own standard streams, signals and exit code.
+It starts a container that does not run.
 .B isoctl list
-shows where there is something to do.
+shows the containers that you may use; an administrator decides that, in
+.BR isod.toml (5).
+Where something fails, begin with
+.BR "isoctl doctor" .
 .SH VERBS
 """
 _FINDINGS = """.SH FINDINGS
-What
+These are the codes by which
 .B doctor
-may find on the host, by its code, and why that matters:
+names what is wrong with the host, and why each matters:
 """
 _FINDINGS_INSIDE = """.PP
-In a container; most of it only while it runs:
+And these what is wrong with a container, most of it only while the container runs:
 """
 _EXPOSURES = """.SH EXPOSURES
-What
+These are the codes that
 .B exposure
-may list. Critical: the user's whole session, or root of the host. High: another user, another container, files of the
-host. Medium: a service or a driver to attack. Low: granted, and harmless as far as is known. A probe runs in the
-container as an app of the caller's; a hostile container can hide what it has.
+may list. Critical means the user's whole session, or root of the host. High means another user, another container, or
+files of the host. Medium means a service or a driver to attack. Low means granted, and harmless as far as is known. A
+probe looks, which runs in the container as an app of the caller's; a hostile container can hide from it what it has.
 """
 _TAIL = """.SH STANDARD STREAMS
-Pipes and stream sockets enter the container as they are. Files, devices and terminals stay outside and are relayed
-through a pipe, so the app sees a pipe. A directory is refused. Other descriptors stay outside; a command that names one
-that is open (\\fBcat <(echo hi)\\fR in bash(1), \\fB<&5\\fR) is refused with its number.
+Pipes and stream sockets enter the container as they are. Files, devices and terminals stay outside; isoctl relays
+them through a pipe, so the app sees a pipe. A directory is refused. Other descriptors stay outside; a command that
+names one that is open (\\fBcat <(echo hi)\\fR in bash(1), \\fB<&5\\fR) is refused with its number.
 .PP
-If the command ends and leaves processes behind, as editors' launchers do,
+Of the caller's environment nothing else goes in than language, time zone, terminal and display.
+.B \\-e
+adds to that.
+.SH PROCESSES LEFT BEHIND
+A command may end and leave processes behind, as editors' launchers do.
 .B run
-ends with its code and they live on. A pipe that was given as standard output or error then comes to its end only when
-the last of them ends, as with ssh(1), and other than on the host also if they closed it: the container's systemd
-holds it meanwhile. Where that would be waited for (\\fB$(isoctl run ...)\\fR), send the output to a file, or use
+then ends with the command's code, and the processes live on. So does a pipe: it ends with the command, as
+\\fB$(isoctl run ...)\\fR expects, unless one of the processes itself still holds it.
+.PP
+.B ps
+shows what is left as part of the app, and
+.B kill
+ends it. On a terminal they get SIGHUP when the command ends, unless they are in a session of their own
+(\\fBsetsid\\fR(1)), as on the host when a terminal is closed. To start something that stays, use
 .BR \\-\\-detach .
 .SH TERMINAL
 A command gets a terminal of its container's own if isoctl's standard streams are all a terminal, or with
@@ -61,17 +72,19 @@ what is redirected stays so, and
 is the terminal: \\fBisoctl run \\-t blog sudo apt update > log\\fR asks for the password on the terminal. isoctl must
 have a terminal itself, and be in its foreground. One of unknown size has 24 rows and 80 columns inside.
 .PP
-All that is typed goes to the command, Ctrl-C too; there is no escape key such as those of ssh(1) and systemd-nspawn(1).
-Ctrl-Z stops isoctl and the command together, and \\fBfg\\fR of the shell continues both. Programs that handle the key
-themselves, such as shells and editors, get it as ever. One of these that hangs is ended by closing the window, or by
+All that is typed goes to the command, Ctrl-C too; there is no escape key such as those of ssh(1) and
+systemd-nspawn(1). Ctrl-Z stops isoctl and the command together, and \\fBfg\\fR of the shell continues both. Programs
+that handle the key themselves, such as shells and editors, get it as ever. One of these that hangs is ended by
+closing the window, or by
 .B isoctl kill
 elsewhere.
 .SH EXIT STATUS
 .B run
 and
 .B shell
-exit with the code of the command; 128 plus the number of the signal that ended it; 126 if it is not executable, 127 if
-it was not found, 125 if isoctl or isod failed. Other verbs: 0, 1 failed, 2 wrong usage.
+exit with the code of the command, or with 128 plus the number of the signal that ended it. As in shells, 126 means
+that the command can't be executed, and 127 that it is not there. 125 means that isoctl or isod failed. All other
+verbs exit with 0, with 1 if they failed, and with 2 for wrong usage.
 .PP
 Standard output that can't be written (a full disk, a closed descriptor) is an error: one line, and 125 of
 .B run

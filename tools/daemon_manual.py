@@ -29,15 +29,14 @@ isod \\- run apps in systemd\\-nspawn containers for the users of a host
 .B \\-\\-version
 .YS
 .SH DESCRIPTION
-isod decides who may start, enter and stop which container, prepares the container and starts apps in it. Users reach it
-with
+isod decides who may start, enter and stop which container, prepares the container and starts apps in it. Users reach
+it with
 .BR isoctl (1)
 or any D\\-Bus client, as
 .B org.isoctl1
-on the system bus. What users may do stands in
-.BR isod.toml (5).
-It keeps nothing to itself that could not be read again: apps go on while it is stopped or restarted, and their exit
-codes are told afterwards.
+on the system bus. Policy, in
+.BR isod.toml (5),
+says what users may do. Apps go on while isod is stopped or restarted, and isod tells their exit codes afterwards.
 .SH OPTIONS
 .TP
 .BR \\-\\-check " [\\fIDIRECTORY\\fR]"
@@ -57,12 +56,12 @@ Policy of the container NAME. Without it the container does not exist for ordina
 Root's records of running apps, and what is bound into containers.
 .TP
 .I org.isoctl1-group.conf
-Among the examples of the documentation; in /etc/dbus-1/system.d it has the bus refuse the calls of everybody but root
-and the group isoctl, of which whoever may use a container must then be a member.
+An example, below share/doc/isoctl. In /etc/dbus-1/system.d it has the bus refuse all calls but those of root and the
+group isoctl. Whoever may use a container must then be a member of that group.
 .SH SANDBOX
 .B systemd-analyze security isod.service
-shows it. isod-session, a unit of each user's systemd, needs user namespaces for its own. On a host that forbids them to
-users, put isod-session-without-user-namespaces.conf, among the examples of the documentation, in
+shows it. isod-session, a unit of each user's systemd, needs user namespaces for its own. On a host that forbids them
+to users, put isod-session-without-user-namespaces.conf, among the examples of the documentation, in
 /etc/systemd/user/isod-session.service.d; without that it does not start, and apps have no display.
 .PP
 X servers of containers run in a sandbox each (isoctl\\-x11\\-NAME.service of the user's systemd): no home, no
@@ -89,18 +88,19 @@ Users read their own records with
 End. Apps and containers live on.
 .TP
 .B SIGUSR1
-Write one record "daemon.counters" to the log: the file descriptors and tasks that isod holds, the containers that it is
-connected to, the apps that run, the sockets that it listens on for containers, and the longest time in which it
-answered nobody since it was asked last (ISOCTL_TURN_MS, of which ISOCTL_TURN_BUSY_MS on a processor).
+Write one record "daemon.counters" to the log. It counts the file descriptors and tasks that isod holds, the
+containers that it is connected to, the apps that run, and the sockets that it listens on for containers.
+ISOCTL_TURN_MS is the longest time in which it answered nobody since the last such record, and ISOCTL_TURN_BUSY_MS is
+how much of that it spent on a processor.
 .IP
 .EX
 systemctl kill \\-s USR1 isod
 journalctl \\-u isod ISOCTL_EVENT=daemon.counters
 .EE
 .SH EXIT STATUS
-0 after SIGTERM; 69 if {floor} is not there or too old, which is in the log; 75 if the system bus was lost, and then
-systemd starts it again; with
-.B \\-\\-check
+0 after SIGTERM. 69 if something that it needs is missing or too old: {floor}; the log says which. 75 if the system
+bus was lost; systemd then starts it again. With
+.BR \\-\\-check ,
 1 if a file is refused.
 .SH SEE ALSO
 .BR isoctl (1),
@@ -118,11 +118,16 @@ isod.toml, containers/NAME.toml \\- who may use which container, and what of the
 .br
 .I /etc/isod/containers/NAME.toml
 .SH DESCRIPTION
-TOML files that belong to root and that nobody else can write; others are refused, as is an unknown key. A file that is
-wrong is reported with its line, and what was read from it last stays in force. After a change:
-.BR "isoctl reload" ;
-what that would end is shown by
-.BR "isoctl reload \\-\\-dry\\-run" .
+Policy is TOML. The files must belong to root, and nobody else may be able to write them. isod refuses a file with a
+mistake or an unknown key, and names the line; what it read of that file last stays in force. After a change,
+.B "isoctl reload \\-\\-dry\\-run"
+shows what would end, and
+.B isoctl reload
+has isod read all files again.
+.PP
+No key is about a container's network, user namespace or directories of the host: those are systemd-nspawn's, in
+/etc/systemd/nspawn/NAME.nspawn
+.RB ( systemd.nspawn (5)).
 .PP
 One line is a whole file:
 .PP
@@ -208,6 +213,6 @@ def _shared_limits() -> str:
     """Give the paragraph on what all users have together."""
     most, reserved, few = limits.ATTACHED_APPS_MAX, limits.ATTACHED_APPS_RESERVED, limits.ATTACHED_APPS_FEW
     return (
-        f".PP\nBeside these, {most} apps that end with their callers may run of all users together, and {reserved}\n"
-        f"more of users who have fewer than {few}; detached ones (\\-\\-detach) do not count.\n"
+        f".PP\nOf all users together {most} apps that end with their callers may run, and {reserved}\n"
+        f"more of users who have fewer than {few}. Detached ones (\\-\\-detach) do not count.\n"
     )

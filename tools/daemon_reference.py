@@ -38,8 +38,8 @@ _ACCESS = {
     Access.MANAGE: "who may use the container; with another user's app in it only by `force` and polkit",
     Access.OWN: "the app's owner",
     Access.ADMIN: "polkit's org.isoctl1.manage",
-    Access.SESSION: "any user, for himself; not on the session bus",
-    Access.DISPLAY: "the caller's registered isod-session, for a container that he may see; not on the session bus",
+    Access.SESSION: "any user, for themselves; not on the session bus",
+    Access.DISPLAY: "the caller's registered isod-session, for a container that they may see; not on the session bus",
 }
 
 

@@ -1,7 +1,7 @@
 # Completion of isoctl for fish; made by tools/generate_client.py.
 complete -c isoctl -f
 complete -c isoctl -n __fish_use_subcommand -a run -d 'Run a command in a container, starting the container first if need be'
-complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s e -l env -x -d 'set a variable in the app; NAME alone takes the caller\'s value, and should be used for secrets: every user of the host can read the arguments of isoctl, NAME=VALUE among them'
+complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s e -l env -x -d 'set a variable in the app; NAME alone takes the caller\'s value: use that for secrets, since every user of the host can read NAME=VALUE among the arguments of isoctl'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s w -l directory -x -d 'working directory inside the container; default: the home there'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -l login-shell -d 'start through the account\'s login shell, so that its profile applies; default: as policy says'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -l no-login-shell -d 'start the program itself, so that no profile applies'
@@ -13,7 +13,7 @@ complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s T -l no-terminal
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s q -l quiet -d 'no progress, no warnings'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s h -l help -d 'show this help'
 complete -c isoctl -n __fish_use_subcommand -a shell -d 'Open the account\'s login shell in a container'
-complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -s e -l env -x -d 'set a variable in the app; NAME alone takes the caller\'s value, and should be used for secrets: every user of the host can read the arguments of isoctl, NAME=VALUE among them'
+complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -s e -l env -x -d 'set a variable in the app; NAME alone takes the caller\'s value: use that for secrets, since every user of the host can read NAME=VALUE among the arguments of isoctl'
 complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -s w -l directory -x -d 'working directory inside the container; default: the home there'
 complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -l login-shell -d 'start through the account\'s login shell, so that its profile applies; default: as policy says'
 complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -l no-login-shell -d 'start the program itself, so that no profile applies'

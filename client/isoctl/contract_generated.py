@@ -67,7 +67,7 @@ FLAGS: dict[str, tuple[tuple[str, str, tuple[str, ...], str, str], ...]] = {
                 "--env",
             ),
             "NAME[=VALUE]",
-            "set a variable in the app; NAME alone takes the caller's value, and should be used for secrets: every user of the host can read the arguments of isoctl, NAME=VALUE among them",
+            "set a variable in the app; NAME alone takes the caller's value: use that for secrets, since every user of the host can read NAME=VALUE among the arguments of isoctl",
         ),
         (
             "directory",

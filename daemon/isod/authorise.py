@@ -81,12 +81,18 @@ def decide(
     return Decision(Outcome.ALLOWED, rule)
 
 
+_NO_OTHER_ACCOUNT = (
+    "policy grants no other account ([grants] root in the container's file does); the host's root is root inside, by "
+    "`isoctl run NAME ...`"
+)
+
+
 def _decide_other_account(policy: ContainerPolicy, rule: str) -> Decision:
     """Decide on an account that is not the caller's: whoever may be root may be anybody, nobody else may."""
     level = policy.grants.level("root")
     if level == "none":
         refused_by = "never.root" if "root" in policy.never else "root"
-        return Decision(Outcome.REFUSED, refused_by, reason="policy grants no other account, see [grants] root")
+        return Decision(Outcome.REFUSED, refused_by, reason=_NO_OTHER_ACCOUNT)
     if level == "ask":
         # An administrator's word outweighs the caller's own password, so one question is enough.
         return Decision(Outcome.ASK, "root", ROOT)

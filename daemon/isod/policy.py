@@ -128,8 +128,9 @@ class ContainerPolicy(StrictModel):
 
     users: Accounts = Field(
         (),
-        description="Users of the host who may see and start the container, run apps in it and signal, stop and read "
-        "the logs of their own apps, without a question; also stop and restart it while no other user's app runs.",
+        description="Users of the host who may use the container without a question. They see and start it, run apps "
+        "in it, and signal, stop and read the logs of their own apps. They stop and restart it while no other user's "
+        "app runs.",
     )
     groups: Accounts = Field((), description="Groups of the host whose members may do the same.")
     ask: Accounts = Field(
@@ -142,7 +143,7 @@ class ContainerPolicy(StrictModel):
     )
     shared_account: bool = Field(
         False,
-        description="Must be true for `user` to serve more than one user: all of them can then read and signal "
+        description="Must be true where `user` serves more than one user, since all of them can then read and signal "
         "each other's apps.",
     )
     unit: Annotated[str, AfterValidator(_unit_name)] | None = Field(
@@ -182,7 +183,7 @@ class ContainerPolicy(StrictModel):
     )
     autostart: bool = Field(False, description="Start the container when one of its users logs in.")
     on_logout: Literal["keep", "stop"] = Field(
-        "keep", description="What happens to the container when the last of its users leaves his desktop."
+        "keep", description="What happens to the container when the last of its users leaves their desktop."
     )
     grants: Grants = Field(default_factory=Grants, description="What of the host is reachable inside.")
     environment: Environment = Field(

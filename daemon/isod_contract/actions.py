@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Action(NamedTuple):
-    """One polkit action (polkit(8)): its id, who is asked, and the sentence shown to him."""
+    """One polkit action (polkit(8)): its id, who is asked, and the sentence shown to them."""
 
     id: str
     description: str

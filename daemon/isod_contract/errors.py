@@ -45,7 +45,7 @@ class IsodError(Exception):
         return str(self.args[0])
 
     def text_for(self, *, is_root: bool) -> str:
-        """Give the sentence, to root with what only he may read."""
+        """Give the sentence, to root with what root alone may read."""
         return f"{self.text}; {self.root_detail}" if is_root and self.root_detail else self.text
 
 

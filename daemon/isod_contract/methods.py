@@ -21,7 +21,7 @@ class Access(StrEnum):
     GRANT = "grant"  # as SEE, after polkit's org.isoctl1.grant
     OWN = "own"  # the app's owner; for others it does not exist
     ADMIN = "admin"  # polkit's org.isoctl1.manage
-    SESSION = "session"  # any user, for himself; system bus only
+    SESSION = "session"  # any user, for themselves; system bus only
     DISPLAY = "display"  # as SEE, and only the service that registered the caller's session; system bus only
 
 
@@ -260,7 +260,7 @@ METHODS = (
         _args("as resources"),
         (),
         Access.GRANT,
-        "Take that back; without a question what the caller granted himself. What an app has open it keeps.",
+        "Take that back; without a question what the caller granted themselves. What an app has open it keeps.",
     ),
     Method(
         names.CONTAINER,
@@ -392,7 +392,7 @@ SESSION_METHODS = (
         _args("s otherwise"),
         Access.OWN,
         "Have containers' windows from now on appear on this compositor of the user's (a value of WAYLAND_DISPLAY), if"
-        " no app of his shows windows on another one; the answer is a sentence that says so, or empty.",
+        " no app of theirs shows windows on another one; the answer is a sentence that says so, or empty.",
     ),
 )
 

@@ -25,7 +25,7 @@ MOUNT_HELPER_SOCKET = "/run/isod/helper-mount"
 NODE_HELPER_SOCKET = "/run/isod/helper-node"
 DEVICES_HELPER_SOCKET = "/run/isod/helper-devices"
 
-# Where a container sees what isod gives its users: a directory for each user of the host, named by his uid.
+# Where a container sees what isod gives its users: a directory for each user of the host, named by their uid.
 GUEST_DIRECTORY = "run/isoctl"
 # Directories of a container's tmpfs, and where it sees them. What stands in the last one is mounted one by one.
 SHOWN_DIRECTORIES = {"run": GUEST_DIRECTORY, "dri": "dev/dri"}

@@ -82,8 +82,8 @@ class RunOptions:
     pixel_width: int | None = option("q", "width of that terminal, in pixels")
     environment: tuple[str, ...] | None = option(
         "as",
-        "set a variable in the app; NAME alone takes the caller's value, and should be used for secrets: every user of "
-        "the host can read the arguments of isoctl, NAME=VALUE among them",
+        "set a variable in the app; NAME alone takes the caller's value: use that for secrets, since every user of the "
+        "host can read NAME=VALUE among the arguments of isoctl",
         "-e",
         "--env",
         metavar="NAME[=VALUE]",

@@ -17,7 +17,7 @@ _OWN = ("isod.service", *_SOCKETS)
 _TEMPLATE, _INSTANCE = "container@.service", "container@isoctl-doctor.service"
 
 
-@check("helper-stopped", "containers can't be reached, or get no displays, terminals or devices")
+@check("helper-stopped", "containers can't be reached, or windows, terminals or devices do not work")
 def helper_stopped(host: Host) -> Iterator[Problem]:
     """Report sockets of isod-helper that do not listen, or that nobody finds any more."""
     stopped = []

@@ -9,5 +9,5 @@ class Audio(Resource):
     key = "audio"
     levels = ("none",)
     default = "none"
-    doc = "Sound. This version attaches none, and takes no other value, so that no policy grants what is not held."
+    doc = "Sound. This version attaches none, so it takes no other value."
     variables = ("PIPEWIRE_REMOTE", "PULSE_SERVER")

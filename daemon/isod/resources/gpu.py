@@ -18,8 +18,8 @@ class Gpu(DeviceKind):
     levels = ("none", "render")
     default = "none"
     doc = (
-        "Hardware rendering. render: the render nodes (renderD*) of all graphics processors; a list of PCI addresses "
-        'such as ["0000:00:02.0"]: those of the named ones. For NVIDIA\'s own driver its nodes stand in the list too: '
+        "Hardware rendering. render: the render nodes (renderD*) of all graphics processors. A list of PCI addresses "
+        'such as ["0000:00:02.0"]: those of the named ones. NVIDIA\'s own driver needs its nodes in the list too: '
         "/dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia-modeset. Nodes that set the display mode are never "
         "granted. Programs inside need the host's userspace drivers: /run/opengl-driver on NixOS, Mesa of about the "
         "host's age elsewhere."

@@ -16,8 +16,8 @@ class Wayland(Resource):
     default = "secured"
     doc = (
         "Windows on the user's Wayland compositor. secured: the app can neither read the screen or other windows nor "
-        "inject input, by the compositor's security context or because the compositor offers no such interface; "
-        "where that can't be had there is no display. raw: the compositor's own socket, whatever it offers."
+        "inject input. That takes the compositor's security context, or a compositor that offers no such interface; "
+        "without either there is no display. raw: the compositor's own socket, whatever it offers."
     )
     variables = ("WAYLAND_DISPLAY", "WAYLAND_SOCKET")
 

@@ -16,12 +16,12 @@ class X11(Resource):
     levels = ("none", "isolated", "host")
     default = "isolated"
     doc = (
-        "X11 clients. isolated: an X server for this container alone, which starts with the first client and shows "
-        "its windows on the user's compositor; none where wayland is none, or no Xwayland is installed on the host. "
+        "X11 clients. isolated: an X server for this container alone. It starts with the first client and shows its "
+        "windows on the user's compositor. There is none where wayland is none, or where the host has no Xwayland. "
         "host: the user's own X server, on which every client can read the screen and the keyboard of all others. "
-        "Where that has no cookie (Xwayland of wlroots), it lets in apps of the user's own uid alone, so none from a "
-        "container with a user namespace; where it has, who read it can use it until the user's next login wherever "
-        "he reaches that server."
+        "One without a cookie (Xwayland of wlroots) lets in apps of the user's own uid alone, so none from a "
+        "container with a user namespace. One with a cookie can be used, until the user's next login, by whoever "
+        "read the cookie and reaches that server."
     )
     variables = ("DISPLAY", "XAUTHORITY")
 

@@ -36,6 +36,11 @@ class Container(NamedTuple):
     unit: str
     grants: Mapping[str, str]
 
+    @property
+    def machine(self) -> str:
+        """Give what systemd-nspawn calls it: the instance of its unit, where it is one."""
+        return self.unit.removesuffix(".service").partition("@")[2] or self.name
+
 
 CODES: Mapping[str, str] = {
     "abstract-socket": "an abstract socket on which a process outside listens",
@@ -55,10 +60,13 @@ CODES: Mapping[str, str] = {
 """What `judge` may find, by code."""
 
 _PRIVATE_NETWORK = (
-    '`--private-network` or `--network-veth` of systemd-nspawn in {unit}; NixOS: network = "private"; in '
-    "betterContainers, else privateNetwork = true;"
+    "`VirtualEthernet=yes` (or `Private=yes`: none at all) below `[Network]` in /etc/systemd/nspawn/{machine}.nspawn, "
+    'then `isoctl restart {name}`; NixOS: network = "private"; in betterContainers, else privateNetwork = true;'
 )
-_PRIVATE_USERS = '`--private-users=pick` of systemd-nspawn in {unit}; NixOS: privateUsers = "pick";'
+_PRIVATE_USERS = (
+    "`PrivateUsers=pick` below `[Exec]` in /etc/systemd/nspawn/{machine}.nspawn, then `isoctl restart {name}`; NixOS: "
+    'privateUsers = "pick";'
+)
 _NIX_DAEMON = "mask the socket, `--inaccessible=/nix/var/nix/daemon-socket` in {unit}; NixOS: nixDaemon = false;"
 
 _X_SOCKET = re.compile(r"@?/tmp/\.X11-unix/X\d+")
@@ -174,7 +182,7 @@ def _root(report: Report, container: Container, *, is_shared: bool) -> Iterator[
             Severity.HIGH,
             "root-is-root",
             f"no user namespace: root inside is the kernel's root, with {most}",
-            _PRIVATE_USERS.format(unit=container.unit),
+            _PRIVATE_USERS.format(name=container.name, machine=container.machine),
         )
         kept = _KEPT - ({_NET_ADMIN} if is_shared else set())
         extra = sum(1 << bit for bit in range(64) if report.bounding >> bit & 1 and bit not in kept)
@@ -195,7 +203,7 @@ def _names(mask: int) -> str:
 
 def _network(report: Report, container: Container, owners: Owners, *, is_shared: bool) -> Iterator[Exposure]:
     """Look at abstract sockets and at what listens on the loopback: with the host's network they are the host's."""
-    fix = _PRIVATE_NETWORK.format(unit=container.unit)
+    fix = _PRIVATE_NETWORK.format(name=container.name, machine=container.machine)
     if is_shared:
         yield Exposure(Severity.MEDIUM, "network-shared", "its network is the host's", fix)
     for target in report.targets:

@@ -33,6 +33,9 @@ def newcomers_host(first: str = "") -> Iterator[Lab]:
     """Boot it; `first` is the revision that the clone has, by default that of the working tree."""
     with Lab.boot(tree="fresh", guest=guest_tree(readme.guest_options(readme.text()))) as booted:
         assert booted.run("sh", "-c", "command -v isoctl", check=False).stdout == ""
+        # the lab has no use for it, a host has
+        booted.run("sh", "-c", "find /etc/systemd/system -name 'systemd-networkd*' -lname /dev/null -delete")
+        booted.run("systemctl", "daemon-reload")
         shim = booted.host_path("/usr/local/bin/mmdebstrap")
         shim.write_text(_MMDEBSTRAP)
         shim.chmod(0o755)

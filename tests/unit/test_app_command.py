@@ -84,6 +84,45 @@ def test_what_is_not_there_gives_127_and_a_sentence(shell: str, name: str, tmp_p
         assert (done.returncode, b"nosuch" in done.stderr) == (127, True), done.stderr
 
 
+WAYS_OUT = {
+    "nosuch": "install it there",
+    "ls -l": "a line of a shell is run by a shell: isoctl run blog sh -c '...'",
+    "alias": "a line of a shell is run by a shell: isoctl run blog sh -c '...'",
+    "LANG=C": "variables are set before the name: isoctl run -e NAME=VALUE blog ...",
+    "-it": "flags of isoctl stand before the name: isoctl run -t blog ...",
+    "it's %s": "a line of a shell is run by a shell: isoctl run blog sh -c '...'",
+}
+
+
+@pytest.mark.parametrize("name", WAYS_OUT)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_program_that_is_not_there_is_told_with_a_way_out(shell: str, name: str, tmp_path: Path) -> None:
+    """N11: `bash: line 1: exec: foot: not found` named neither the container nor what to do."""
+    starts = (
+        command.login([name, "x"], {}, shell, "", "blog"),
+        command.plain([name, "x"], {}, "alice", "", "blog"),
+        command.plain(command.on_terminal([name], "/dev/null", "blog"), {}, "alice", "", "blog"),
+    )
+    for start in starts:
+        done = run(start, tmp_path)
+        assert done.returncode == 127
+        first, _, way_out = done.stderr.decode().partition("; ")
+        assert first == f"isoctl: container blog has no program '{name}'"
+        assert way_out.startswith(WAYS_OUT[name])
+        assert (way_out.count("\n"), way_out[-1]) == (1, "\n")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_is_there_starts_as_before_though_a_shell_knows_it_too(shell: str, tmp_path: Path) -> None:
+    """N11: `echo` and `[` are built into shells; a path is not looked for."""
+    for argv, code in ((["echo", "x"], 0), (["[", "x", "]"], 0), (["/bin/echo", "x"], 0), (["/etc/passwd"], 126)):
+        for start in (
+            command.login(argv, {}, shell, "", "blog"),
+            command.plain(argv, {}, "alice", "", "blog"),
+        ):
+            assert run(start, tmp_path).returncode == code
+
+
 def test_a_shell_that_is_none_of_the_known_is_not_used() -> None:
     for shell in ("/usr/sbin/nologin", "/bin/false", "bash", "/opt/evil", "", "/opt/../bin/tcsh"):
         assert command.login(["true"], {}, shell).path == "/bin/sh"

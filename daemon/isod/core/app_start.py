@@ -65,7 +65,7 @@ class AppStarter:
         `rule` is by what it was allowed, for the audit; `display` are the variables of its displays. Raises
         StartFailed, InvalidArgument, NotPermitted (the caller left), ContainerGone, LimitExceeded.
         """
-        options, policy = request.options, request.container.policy
+        options, policy, name = request.options, request.container.policy, request.container.name
         variables = environment.assemble(
             session=self._sessions.environment(request.caller.uid),
             hints=options.hints or (),
@@ -82,14 +82,14 @@ class AppStarter:
         argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
         if options.terminal:
             terminal = await self._make_terminal(app, request, guest, account)
-            argv = command.on_terminal(argv, terminal) if terminal else argv
+            argv = command.on_terminal(argv, terminal, name) if terminal else argv
         use_login = policy.login_shell if options.login_shell is None else options.login_shell
         # Nobody reads what a detached app's shell says, so isod must see whether that found the command.
         mark = f"isoctl-{app.record.id}" if app.record.detached else ""
         start = (
-            command.login(argv, variables, account.shell, mark)
+            command.login(argv, variables, account.shell, mark, name)
             if use_login
-            else command.plain(argv, variables, account.name, mark)
+            else command.plain(argv, variables, account.name, mark, name)
         )
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from isod.core import missing_program
+
 DEFAULT_PATH = "/etc/profiles/per-user/{user}/bin:/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin"
 CARRIER_PREFIX = "_ISOCTL_"
 
@@ -26,26 +28,29 @@ def wrap(argv: Sequence[str], wrapper: Sequence[str] | None, wrapper_shell: Sequ
     return tuple(argv)
 
 
-def on_terminal(argv: Sequence[str], path: str) -> tuple[str, ...]:
+def on_terminal(argv: Sequence[str], path: str, container: str = "") -> tuple[str, ...]:
     """Give a terminal to a command whose standard input is something else.
 
     A terminal that the leader of a session opens becomes the session's own (tty_ioctl(4)), where the shell opens it
     without O_NOCTTY: zsh does not. `true` is no special built-in, so a terminal that can't be opened ends nothing.
     """
-    return ("/bin/sh", "-c", f'true <"$0";{_exec_posix(argv, bash=False)}', path, *argv)
+    return ("/bin/sh", "-c", f'true <"$0";{_exec_posix(argv, container, bash=False)}', path, *argv)
 
 
-def plain(argv: Sequence[str], environment: Mapping[str, str], user: str, mark: str = "") -> Start:
+def plain(argv: Sequence[str], environment: Mapping[str, str], user: str, mark: str = "", container: str = "") -> Start:
     """Start without a login shell. The shell in between makes 126, 127 and their sentences (exec by systemd: 203).
 
-    `mark` is a word that stands in the shell's command line, until the command has taken its place.
+    `mark` is a word that stands in the shell's command line, until the command has taken its place; `container` is
+    named if the program is not there.
     """
     path = {"PATH": DEFAULT_PATH.format(user=user)}
-    script = _marked(mark) + _exec_posix(argv, bash=False)
+    script = _marked(mark) + _exec_posix(argv, container, bash=False)
     return Start("/bin/sh", ("sh", "-c", script, "sh", *argv), {**path, **environment})
 
 
-def login(argv: Sequence[str], environment: Mapping[str, str], shell: str, mark: str = "") -> Start:
+def login(
+    argv: Sequence[str], environment: Mapping[str, str], shell: str, mark: str = "", container: str = ""
+) -> Start:
     """Start through a login shell. Values travel in the environment only, never in an argument vector.
 
     The profile may set any variable, so each of isod's travels twice, and the shell restores it after the profile.
@@ -59,10 +64,12 @@ def login(argv: Sequence[str], environment: Mapping[str, str], shell: str, mark:
     if name == "fish":
         restore = "".join(f"set -gx {key} ${carrier};set -e {carrier};" for carrier, key in names.items())
         # fish reads options after the script too, and has an `exec` without `--`: sh takes the command on.
-        script = f"{_marked(mark)}{restore}exec /bin/sh -c {_fish_quote(_exec_posix(argv, bash=False))} sh $argv"
+        script = (
+            f"{_marked(mark)}{restore}exec /bin/sh -c {_fish_quote(_exec_posix(argv, container, bash=False))} sh $argv"
+        )
         return Start(shell, ("fish", "--login", "-c", script, "--", *argv), both)
     restore = "".join(f'export {key}="${carrier}";unset {carrier};' for carrier, key in names.items())
-    script = _marked(mark) + restore + _exec_posix(argv, bash=name in ("bash", "zsh", "ksh"))
+    script = _marked(mark) + restore + _exec_posix(argv, container, bash=name in ("bash", "zsh", "ksh"))
     if name in ("bash", "zsh"):
         return Start(shell, (name, "-l", "-c", script, name, *argv), both)
     # The `-` before the name makes every other shell a login shell (login(1)).
@@ -73,11 +80,12 @@ def _marked(mark: str) -> str:
     return f": {mark};" if mark else ""
 
 
-def _exec_posix(argv: Sequence[str], *, bash: bool) -> str:
+def _exec_posix(argv: Sequence[str], container: str, *, bash: bool) -> str:
+    check = missing_program.check(argv, container)
     if bash:
-        return 'exec -- "$@"'
+        return check + 'exec -- "$@"'
     # dash knows no `exec --`, bash as sh needs it for a command that begins with a dash: env(1) settles both.
-    return 'exec env -- "$@"' if argv[0].startswith("-") else 'exec "$@"'
+    return check + ('exec env -- "$@"' if argv[0].startswith("-") else 'exec "$@"')
 
 
 def _fish_quote(text: str) -> str:

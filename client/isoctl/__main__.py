@@ -68,13 +68,25 @@ def _execute(request: cli.Request, failed: int) -> int:
         return complain(f"{error.text}; see `isoctl {request.verb.name} --help`", USAGE)
     except wire.RemoteError as error:
         if error.name == wire.ABSENT:
-            return complain(wire.NOT_RUNNING, failed)
+            return complain(_why_absent() or wire.NOT_RUNNING, failed)
+        if not error.name.startswith(ERROR_PREFIX) and (reason := _why_absent()):
+            return complain(reason, failed)
         code = EXIT_CODES.get(error.name, failed) if failed == FAILED else failed
         return complain(error.text if error.name.startswith(ERROR_PREFIX) else f"{error.text} ({error.name})", code)
     except wire.WireError as error:
         return complain(str(error), failed)
     except KeyboardInterrupt:
         return 130
+
+
+def _why_absent() -> str:
+    """Say why isod can't be reached, if systemd knows: the bus has words of its own for it."""
+    from isoctl.absent import why
+
+    try:
+        return why(wire.Bus(wire.system_bus_address()))
+    except (wire.WireError, wire.RemoteError):
+        return ""
 
 
 def complain(text: str, code: int) -> int:

@@ -59,7 +59,7 @@ class Host:
     @cached_property
     def bus(self) -> wire.Bus:
         """The system bus. Raises WireError."""
-        return isod.connect()
+        return wire.Bus(wire.system_bus_address())
 
     @cached_property
     def environment(self) -> Mapping[str, str]:

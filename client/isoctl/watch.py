@@ -18,6 +18,7 @@ _LOOK_SEC = 0.9
 _RECONNECT_FIRST_SEC, _RECONNECT_MOST_SEC = 0.1, 2.0
 # Until then an isod that is killed has started nothing, or knows it by the id: Run can be sent again.
 _REPEATABLE = ("", "authorizing", "starting-container", "preparing", "starting")
+_ABSENT_SEC = 0.9  # and then at each tick
 PATIENCE_SEC = 30.0  # for isod's answer to Run, and for its return while the app does not run yet
 
 
@@ -203,7 +204,9 @@ class AppWatch:
         """Judge an error reply: isod went away, forgot the app, or refused."""
         if member == "Run":
             if error.name == ABSENT and not self.away_since:
-                raise LaunchFailed(NOT_RUNNING) from error
+                from isoctl.absent import why
+
+                raise LaunchFailed(why(self._bus) or NOT_RUNNING) from error
             if error.name not in GONE_ERRORS:
                 raise error
             self.away_since = self.away_since or time.monotonic()
@@ -262,6 +265,11 @@ class AppWatch:
         if self._looks and self.away_since is None and now - self._looked_at >= _LOOK_SEC:
             self._looked_at = now
             self._try(self._ask)
+        if not self.bus_is_away and self.state not in ("running", "exited") and self._is_waited_for(now):
+            from isoctl.absent import why
+
+            if reason := why(self._bus):
+                raise LaunchFailed(reason)
         if self.away_since is not None and self.state not in ("running", "exited"):
             if now - self.away_since > PATIENCE_SEC:
                 what, unit = ("the message bus", "dbus") if self.bus_is_away else ("isod", "isod")
@@ -270,6 +278,11 @@ class AppWatch:
         elif not self.accepted and now - self.asked_at > PATIENCE_SEC:
             message = f"isod did not answer within {PATIENCE_SEC:.0f} s; see `systemctl status isod`"
             raise LaunchFailed(message)
+
+    def _is_waited_for(self, now: float) -> bool:
+        """Tell whether it is time to look why isod does not answer, or is not there."""
+        since = self.away_since if self.away_since is not None else None if self.accepted else self.asked_at
+        return since is not None and now - since >= _ABSENT_SEC
 
     @property
     def is_warned(self) -> bool:

@@ -295,6 +295,10 @@ class Bus:
         message.raise_error()
         return message
 
+    def expect(self, serial: int) -> None:
+        """Wait for the reply to a call once more, after CallTimeout."""
+        self._expected.add(serial)
+
     def take_reply(self, serial: int) -> Message | None:
         """Give the reply to a call if it is here; an error reply too."""
         return self._replies.pop(serial, None)

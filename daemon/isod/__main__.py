@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -30,7 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
         return _check(arguments[1:]) if is_check else _run()
     except floor.BelowFloor as refusal:
         sys.stderr.write(f"{refusal}\n")
+        if not is_check:
+            _tell_systemd(f"STATUS={refusal}")
         return floor.EXIT_CODE
+
+
+def _tell_systemd(text: str) -> None:
+    """Tell the service manager something (sd_notify(3)): isoctl reads it there, while the log is not everybody's."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, contextlib.suppress(OSError):
+            notify.sendto(text.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 def _check(arguments: list[str]) -> int:

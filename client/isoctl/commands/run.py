@@ -5,7 +5,7 @@ import sys
 import time
 
 from isoctl import cli, terminal
-from isoctl.contract_generated import HINT_NAMES
+from isoctl.contract_generated import BUS_NAME, HINT_NAMES
 from isoctl.descriptors import named
 from isoctl.interrupts import Interrupts
 from isoctl.launch import FAILED, NOT_EXECUTED, Launch
@@ -13,7 +13,7 @@ from isoctl.progress import Progress, write_error
 from isoctl.session import ensure_session
 from isoctl.stdio import Refused, Streams, is_watched, open_missing
 from isoctl.watch import AppWatch, LaunchFailed
-from isoctl.wire import Bus, NoBus, RemoteError, WireError, system_bus_address
+from isoctl.wire import DBUS, DBUS_PATH, Bus, NoBus, RemoteError, WireError, system_bus_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,12 +113,13 @@ def _launch(
         options["lifetime"] = ("h", reader)
     app_id = os.urandom(16).hex()
     options["id"] = ("s", app_id)
-    signals = Interrupts()
     progress = Progress(container, quiet=quiet, notifier=told)
     elsewhere = "" if request.options.get("display") == "none" else ensure_session()
     if elsewhere and not progress.warn(elsewhere) and not quiet and os.isatty(2):
         write_error(f"isoctl: {elsewhere}\n")
     bus = _connect()
+    _await_isod(bus)
+    signals = Interrupts()
     watch = AppWatch(bus, app_id, (container, words, options))
     launch = Launch(bus, watch, signals, streams, progress, joint=joint, detach=detach, quiet=quiet)
     code = launch.run()
@@ -140,6 +141,17 @@ def _connect() -> Bus:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def _await_isod(bus: Bus) -> None:
+    """Wait for an isod, without any descriptor on the way to it: a bus that starts one holds them for half a minute.
+
+    Raises WireError, RemoteError where none comes.
+    """
+    if not bus.call(DBUS_PATH, DBUS, "NameHasOwner", "s", (BUS_NAME,), destination=DBUS).body[0]:
+        from isoctl import absent
+
+        absent.await_isod(bus)
 
 
 def _joint(request: cli.Request) -> terminal.Joint | None:

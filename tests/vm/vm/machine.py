@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shlex
 import shutil
 import socket
@@ -32,12 +31,9 @@ _SSH = (
     "ssh -q -oBatchMode=yes -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null -oConnectTimeout=120 "
     "-oServerAliveInterval=300"
 ).split()
-# Two of this machine's own processors, where it lends them.
-_KVM = "/dev/kvm"
-_OWN = "-accel kvm -cpu host -smp 2"
-# Else an emulated one whose clock counts its instructions, one a nanosecond: so nothing in it times out because the
+# An emulated processor whose clock counts its instructions, one a nanosecond: so nothing in it times out because the
 # machine outside is slow or busy, and what is measured in it is the same everywhere.
-_EMULATED = "-accel tcg,thread=single,tb-size=512 -icount shift=0,sleep=on -cpu max -smp 1"
+_PROCESSOR = "-accel tcg,thread=single,tb-size=512 -icount shift=0,sleep=on -cpu max -smp 1"
 _KERNEL = "console=ttyS0 root=/dev/vda rw quiet mitigations=off net.ifnames=0 systemd.show_status=no"
 
 Stream = int | IO[str] | None
@@ -92,9 +88,8 @@ class Vm:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._key)], check=True)
         image = disk.make(self.run_dir, self._key.with_suffix(".pub").read_text())
         kernel, initrd = disk.boot_files()
-        processors = _OWN if os.access(_KVM, os.R_OK | os.W_OK) else _EMULATED
         options = (
-            f"{processors} -machine q35 -m 2048 -nodefaults -no-user-config -no-reboot -display none "
+            f"{_PROCESSOR} -machine q35 -m 2048 -nodefaults -no-user-config -no-reboot -display none "
             f"-serial file:{self._console} -kernel {kernel} -initrd {initrd} "
             f"-drive file={image},if=none,id=disk,format=raw,cache=unsafe -device virtio-blk-pci,drive=disk "
             f"-netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22 "

@@ -1,4 +1,4 @@
-"""What a virtual machine needs from the machine it runs on; processors are emulated where that lends none."""
+"""What a virtual machine needs from the machine it runs on; its processors are emulated."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Entry point of isoctl: finds the verb, loads its module alone, turns errors into one line and an exit code."""
 
+import os
 import sys
 
 from isoctl import cli, wire
@@ -94,6 +95,10 @@ def complain(text: str, code: int) -> int:
     from isoctl.progress import write_error
     from isoctl.render import clean
 
+    if "polkit refused" in text:
+        from isoctl.surroundings import with_reason
+
+        text = with_reason(text, os.environ)
     write_error(f"isoctl: {clean(text)}\n")
     return code
 

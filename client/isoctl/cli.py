@@ -36,7 +36,10 @@ def find_verb(untrusted_name: str) -> Verb:
             return verb
     if untrusted_name == COMPLETE.name:
         return COMPLETE
-    message = f"no verb {untrusted_name!r}; `isoctl --help` lists them"
+    from isoctl.habits import of_verb
+
+    meant = of_verb(untrusted_name)
+    message = f"no verb {untrusted_name!r}; " + (f"`isoctl {meant}`?" if meant else "`isoctl --help` lists them")
     raise UsageError(message)
 
 
@@ -96,6 +99,11 @@ def _known(request: Request, spelled: dict[str, Flag], name: str) -> Flag:
     """Give the flag of a spelling; UsageError if the verb has none such."""
     flag = spelled.get(name)
     if flag is None:
+        from isoctl.habits import of_flag
+
+        if instead := of_flag(request.verb.name, name):
+            message = f"{request.verb.name} has no flag {name!r}; {instead}"
+            raise UsageError(message, request.verb.name)
         where = "; flags of the command stand after NAME" if request.verb.command_follows else ""
         message = f"{request.verb.name} has no flag {name!r}{where}"
         raise UsageError(message, request.verb.name)

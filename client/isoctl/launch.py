@@ -20,6 +20,8 @@ _BEFORE_TERMINAL = ("", "authorizing", "starting-container", "preparing")
 _DRAIN_SEC = 2.0
 _DRAIN_LEFT_BEHIND_SEC = 0.25
 _STOP_SEC = 2.0
+_KEPT_BYTES = 4096
+_DISPLAYS = frozenset({"WAYLAND_DISPLAY", "DISPLAY"})
 FAILED = 125
 NOT_EXECUTED = {126: "can't be executed", 127: "not found"}  # as shells say it (sh(1))
 
@@ -54,6 +56,9 @@ class Launch:
         self._handed_over = False
         self._had_terminal = _has_terminal()
         self._leave_with: int | None = None
+        self._written = b""  # the last that was shown on a terminal, where there is no display
+        for relay in self._relays:
+            self._listen(relay)
         self._is_paused = False  # the app was stopped together with us, and is to go on
 
     def run(self) -> int:
@@ -77,6 +82,19 @@ class Launch:
             if self._terminal:
                 self._terminal.restore()
         return self._lost_output() or status
+
+    def missed_display(self) -> bool:
+        """Tell whether the app complained on the terminal of a display that it does not have here."""
+        from isoctl.surroundings import missed_display
+
+        return missed_display(self._written)
+
+    def _listen(self, relay: Relay) -> None:
+        if not relay.inward and os.isatty(relay.target) and not (_DISPLAYS & os.environ.keys()):
+            relay.heard = self._note
+
+    def _note(self, written: bytes) -> None:
+        self._written = (self._written + written)[-_KEPT_BYTES:]
 
     def _is_over(self) -> bool:
         """Tell whether there is nothing more to wait for."""
@@ -149,6 +167,7 @@ class Launch:
         self._progress.clear()
         self._terminal = Terminal(master, joint)
         self._joint = None
+        self._listen(self._terminal.screen)
         self._relays = [*self._relays, *self._terminal.relays]
 
     def _join_late(self) -> None:

@@ -166,6 +166,7 @@ class FakeIsod:
         self.start_sec = 0.0
         self.start_error: tuple[str, str] | None = None
         self.run_error: tuple[str, str] | None = None
+        self.refused: dict[str, tuple[str, str]] = {}
         self.warning = ("", "")
         self.loses_exits = False
         self.refuses_subscribers = False
@@ -260,6 +261,8 @@ class FakeIsod:
 
     def _result(self, member: str, call: Message) -> tuple[str, tuple[Any, ...]]:
         sender = call.header.fields[HeaderFields.sender]
+        if member in self.refused:
+            raise ErrorReply(*self.refused[member])
         if member in self.answers:
             answer: Any = self.answers[member]
             return answer(*call.body) if callable(answer) else answer  # type: ignore[no-any-return]

@@ -55,6 +55,12 @@ class Screen:
                 self.seen += os.read(self.master, 4096)
         return self.seen
 
+    def read_all(self) -> bytes:
+        """Collect what has been shown; of a program that is over that is all of it."""
+        while select.select([self.master], [], [], 0.1)[0]:
+            self.seen += os.read(self.master, 4096)
+        return self.seen
+
     def is_as_before(self) -> bool:
         return termios.tcgetattr(self.slave) == self.before
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.containers import SHELLS
 from lab.machine import Lab
 from lab.policies import added_policy
 
@@ -154,3 +155,19 @@ def test_a_bad_name_of_a_variable_is_refused(lab: Lab, entry: str) -> None:
     done = isoctl(lab, "run", "-e", entry, "blog", "true")
     assert done.returncode in (2, 125)
     assert done.stderr.startswith("isoctl: ")
+
+
+@pytest.mark.parametrize("shell", [name for name in SHELLS if name != "nologin"])
+@pytest.mark.parametrize("login", ["--login-shell", "--no-login-shell"])
+def test_a_program_that_the_container_lacks_is_told_with_a_way_out(lab: Lab, shell: str, login: str) -> None:
+    """N11: "bash: line 1: exec: foot: not found" of a program that is on the host."""
+    done = lab.run("isoctl", "run", login, f"acct_{shell}@shells", "nosuch", "x", check=False)
+    assert done.returncode == 127
+    assert done.stderr == (
+        "isoctl: container shells has no program 'nosuch'; install it there: "
+        "sudo isoctl run shells apt-get install PACKAGE\n"
+    )
+    done = lab.run("isoctl", "run", login, f"acct_{shell}@shells", "ls -l", check=False)
+    assert done.stderr.startswith(
+        "isoctl: container shells has no program 'ls -l'; a line of a shell is run by a shell: "
+    )

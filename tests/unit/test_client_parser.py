@@ -111,3 +111,24 @@ def test_every_option_of_the_contract_that_has_a_flag_is_offered() -> None:
     for wire in options.wire_options(options.RunOptions).values():
         for flag in wire.flags:
             assert flag.replace("[no-]", "") in offered
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "-it", "blog", "bash"], "run has no flag '-i'; leave it out: standard input is always connected"),
+        (["run", "--rm", "blog", "bash"], "run has no flag '--rm'; leave it out: an app leaves nothing to remove"),
+        (["exec", "--tty", "blog", "x"], "run has no flag '--tty'; it is -t here"),
+        (["run", "-v", "/a:/b", "blog", "x"], "run has no flag '-v'; directories are settings of the container"),
+        (["run", "--name=blog", "x"], "run has no flag '--name'; the name of the container stands alone"),
+        (["shell", "-M", "blog"], "shell has no flag '-M'; the name of the container stands alone"),
+        (["attach", "blog"], "no verb 'attach'; `isoctl shell`?"),
+        (["statsu"], "no verb 'statsu'; `isoctl status`?"),
+        (["frobnicate"], "no verb 'frobnicate'; `isoctl --help` lists them"),
+    ],
+)
+def test_habits_of_other_tools_are_answered_with_what_isoctl_has(words: list[str], says: str) -> None:
+    """N11: of docker, podman, machinectl."""
+    with pytest.raises(cli.UsageError) as refusal:
+        parse(*words)
+    assert refusal.value.text.startswith(says)

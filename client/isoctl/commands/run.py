@@ -48,6 +48,8 @@ def start(request: cli.Request, command: list[str], *, says_id: bool = True) -> 
     if "detach" in request.options and "terminal" in request.options:
         message = "-d and -t exclude each other: nobody would hold the terminal"
         raise cli.UsageError(message, "run")
+    if "user" not in options and os.geteuid() == 0:
+        _say_who(request, container)
     told = notifier("quiet" in request.options)
     try:
         code = _launch(request, _utf8(container, "NAME"), words, options, told, says_id=says_id)
@@ -67,6 +69,15 @@ def start(request: cli.Request, command: list[str], *, says_id: bool = True) -> 
             # What the shell inside says of it goes to the container's journal.
             write_error(f"isoctl: {text}\n")
     return code
+
+
+def _say_who(request: cli.Request, container: str) -> None:
+    """Tell who typed sudo without need that they are root inside; on a terminal only."""
+    from isoctl.surroundings import as_root_by_sudo
+
+    name = as_root_by_sudo(os.environ)
+    if name and os.isatty(2) and "quiet" not in request.options:
+        write_error(f"isoctl: as root of {container}; without sudo it runs as {name}\n")
 
 
 def notifier(quiet: bool) -> "Notifier | None":
@@ -123,6 +134,10 @@ def _launch(
     watch = AppWatch(bus, app_id, (container, words, options))
     launch = Launch(bus, watch, signals, streams, progress, joint=joint, detach=detach, quiet=quiet)
     code = launch.run()
+    is_explained = code in NOT_EXECUTED or "display" in request.options
+    if code and not quiet and not is_explained and launch.missed_display():
+        line = f"`isoctl run --display require {container} {words[0]}` takes that of your desktop's session"
+        write_error(f"isoctl: no display was attached, since there is none here (ssh, su, cron); {line}\n")
     if detach and code == 0 and says_id:
         print(app_id)
         sys.stdout.flush()

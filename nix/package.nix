@@ -25,6 +25,7 @@ stdenv.mkDerivation {
       ../CHANGELOG.md
       ../Makefile
       ../README.md
+      ../SECURITY.md
       ../client
       ../daemon
       ../dbus-policy

@@ -168,8 +168,13 @@ install_documents() {
     for section in 1 5 8; do
         put_all 0644 "$datadir/man/man$section" docs/man/*."$section"
     done
-    put_all 0644 "$datadir/doc/isoctl" README.md CHANGELOG.md
-    put_all 0644 "$datadir/doc/isoctl/examples" docs/examples/*.toml docs/examples/*.conf
+    # What README and SECURITY link to stands beside them, by the same names.
+    local documents=$datadir/doc/isoctl
+    put_all 0644 "$documents" README.md SECURITY.md CHANGELOG.md
+    put_all 0644 "$documents/docs" docs/*.md
+    put_all 0644 "$documents/docs/adr" docs/adr/*.md
+    install -D -m 0644 docs/demo.png "$DESTDIR$documents/docs/demo.png"
+    put_all 0644 "$documents/examples" docs/examples/*.toml docs/examples/*.conf
 }
 
 install_packages

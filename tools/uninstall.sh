@@ -59,7 +59,8 @@ if live; then stop_all; fi
 for file in "${drop_ins[@]}" "${files[@]}"; do rm -f "$DESTDIR/$file"; done
 rm -rf "$DESTDIR$PREFIX/lib/isoctl"
 # The directories that are ours, unless others have put something there.
-for directory in lib/systemd/system/{container,systemd-nspawn}@.service.d share/doc/isoctl/examples share/doc/isoctl; do
+for directory in lib/systemd/system/{container,systemd-nspawn}@.service.d \
+    share/doc/isoctl/{docs/adr,docs,examples} share/doc/isoctl; do
     rmdir --ignore-fail-on-non-empty "$DESTDIR$PREFIX/$directory" 2>/dev/null || true
 done
 if live; then

@@ -164,3 +164,19 @@ def test_a_distribution_may_have_places_of_its_own(tmp_path: Path) -> None:
     words = ["PREFIX=/own", "DBUSDIR=/own/bus", "POLKITDIR=/own/polkit", f"DESTDIR={tmp_path}"]
     subprocess.run(["make", "install", *words], cwd=REPOSITORY, check=True, capture_output=True)
     assert (tmp_path / "own/bus/org.isoctl1.conf").is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md"])
+def test_what_an_installed_page_links_to_is_installed(tree: Path, page: str) -> None:
+    """N29: the README in /usr/share/doc led nowhere."""
+    documents = tree / "usr/share/doc/isoctl"
+    links = re.findall(r"\]\(([^)#]+)\)", (documents / page).read_text())
+    assert links
+    assert [link for link in links if not link.startswith("http") and not (documents / link).exists()] == []
+
+
+def test_uninstalling_leaves_no_directory_that_is_ours(tmp_path: Path) -> None:
+    make = ["make", "--no-print-directory", f"DESTDIR={tmp_path}", "PREFIX=/usr"]
+    for target in ("install", "uninstall"):
+        subprocess.run([*make, target], cwd=REPOSITORY, check=True, capture_output=True)
+    assert [path for path in tmp_path.rglob("*") if re.search("isoctl|isod|container@|nspawn@", path.name)] == []

@@ -174,7 +174,7 @@ class Host:
 
     @cached_property
     def session(self) -> str:
-        """The caller's session as polkit finds it: that of the process, else his graphical one; "" without any."""
+        """The caller's session as polkit finds it: that of the process, else their graphical one; "" without any."""
         named = self.environment.get("XDG_SESSION_ID", "")
         path = f"{_LOGIN_PATH}/user/{escape_label(str(self.uid))}"
         display = self._property(LOGIN, path, f"{LOGIN}.User", "Display")

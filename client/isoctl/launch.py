@@ -187,7 +187,7 @@ class Launch:
     def _follow_terminal(self, joined: "Terminal") -> None:
         """Leave when the caller's terminal is gone: isod ends the app when our lifetime pipe closes.
 
-        If the app let go of its terminal and goes on, give the caller his own back.
+        If the app let go of its terminal and goes on, give the caller their own back.
         """
         if joined.keyboard.source_ended:
             self._leave_with = 128 + interrupts.HANGUP

@@ -19,8 +19,8 @@ _READ_MAX = 8192
 def ensure_session() -> str:
     """Activate isod-session if the caller has a display and no session is registered; failing that is no error.
 
-    Gives a sentence where windows appear on another display of the caller's than the one that he calls from. With a
-    registered session that uses his, this costs one read of a small file.
+    Gives a sentence where windows appear on another display of the caller's than the one that they call from. With a
+    registered session that uses theirs, this costs one read of a small file.
     """
     environment = os.environ
     address = environment.get("DBUS_SESSION_BUS_ADDRESS")

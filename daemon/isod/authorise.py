@@ -56,8 +56,8 @@ def decide(
 
     `account` is the account inside that an app is asked for, None for the caller's own (see account_for); an account
     that is uid 0 inside counts as "root" and the caller of this function must pass it so. `others_running` says that
-    an app of another user runs there, `force` that the caller wants to stop it all the same, `own` that it was he
-    who granted what he revokes.
+    an app of another user runs there, `force` that the caller wants to stop it all the same, `own` that what is
+    to be revoked is the caller's own grant.
     """
     if caller.is_root:
         return Decision(Outcome.ALLOWED, "uid 0")
@@ -123,7 +123,7 @@ def sees(policy: ContainerPolicy, caller: Caller) -> bool:
 
 
 def is_withdrawn(old: ContainerPolicy | None, new: ContainerPolicy, owner: Caller, account: str) -> bool:
-    """Tell whether a new policy takes from an app's owner what the app lives by: his place, or another account."""
+    """Tell whether a new policy takes from an app's owner what the app lives by: their place, or another account."""
     if not sees(new, owner):
         return True
     if old is None or account == _own_account(new, owner):
@@ -133,7 +133,7 @@ def is_withdrawn(old: ContainerPolicy | None, new: ContainerPolicy, owner: Calle
 
 
 def account_for(policy: ContainerPolicy, caller: Caller) -> str:
-    """Give the account inside that the caller's apps run as unless he asks for another; "" if he has no name."""
+    """Give the account inside that the caller's apps run as unless they ask for another; "" without a name."""
     return "root" if caller.is_root else policy.user or caller.user
 
 

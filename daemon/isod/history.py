@@ -37,7 +37,7 @@ def open_reader() -> Any:
 
 
 class JournalHistory:
-    """Reads audit records; each user gets those about himself, root all."""
+    """Reads audit records; each user gets those about themselves, root all."""
 
     def __init__(self, *, open_reader: OpenReader = open_reader, clock: Callable[[], float] = time.monotonic) -> None:
         """Take where to read, and a monotonic clock in seconds."""

@@ -31,7 +31,7 @@ def diff_policies(old: Policy, new: Policy) -> list[PolicyChange]:
     """List what changes, by container and key.
 
     A deleted file ends nothing: no new launches, running apps stay. `ends` of a withdrawn user says that no list of
-    users names him any more; whether a group still admits him is asked of authorise.sees with his groups.
+    users names them any more; whether a group still admits them is asked of authorise.sees with their groups.
     """
     changes: list[PolicyChange] = []
     for name in sorted(old.containers.keys() | new.containers.keys()):
@@ -46,7 +46,7 @@ def diff_policies(old: Policy, new: Policy) -> list[PolicyChange]:
 
 
 def _limit_changes(old: Limits, new: Limits) -> list[PolicyChange]:
-    """List limits that change; who is over a new one keeps what he has, and gets nothing more."""
+    """List limits that change; who is over a new one keeps what they have, and gets nothing more."""
     pairs = {key: (getattr(old, key), getattr(new, key)) for key in Limits.model_fields}
     return [
         PolicyChange("", f"limits.{key}", _shown(before), _shown(after))

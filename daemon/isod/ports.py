@@ -38,15 +38,15 @@ class HostSocket(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """One user's live session, as his isod-session says it is; believed for that user only."""
+    """One user's live session, as their isod-session says it is; believed for that user only."""
 
     caller: Caller  # isod-session, as it was when it registered
     environment: Mapping[str, str]
     wayland: str  # one of isod_contract.options.WAYLAND_MODES; "" without a compositor
     exposed: tuple[str, ...] = ()  # Wayland interfaces beyond windows and input that an app would reach
-    sockets: Mapping[str, HostSocket] = field(default_factory=dict)  # of his servers, by their names inside
-    x11_cookie: bytes = field(default=b"", repr=False)  # what his X server knows its clients by
-    has_x_server: bool = True  # whether he can have one for a container alone
+    sockets: Mapping[str, HostSocket] = field(default_factory=dict)  # of their servers, by their names inside
+    x11_cookie: bytes = field(default=b"", repr=False)  # what their X server knows its clients by
+    has_x_server: bool = True  # whether they can have one for a container alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Directory:
 
     machine: str
     uid: int  # of the user, on the host
-    owner: tuple[int, int]  # uid and gid of his account inside, as the host numbers them
+    owner: tuple[int, int]  # uid and gid of their account inside, as the host numbers them
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +380,7 @@ class Mounter(Protocol):
         """Show a container one of its directories: `run` at /run/isoctl, `dri` at /dev/dri."""
 
     async def attach_socket(self, pidfd: int, uid_shift: int, uid: int, name: str, source: tuple[str, int]) -> None:
-        """Put a user's socket, by name in his runtime directory and O_PATH fd, at /run/isoctl/UID/NAME inside."""
+        """Put a user's socket, by name in their runtime directory and O_PATH fd, at /run/isoctl/UID/NAME inside."""
 
     async def detach_socket(self, pidfd: int, uid: int, name: str) -> None:
         """Unmount it again."""

@@ -66,7 +66,7 @@ def serve_all(connection: socket.socket, verbs: Mapping[str, Verb]) -> bool:
 
 
 def serve_apart(connection: socket.socket, verbs: Mapping[str, Verb]) -> bool:
-    """Serve each call in a child within the deadline, until the caller hangs up; tells whether he was root.
+    """Serve each call in a child within the deadline, until the caller hangs up; tells whether that was root.
 
     A child that can't be ended, since the kernel waits for a container's FUSE server, keeps nobody else waiting.
     """

@@ -1,4 +1,4 @@
-"""Who calls on the session bus, by the broker's word: who may, and what isod is told of him."""
+"""Who calls on the session bus, by the broker's word: who may, and what isod is told of them."""
 
 import os
 import re
@@ -55,7 +55,7 @@ class Callers:
 
 
 def is_own_user(caller: SessionCaller) -> bool:
-    """Tell whether a caller is the user that this service works for: nobody else gets his rights by us."""
+    """Tell whether a caller is the user that this service works for: nobody else gets that user's rights by us."""
     return caller.uid == os.getuid()
 
 

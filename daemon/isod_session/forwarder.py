@@ -111,7 +111,7 @@ class Forwarder:
             except WireError as error:
                 self._reply_error(call, _DBUS_ERROR + "LimitsExceeded", f"Not forwarded: {error}")
             except (ValueError, OSError) as error:
-                # Of encoding again what was decoded: our fault, and the caller shall not wait for his time-out.
+                # Of encoding again what was decoded: our fault, and the caller shall not wait for a time-out.
                 incident = f"session-{call.serial}"
                 _log.warning("call not forwarded incident=%s %r: %s", incident, call, error)
                 internal = Internal(incident=incident)
@@ -155,7 +155,7 @@ class Forwarder:
             return None
         body = call.body
         if method and call.signature == method.in_signature and _takes_claim(method.options):
-            # In the place of what the caller may have written there himself.
+            # In the place of what the caller may have written there.
             body = [*body[:-1], {**body[-1], "via": caller.claim()}]
         if method and method.name == "Run":
             if call.signature == method.in_signature and (hinted := _hinted_display(body[-1])):

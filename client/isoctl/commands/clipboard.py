@@ -1,4 +1,4 @@
-"""`isoctl clipboard`: text between the user's clipboard and that of a container's own X server, by his act alone."""
+"""`isoctl clipboard`: text between the user's clipboard and that of a container's own X server, by their act alone."""
 
 import os
 import select

@@ -81,7 +81,7 @@ def _say_who(request: cli.Request, container: str) -> None:
 
 
 def notifier(quiet: bool) -> "Notifier | None":
-    """Give what tells a user who looks at no terminal of ours; None if he does, or wants nothing told."""
+    """Give what tells a user who looks at no terminal of ours; None if they do, or want nothing told."""
     if quiet or is_watched():
         return None
     from isoctl.notify import Notifier
@@ -231,7 +231,7 @@ def _is_hint(value: str | None) -> bool:
 
 
 def _variable(entry: str) -> str:
-    """Complete `NAME` by the caller's value. Raises UsageError if he has none."""
+    """Complete `NAME` by the caller's value. Raises UsageError if they have none."""
     name, has_value, _ = entry.partition("=")
     if not name:
         message = f"--env {entry!r}: the name is missing"

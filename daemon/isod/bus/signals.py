@@ -137,7 +137,7 @@ class Subscriptions(Listener):
 
     def _may_see(self, container: ContainerView, caller: Caller) -> bool:
         try:
-            # Of a container with an instance for each user, each sees his own only.
+            # Of a container with an instance for each user, each sees their own only.
             return self._containers.find(container.name, caller) is container
         except NoSuchContainer:
             return False

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class Autostart:
-    """Starts them as if the user had asked; what he may start only after a question is left."""
+    """Starts them as if the user had asked; what they may start only after a question is left."""
 
     def __init__(self, *, containers: Containers, logins: LoginWatch) -> None:
         """Take the parts, and follow the logins."""

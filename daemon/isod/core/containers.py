@@ -269,7 +269,7 @@ class Containers:
         self._background.spawn(self._stop_and_start(container, caller))
 
     def _forget_problem(self, container: Container) -> None:
-        """Begin anew: whoever asks now must not take an older failure for his own."""
+        """Begin anew: whoever asks now must not take an older failure for their own."""
         if container.has_problem:
             container.note_problem(None)
             self._events.container_changed(container, "Problem")

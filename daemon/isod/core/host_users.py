@@ -18,7 +18,7 @@ _NO_LOGIN = frozenset({"nologin", "false", "sync", "halt", "shutdown"})
 def login_user(uid: int) -> str:
     """Give the name of the host's login user with a uid, "" for none; NSS may block.
 
-    Only somebody who can log in could reach, as himself, what an app of that uid has. Accounts of services have the
+    Only somebody who can log in could reach, as themselves, what an app of that uid has. Accounts of services have the
     same few numbers everywhere, and mean nobody.
     """
     try:

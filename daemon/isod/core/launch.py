@@ -201,7 +201,7 @@ class Launcher:
     async def _display(self, app: App, request: LaunchRequest, guest: Any, account: Account) -> dict[str, str]:
         """Give the variables of the displays that the app gets.
 
-        Who has none himself gets none, unless he asks. Without one the app starts all the same, unless it is required.
+        Who has none gets none, unless they ask. Without one the app starts all the same, unless it is required.
         """
         mode = request.options.display or "auto"
         if mode == "none" or (mode == "auto" and not _has_display(request.options)):
@@ -262,6 +262,6 @@ async def _stop_late(guest: Any, unit: str) -> None:
 
 
 def _has_display(options: RunOptions) -> bool:
-    """Tell whether the caller has a display himself; what comes by way of isod-session is part of a session."""
+    """Tell whether the caller has a display; what comes by way of isod-session is part of a session."""
     hinted = {entry.partition("=")[0] for entry in options.hints or ()}
     return bool(options.via) or not hinted.isdisjoint(("WAYLAND_DISPLAY", "DISPLAY"))

@@ -14,7 +14,7 @@ from isod_contract.options import RunOptions
 class LaunchRequest:
     """A call of Run, until the app has started.
 
-    `streams` are the caller's descriptors by name: None where he has none, -1 where nothing is to be read or written.
+    `streams` are the caller's descriptors by name: None where there is none, -1 where nothing is to be read or written.
     """
 
     caller: Caller

@@ -1,4 +1,4 @@
-"""Whether a caller may do what he wants with a container: policy, then polkit, then the record of what was decided."""
+"""Whether a caller may do what they want with a container: policy, then polkit, then the record of what was decided."""
 
 import asyncio
 import time

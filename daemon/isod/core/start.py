@@ -89,7 +89,7 @@ class Starts:
             if container.starting is None:
                 container.starting = self._background.spawn(self._start(container, caller))
             # Shielded: one waiter that leaves must not take the start away from the others. What is waited for may
-            # be an adoption of what just ended; then the first to wake starts, and the others wait for him.
+            # be an adoption of what just ended; then the first to wake starts, and the others wait for that start.
             guest = await asyncio.shield(container.starting)
             if guest is not None:
                 return guest

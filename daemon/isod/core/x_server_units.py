@@ -1,4 +1,4 @@
-"""X servers of containers that the host's systemd runs for a user: in the same sandbox that his own would make."""
+"""X servers of containers that the host's systemd runs for a user: in the same sandbox that their own would make."""
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -77,7 +77,7 @@ class XServerUnits:
 
 
 def _for_user(uid: int) -> list[Property]:
-    """Run it as the user, among what is his, and no longer than his login."""
+    """Run it as the user, among what is theirs, and no longer than their login."""
     manager = f"user@{uid}.service"
     return [
         ("StandardInputFileDescriptor", "h", 0),

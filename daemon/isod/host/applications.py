@@ -9,7 +9,7 @@ from isod.host import rootfs
 from isod.ports import Account
 from isod_contract import limits
 
-# In the order of XDG_DATA_DIRS: what the user has himself hides what the system has (Base Directory Specification).
+# In the order of XDG_DATA_DIRS: what the user has hides what the system has (Base Directory Specification).
 _DIRECTORIES = (
     "{home}/.local/share",
     "{home}/.local/state/nix/profile/share",

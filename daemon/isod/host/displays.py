@@ -72,7 +72,7 @@ class ContainerDirectories:
             return False
 
     def ensure_directory(self, run_fd: int, directory: Directory) -> int:
-        """Make a user's directory, 0700 and his own, and open it. Raises UnsafePath, NoSpace."""
+        """Make a user's directory, 0700 and their own, and open it. Raises UnsafePath, NoSpace."""
         name = str(directory.uid)
         try:
             with contextlib.suppress(FileExistsError):
@@ -136,7 +136,7 @@ class ContainerDirectories:
             raise _failure(directory, name, error) from None
 
     def write(self, directory_fd: int, name: str, content: bytes, directory: Directory) -> None:
-        """Have a file of the directory's owner, that he alone may read; no content: none. Raises NoSpace, UnsafePath.
+        """Have a file of the directory's owner, that they alone may read; no content: none. Raises NoSpace, UnsafePath.
 
         In one step: an app may be about to read what stands there, which may be anything.
         """

@@ -120,7 +120,7 @@ class Helper:
         await self._mount(request, [pidfd])
 
     async def attach_socket(self, pidfd: int, uid_shift: int, uid: int, name: str, source: tuple[str, int]) -> None:
-        """Put a user's socket, by its name in his runtime directory and an O_PATH fd, at /run/isoctl/UID/NAME inside.
+        """Put a user's socket, by its name in their runtime directory and an O_PATH fd, at /run/isoctl/UID/NAME inside.
 
         Raises OSError.
         """

@@ -52,7 +52,7 @@ class ParallelHelper:
         """
         place = self._places.setdefault(container, asyncio.Semaphore(_AT_ONCE))
         limit_sec = _CALL_SEC if self._has_answered else _START_SEC
-        # Copies: whoever gives them may close his own when he stops waiting.
+        # Copies: whoever gives them may close their own when they stop waiting.
         own_fds = [os.dup(fd) for fd in fds]
         try:
             async with asyncio.timeout(limit_sec):

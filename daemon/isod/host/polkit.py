@@ -24,7 +24,7 @@ class Polkit:
         self._connection = connection
 
     async def check(self, caller: Caller, action: Action, details: Mapping[str, str]) -> Answer:
-        """Ask about the sender's bus name, never about a pid (CVE-2013-4288); asks him only if his message allows."""
+        """Ask about the sender's bus name, never about a pid (CVE-2013-4288); asks them only if the message allows."""
         cancellation = secrets.token_hex(16)
         subject = ["system-bus-name", {"name": Variant("s", caller.sender)}]
         flags = _ALLOW_INTERACTION if caller.interactive else 0

@@ -18,7 +18,7 @@ def account_missing(facts: ContainerFacts) -> Iterator[Problem]:
         return
     if not facts.account_name:
         yield Problem(
-            f"the caller's uid {facts.caller.uid} has no name on the host, so no account inside is his",
+            f"the caller's uid {facts.caller.uid} has no name on the host, so no account inside is theirs",
             f'say `user = "..."` in /etc/isod/containers/{facts.name}.toml',
         )
         return

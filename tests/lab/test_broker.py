@@ -113,3 +113,15 @@ def test_the_session_bus_tells_alice_of_her_apps_and_bob_of_none(lab: Lab) -> No
         assert any(b".AppAdded" in line for line in lines)
         os.set_blocking(bobs.fileno(), False)
         assert b"isoctl1/app" not in (bobs.read() or b"")
+
+
+def test_every_verb_says_at_once_that_isod_can_not_start(lab: Lab) -> None:
+    """N10: dbus-broker said "Could not activate remote peer", and `run` that isod "went away"."""
+    lab.run("systemctl", "mask", "--runtime", "--now", "isod")
+    try:
+        for words in (("list",), ("status", "blog"), ("run", "blog", "true")):
+            done = lab.run("isoctl", *words, user="alice", check=False, timeout_sec=4)
+            assert done.stderr == "isoctl: isod.service is masked; `isoctl doctor` says what to do\n"
+    finally:
+        lab.run("systemctl", "unmask", "--runtime", "isod")
+    assert lab.run("isoctl", "run", "blog", "true", user="alice").returncode == 0

@@ -1,5 +1,6 @@
 """`-t` with redirected streams, and Ctrl-Z: what is asked on the terminal, what goes where it was sent."""
 
+import os
 import termios
 import time
 from collections.abc import Iterator
@@ -134,3 +135,22 @@ def test_ctrl_z_is_the_apps_where_it_takes_it(screen: Screen, isod: FakeIsod, ta
     screen.type(b"\nxyz\n")
     screen.read_until(b"over")
     assert process.wait(10) == 0
+
+
+@pytest.mark.attack("C11")
+@pytest.mark.parametrize("redirected", [["stdin"], ["stdout"], ["stdin", "stdout", "stderr"]])
+def test_the_callers_terminal_never_enters_whatever_is_redirected(
+    screen: Screen, isod: FakeIsod, tmp_path: Path, redirected: list[str]
+) -> None:
+    """N8: what is typed into it would be the caller's own input (CVE-2017-5226)."""
+    files = {name: (tmp_path / name).open("w+b") for name in redirected}
+    script = f"{{ ls -l /proc/self/fd; ps -o tty= -p $$; echo end; }} > {tmp_path}/found"
+    process = screen.start("run", "-t", "blog", "sh", "-c", script, **files)
+    for file in files.values():
+        file.close()
+    assert process.wait(10) == 0
+    found = (tmp_path / "found").read_text().split()
+    own = os.ttyname(screen.slave)
+    assert own not in found
+    assert own.removeprefix("/dev/") not in found
+    assert "end" in found

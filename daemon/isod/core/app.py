@@ -1,13 +1,13 @@
 """One app: a launched command and all that is known of it."""
 
 import asyncio
-import os
 import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from isod_contract.names import app_unit, left_over_unit
 from isod_contract.states import ENDED, AppState
+from isod_kernel import untrusted_fds
 
 
 def boot_usec() -> int:
@@ -90,7 +90,7 @@ class App:
         """Let the app's terminal come to its end once nobody inside has it open."""
         fd, self.slave_fd = self.slave_fd, None
         if fd is not None:
-            os.close(fd)
+            untrusted_fds.close(fd)
 
     @property
     def service(self) -> str:

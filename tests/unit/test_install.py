@@ -175,8 +175,11 @@ def test_what_an_installed_page_links_to_is_installed(tree: Path, page: str) -> 
     assert [link for link in links if not link.startswith("http") and not (documents / link).exists()] == []
 
 
-def test_uninstalling_leaves_no_directory_that_is_ours(tmp_path: Path) -> None:
-    make = ["make", "--no-print-directory", f"DESTDIR={tmp_path}", "PREFIX=/usr"]
+@pytest.mark.parametrize("prefix", ["/usr", "/usr/local"])
+def test_uninstalling_leaves_nothing_that_is_ours(tmp_path: Path, prefix: str) -> None:
+    """N19: with /usr/local the bus policy and the polkit actions lie elsewhere, and stayed."""
+    make = ["make", "--no-print-directory", f"DESTDIR={tmp_path}", f"PREFIX={prefix}"]
     for target in ("install", "uninstall"):
         subprocess.run([*make, target], cwd=REPOSITORY, check=True, capture_output=True)
     assert [path for path in tmp_path.rglob("*") if re.search("isoctl|isod|container@|nspawn@", path.name)] == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -54,7 +54,9 @@ def await_isod(bus: wire.Bus) -> None:
         except wire.RemoteError as error:
             if error.name in _THERE:
                 return
-            raise wire.WireError(why(bus) or f"{wire.NOT_RUNNING} ({error.text})") from error
+            if reason := why(bus):
+                raise wire.WireError(reason) from error
+            raise
         else:
             return
         if reason := why(bus):

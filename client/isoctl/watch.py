@@ -160,7 +160,8 @@ class AppWatch:
         self.away_since = None
         self._pending = {}
         if self.state in _REPEATABLE:
-            self._is_repeated = self.accepted
+            # Also one that was not answered may have been taken: then nothing more is told of what it came to.
+            self._is_repeated = True
             self._run()
         else:
             self._send("Subscribe", ROOT_PATH, MANAGER)
@@ -257,7 +258,7 @@ class AppWatch:
         """Look at the app if nobody tells of it, and give up on an isod that doesn't come while nothing runs yet.
 
         A running app is waited for without a bound: isod may be stopped for as long as an upgrade takes, and
-        leaving would end the app. Raises LaunchFailed.
+        leaving would end the app. Raises LaunchFailed, RemoteError (from Run).
         """
         now = time.monotonic()
         if self.bus_is_away and now >= self._reconnect_at:
@@ -270,6 +271,8 @@ class AppWatch:
 
             if reason := why(self._bus):
                 raise LaunchFailed(reason)
+            # What came while that was asked wakes nobody: it has been read.
+            self._try(self.absorb)
         if self.away_since is not None and self.state not in ("running", "exited"):
             if now - self.away_since > PATIENCE_SEC:
                 what, unit = ("the message bus", "dbus") if self.bus_is_away else ("isod", "isod")

@@ -24,6 +24,7 @@ _OPEN = "/proc/self/fd"
 _PIPE = "pipe:["
 # Of one process. Its systemd unit may have few tasks, and one that waits for a hostile file system never ends.
 _WORKERS_MAX = 8
+_IDLE_SEC = 0.5
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -97,7 +98,15 @@ class Closer:
 
     def _work(self) -> None:
         while True:
-            fd = self._fds.get()
+            try:
+                fd = self._fds.get(timeout=_IDLE_SEC)
+            except queue.Empty:
+                with self._lock:
+                    # Under the lock: what is taken from now on finds one thread less.
+                    if self._fds.empty():
+                        self._workers -= 1
+                        return
+                continue
             with contextlib.suppress(OSError):
                 self._close(fd)
             with self._lock:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from closed import until_open_are
 from core_fakes import ALICE, FakeGuest
 from isod.core import sessions
 from isod.core.container import Container
@@ -311,7 +312,7 @@ async def running_display(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     assert made.reconciler.sockets_held() == 0
     assert not made.store.stored
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    until_open_are(before)
 
 
 def restarted(display: Display, tmp_path: Path) -> Display:

@@ -107,6 +107,14 @@ def test_what_never_closes_costs_threads_up_to_a_number_and_nobody_elses_close()
         assert time.monotonic() < deadline + SOON_SEC
         time.sleep(0.005)
     assert len(closed) == 58
+    # Threads that have nothing to do end.
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline + 2 * SOON_SEC
+        time.sleep(0.005)
+    closer.take(2)
+    while closed[-1] != 2:
+        assert time.monotonic() < deadline + 2 * SOON_SEC
+        time.sleep(0.005)
 
 
 def test_a_thread_that_can_not_be_made_is_tried_again_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

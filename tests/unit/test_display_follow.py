@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from closed import until_open_are
 from fake_compositor import CONTAINED, PLAIN, FakeCompositor, compositor, event, hangs_up, offer, sends, silent
 from isod_session import display as display_module
 from isod_session import inotify, wayland
@@ -66,7 +67,7 @@ def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = len(os.listdir("/proc/self/fd"))
     yield
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    until_open_are(before)
 
 
 @pytest_asyncio.fixture

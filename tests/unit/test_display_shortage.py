@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from closed import until_open_are
 from fake_compositor import CONTAINED, FakeCompositor, compositor
 from isod_session import display as display_module
 from isod_session import wayland
@@ -31,7 +32,7 @@ def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = len(os.listdir("/proc/self/fd"))
     yield
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    until_open_are(before)
 
 
 def none_left(*_: Any, **__: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from closed import until_open_are
 from isod.host import helper as helper_client
 from isod.host.helper import Helper
 from isod_helper import serve as helper
@@ -219,7 +220,7 @@ async def test_a_descriptor_beside_an_error_is_closed(tmp_path: Path, listener: 
     with pytest.raises(OSError, match="x"):
         await Helper(os.fspath(tmp_path / "helper")).connect_bus(listener.path_fd, UID)
     await serving
-    assert len(os.listdir("/proc/self/fd")) == before
+    until_open_are(before)
     service.server.close()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from closed import until_open_are
 from fake_compositor import (
     CONTAINED,
     PLAIN,
@@ -38,7 +39,7 @@ def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = len(os.listdir("/proc/self/fd"))
     yield
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    until_open_are(before)
 
 
 @pytest.fixture

@@ -73,10 +73,10 @@ def alice(lab: Lab) -> Iterator[Caller]:
 
 @pytest.fixture
 def starting(lab: Lab) -> Iterator[str]:
-    """A container that takes a minute to start, so that all launches in it wait."""
+    """A container that takes minutes to start, so that all launches in it wait."""
     delay = lab.host_path("/var/lib/machines/slow/etc/lab-bus-delay")
     lab.stop_container("slow")
-    delay.write_text("60\n")
+    delay.write_text("300\n")
     yield "slow"
     delay.write_text("8\n")
     lab.stop_container("slow")

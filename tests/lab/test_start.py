@@ -193,7 +193,7 @@ def test_without_nix_nothing_of_nix_is_made(lab: Lab, container: str) -> None:
         ("touch /var/lib/machines/phantom.raw", "an image such as /var/lib/machines/phantom.raw is not for this unit"),
         ("mkdir /var/lib/machines/phantom", "/var/lib/machines/phantom has no /etc/os-release"),
         (
-            "mkdir -p /var/lib/machines/phantom/etc; touch /var/lib/machines/phantom/etc/os-release",
+            "cd /var/lib/machines; mkdir -p phantom/etc phantom/usr/bin; touch phantom/etc/os-release",
             "has no init to boot",
         ),
     ],

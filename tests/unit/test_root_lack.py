@@ -53,6 +53,15 @@ async def test_a_system_without_an_init_and_one_with(place: Path) -> None:
     assert await lack(place) == ""
 
 
+async def test_a_usr_that_is_bound_when_it_starts_is_not_missed(place: Path) -> None:
+    """As volatile systems and this project's lab have it: with a wrong reason a failed start said less than before."""
+    (place / "etc").mkdir(parents=True)
+    (place / "etc/os-release").touch()
+    assert await lack(place) == ""
+    (place / "usr").mkdir()
+    assert await lack(place) == ""
+
+
 @pytest.mark.parametrize(
     ("command", "booted"),
     [

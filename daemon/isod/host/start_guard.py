@@ -53,7 +53,7 @@ class StoppedRoots:
         try:
             if not any(_is_there(root_fd, path) for path in _OS_RELEASE):
                 return f"{root} has no /etc/os-release, so no system is installed there"
-            if not any(_is_there(root_fd, path) for path in _INIT):
+            if _has_own_usr(root_fd) and not any(_is_there(root_fd, path) for path in _INIT):
                 return f"{root} has no init to boot; install systemd and its /sbin/init (Debian: systemd-sysv) there"
         finally:
             os.close(root_fd)
@@ -74,6 +74,19 @@ class StoppedRoots:
                     _check_path(root_fd, path, container, is_directory=False)
             finally:
                 os.close(root_fd)
+
+
+def _has_own_usr(root_fd: int) -> bool:
+    """Tell whether its programs lie there: an empty /usr is one that a bind fills when the container starts."""
+    try:
+        fd = rootfs.open_in_root(root_fd, "usr", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        with os.scandir(fd) as entries:
+            return next(entries, None) is not None
+    finally:
+        os.close(fd)
 
 
 def _is_there(root_fd: int, path: str) -> bool:

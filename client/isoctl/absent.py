@@ -56,6 +56,9 @@ def await_isod(bus: wire.Bus) -> None:
                 return
             if reason := why(bus):
                 raise wire.WireError(reason) from error
+            if error.name == wire.ABSENT:
+                # In words of ours, also where it is told on the desktop.
+                raise wire.WireError(wire.NOT_RUNNING) from error
             raise
         else:
             return

@@ -49,10 +49,18 @@ class Starts:
         self._leftovers = leftovers
         self._connected = connected
         self._background = Background()
+        self._timers: dict[Container, asyncio.TimerHandle] = {}
 
     async def close(self) -> None:
         """End what is under way here; jobs that systemd has go on."""
+        for container in list(self._timers):
+            self._forget_timer(container)
         await self._background.close()
+
+    def _forget_timer(self, container: Container) -> None:
+        timer = self._timers.pop(container, None)
+        if timer is not None:
+            timer.cancel()
 
     def adopt(self, container: Container) -> None:
         """Begin to connect to a container that somebody else started, unless that is under way."""
@@ -66,17 +74,21 @@ class Starts:
             self._note_problem(container, error)
             if isinstance(error, ContainerGone):
                 return None
-            self._background.spawn(self._adopt_later(container))
+            self._adopt_later(container)
             # It is up: whoever waits could only start to connect once more.
             raise
         finally:
             container.starting = None
 
-    async def _adopt_later(self, container: Container) -> None:
+    def _adopt_later(self, container: Container) -> None:
         """Try again, later and later: apps may run in it, and nothing need be told of it any more."""
         pause_sec = min(_ADOPT_MOST_SEC, _ADOPT_FIRST_SEC * 2 ** min(container.silences, 10))
         container.silences += 1
-        await asyncio.sleep(pause_sec)
+        self._forget_timer(container)
+        self._timers[container] = asyncio.get_running_loop().call_later(pause_sec, self._adopt_again, container)
+
+    def _adopt_again(self, container: Container) -> None:
+        self._forget_timer(container)
         if container.guest is None and container.state is ContainerState.STARTING:
             self.adopt(container)
 
@@ -205,6 +217,7 @@ class Starts:
                 pause_sec = min(pause_sec * 1.5, _RETRY_MOST_SEC)
             else:
                 container.silences = 0
+                self._forget_timer(container)
                 self._connected(container, guest)
                 return guest
 

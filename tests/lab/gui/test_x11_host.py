@@ -1,6 +1,7 @@
 """`x11 = "host"`: the user's own X server in a container, by explicit policy only, and what is said of it."""
 
 import base64
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,7 @@ def test_an_x_program_uses_the_hosts_server_where_policy_says_so(lab: Lab, clean
         assert "reads the screen and all keys" in clean_desk.run("isoctl", "exposure", container).stdout
         for number in range(2):
             clean_desk.restart()
+            time.sleep(2)  # until isod knows of the new server: a launch before that may be shown the old one's socket
             app = _on_host(clean_desk, container, f"after {number}")
             places = [place for place, _ in mounts(lab, container) if place == "/run/isoctl/1000/X"]
             assert len(places) == 1

@@ -170,7 +170,11 @@ class AppStarter:
                 return
             commands = await guest.processes(app.service)
             main_pid = service.get("MainPID")
-            if not isinstance(main_pid, int) or mark not in commands.get(main_pid, ""):
+            if not isinstance(main_pid, int):
+                return
+            # One that is ending has no command line any more; systemd tells its name, or nothing. That is no command.
+            line = commands.get(main_pid, "[]")
+            if mark not in line and not (line.startswith("[") and line.endswith("]")):
                 return
             await asyncio.sleep(pause_sec)
             pause_sec = min(2 * pause_sec, _COMMAND_LOOK_MOST_SEC)

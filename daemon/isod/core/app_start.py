@@ -162,7 +162,7 @@ class AppStarter:
     async def _await_command(self, app: App, guest: Any, mark: str) -> None:
         """Wait until the shell has become the command, or ended; for a bounded time, since a profile may take long."""
         deadline = time.monotonic() + _COMMAND_SEC
-        pause_sec = _COMMAND_LOOK_SEC
+        pause_sec, looks_begun = _COMMAND_LOOK_SEC, 0
         while not app.record.main_ended and time.monotonic() < deadline:
             service = await guest.unit_properties(app.service, "Service")
             if service.get("ExecMainCode"):
@@ -172,9 +172,9 @@ class AppStarter:
             main_pid = service.get("MainPID")
             if not isinstance(main_pid, int):
                 return
-            # One that is ending has no command line any more; systemd tells its name, or nothing. That is no command.
-            line = commands.get(main_pid, "[]")
-            if mark not in line and not (line.startswith("[") and line.endswith("]")):
+            # Twice in a row: what is just ending has no command line either, until systemd tells of its end.
+            looks_begun = 0 if mark in commands.get(main_pid, "") else looks_begun + 1
+            if looks_begun > 1:
                 return
             await asyncio.sleep(pause_sec)
             pause_sec = min(2 * pause_sec, _COMMAND_LOOK_MOST_SEC)

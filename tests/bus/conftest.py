@@ -11,8 +11,10 @@ import pytest_asyncio
 
 from attacker import Attack, RawClient
 from buses import Bus, Connect, dbus_broker, dbus_daemon
+from client import Isoctl
 from isod_side import ALICE, BOB, FakePolkit, IsodSide, running_isod_side
 from isod_wire import SYSTEM_BUS_CAPS, Caps, Connection, connect
+from screen import Screen
 
 _STARTERS = {"dbus-daemon": dbus_daemon, "dbus-broker": dbus_broker}
 
@@ -89,3 +91,11 @@ async def bob(isod: IsodSide) -> Connection:
 async def polkit(isod: IsodSide) -> FakePolkit:
     """Run a polkit that isod asks."""
     return await isod.start_polkit()
+
+
+@pytest.fixture
+def screen(bus: Bus, isod: object) -> Iterator[Screen]:
+    """Open a terminal for isoctl; the module says which isod is on the bus."""
+    opened = Screen(Isoctl(bus.address))
+    yield opened
+    opened.end()

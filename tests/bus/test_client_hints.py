@@ -18,13 +18,6 @@ def isod(bus: Bus) -> Iterator[FakeIsod]:
         yield running
 
 
-@pytest.fixture
-def screen(bus: Bus, isod: FakeIsod) -> Iterator[Screen]:
-    opened = Screen(Isoctl(bus.address))
-    yield opened
-    opened.end()
-
-
 @pytest.mark.parametrize(
     ("script", "flags", "display", "is_told"),
     [

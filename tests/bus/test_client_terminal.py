@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from buses import Bus
-from client import Isoctl, until
+from client import until
 from fakeisod import FakeIsod, fake_isod
 from screen import Screen
 
@@ -21,13 +21,6 @@ from screen import Screen
 def isod(bus: Bus) -> Iterator[FakeIsod]:
     with fake_isod(bus.address) as running:
         yield running
-
-
-@pytest.fixture
-def screen(bus: Bus, isod: FakeIsod) -> Iterator[Screen]:
-    opened = Screen(Isoctl(bus.address))
-    yield opened
-    opened.end()
 
 
 @pytest.mark.attack("C11")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from buses import Bus
-from client import Isoctl, until
+from client import until
 from fakeisod import FakeIsod, fake_isod
 from screen import Screen
 
@@ -18,13 +18,6 @@ from screen import Screen
 def isod(bus: Bus) -> Iterator[FakeIsod]:
     with fake_isod(bus.address) as running:
         yield running
-
-
-@pytest.fixture
-def screen(bus: Bus, isod: FakeIsod) -> Iterator[Screen]:
-    opened = Screen(Isoctl(bus.address))
-    yield opened
-    opened.end()
 
 
 def test_forced_with_stderr_elsewhere(screen: Screen, isod: FakeIsod, tmp_path: Path) -> None:

@@ -70,8 +70,10 @@ def test_a_file_whose_close_never_ends_stops_nobody(lab: Lab, mute: LabProcess) 
     assert all(line.split()[-1].startswith("org.") for line in lines), done.stdout
     answers(lab)
     before = lab.run("systemctl", "show", "-P", "NRestarts", "isod").stdout
-    mute.stdin.close()  # type: ignore[union-attr]
-    told = mute.stdout.read()  # type: ignore[union-attr]
+    assert mute.stdin is not None
+    assert mute.stdout is not None
+    mute.stdin.close()
+    told = mute.stdout.read()
     assert b"asked 25" in told  # so it did wait for it
     assert b"asked 3" not in told
     answers(lab)

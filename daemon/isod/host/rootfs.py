@@ -33,6 +33,15 @@ def open_in_root(root_fd: int, path: str, flags: int, *, same_file_system: bool 
     return _open(root_fd, path, flags, _RESOLVE_IN_ROOT | (_RESOLVE_NO_XDEV if same_file_system else 0))
 
 
+def is_there(root_fd: int, path: str) -> bool:
+    """Tell whether a path is there for a process with that root, at the end of its symlinks."""
+    try:
+        os.close(open_in_root(root_fd, path, os.O_PATH))
+    except OSError:
+        return False
+    return True
+
+
 def _open(directory_fd: int, path: str, flags: int, resolve: int) -> int:
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
     name = os.fsencode(path)  # names in a container may be no UTF-8

@@ -51,9 +51,9 @@ class StoppedRoots:
         except OSError:
             return ""
         try:
-            if not any(_is_there(root_fd, path) for path in _OS_RELEASE):
+            if not any(rootfs.is_there(root_fd, path) for path in _OS_RELEASE):
                 return f"{root} has no /etc/os-release, so no system is installed there"
-            if _has_own_usr(root_fd) and not any(_is_there(root_fd, path) for path in _INIT):
+            if _has_own_usr(root_fd) and not any(rootfs.is_there(root_fd, path) for path in _INIT):
                 return f"{root} has no init to boot; install systemd and its /sbin/init (Debian: systemd-sysv) there"
         finally:
             os.close(root_fd)
@@ -87,14 +87,6 @@ def _has_own_usr(root_fd: int) -> bool:
             return next(entries, None) is not None
     finally:
         os.close(fd)
-
-
-def _is_there(root_fd: int, path: str) -> bool:
-    try:
-        os.close(rootfs.open_in_root(root_fd, path, os.O_PATH))
-    except OSError:
-        return False
-    return True
 
 
 def _check_path(root_fd: int, path: str, container: str, *, is_directory: bool) -> None:

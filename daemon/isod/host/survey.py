@@ -25,7 +25,7 @@ class Survey:
         space = os.fstatvfs(guest.root_fd)
         return Inside(
             present=frozenset(
-                name for name, paths in wanted.items() if any(_is_there(guest.root_fd, path) for path in paths)
+                name for name, paths in wanted.items() if any(rootfs.is_there(guest.root_fd, path) for path in paths)
             ),
             groups=_groups(guest, account) if account else (),
             free_bytes=space.f_bavail * space.f_frsize,
@@ -34,15 +34,6 @@ class Survey:
             total_inodes=space.f_files,
             without_address=_without_address(guest.pidfd),
         )
-
-
-def _is_there(root_fd: int, path: str) -> bool:
-    """Tell whether a path is there for a process with that root, at the end of its symlinks."""
-    try:
-        os.close(rootfs.open_in_root(root_fd, path, os.O_PATH))
-    except OSError:
-        return False
-    return True
 
 
 def _groups(guest: Any, account: Account) -> tuple[str, ...]:

@@ -43,13 +43,17 @@ class SubordinateIds:
                 version = status.st_mtime_ns, status.st_size, status.st_ino
                 if version == self._version:
                     return
-                text = file.read(_BYTES_MAX).decode(errors="replace")
+                data = file.read(_BYTES_MAX)
         except OSError:
             # Without the file nobody has any.
             self._version, self._starts, self._ends = None, [], []
             return
         self._version = version
-        ranges = sorted(found for line in text.splitlines() if (found := _range(line)) is not None)
+        if len(data) == _BYTES_MAX:
+            # A number that is cut off in the last line would be another one.
+            data = data[: data.rfind(b"\n") + 1]
+        lines = data.decode(errors="replace").splitlines()
+        ranges = sorted(found for line in lines if (found := _range(line)) is not None)
         # What overlaps, by mistake or on purpose, is one.
         merged: list[tuple[int, int]] = []
         for start, end in ranges:

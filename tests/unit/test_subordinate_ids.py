@@ -44,6 +44,15 @@ def test_a_line_that_gives_nobody_a_range_is_ignored(tmp_path: Path, text: str) 
     assert shares(path, uids) == uids
 
 
+def test_a_file_that_is_too_long_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
+    """1 MiB: the number at its end would be cut to another one."""
+    path = tmp_path / "subuid"
+    beginning, last = "alice:100000:65536\n", "bob:300000:65536"
+    filling = "#" * (1024 * 1024 - len(beginning) - len("\n") - len(last) + 2) + "\n"
+    path.write_text(beginning + filling + last + "\n")
+    assert shares(path, [100_005, 300_005]) == [100_000, 300_005]
+
+
 def test_ranges_that_overlap_are_one(tmp_path: Path) -> None:
     path = tmp_path / "subuid"
     path.write_text("alice:100000:1000\nbob:100500:1000\ncarol:101500:10\n")

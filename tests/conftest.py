@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-# A shell starts its background jobs with these ignored, and so they would be in every program that a test starts.
+# What is ignored here would be so in every program that a test starts. A shell starts its background jobs with these
+# two ignored, nohup with HUP: that one has a handler that does nothing, so that it doesn't end what nohup is to keep.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 Attempts = Callable[..., int]
 """Gives how often a test is to try something, and notes it for the table."""

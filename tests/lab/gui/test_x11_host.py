@@ -1,8 +1,8 @@
 """`x11 = "host"`: the user's own X server in a container, by explicit policy only, and what is said of it."""
 
 import base64
-import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -28,6 +28,10 @@ def _on_host(desk: Sway, container: str, title: str) -> Contained:
     return app
 
 
+def _answers(desk: Sway, container: str) -> bool:
+    return desk.run("timeout", "5", "isoctl", "run", container, "xwininfo", "-root", check=False).returncode == 0
+
+
 @pytest.mark.attack("C17")
 @pytest.mark.parametrize("container", ["net", "plain"])
 def test_an_x_program_uses_the_hosts_server_where_policy_says_so(lab: Lab, clean_desk: Sway, container: str) -> None:
@@ -39,7 +43,8 @@ def test_an_x_program_uses_the_hosts_server_where_policy_says_so(lab: Lab, clean
         assert "reads the screen and all keys" in clean_desk.run("isoctl", "exposure", container).stdout
         for number in range(2):
             clean_desk.restart()
-            time.sleep(2)  # until isod knows of the new server: a launch before that may be shown the old one's socket
+            # A launch before isod knows of the new server may be shown the socket of the old one.
+            lab.wait_for(partial(_answers, clean_desk, container), what="the new server does not answer inside")
             app = _on_host(clean_desk, container, f"after {number}")
             places = [place for place, _ in mounts(lab, container) if place == "/run/isoctl/1000/X"]
             assert len(places) == 1

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import faults
 import hung_neighbours
 
 from lab import flood
@@ -205,6 +206,11 @@ def _neighbours() -> None:
         hung_neighbours.measure(lab)
 
 
+def _faults() -> None:
+    for bus in ("dbus-daemon", "dbus-broker"):
+        faults.measure(bus)
+
+
 def _floods() -> None:
     for bus in ("dbus-daemon", "dbus-broker"):
         _flood(bus)
@@ -215,7 +221,7 @@ def _desktop() -> None:
         _windows(lab)
 
 
-PARTS = {"host": _on_a_host, "neighbours": _neighbours, "floods": _floods, "desktop": _desktop}
+PARTS = {"host": _on_a_host, "neighbours": _neighbours, "faults": _faults, "floods": _floods, "desktop": _desktop}
 
 
 def main(chosen: list[str]) -> int:

@@ -20,6 +20,7 @@ _LOOK_SEC = 0.5
 _FIRST_LOOK_SEC = 1.0
 # systemd starts it again and again; isod has the count set back each time that it is ready.
 _FAILED_STARTS = 3
+_EXITED = 1  # CLD_EXITED of waitid(2), which is what systemd's ExecMainCode is
 # For isod to be started and ready, and for its answer.
 _PATIENCE_SEC = 30.0
 
@@ -34,11 +35,17 @@ def why(bus: wire.Bus) -> str:
         fact = f"{_UNIT} is not installed"
     elif state == "failed":
         fact = f"{_UNIT} failed{_said(unit)}"
-    elif unit.get("SubState") == "auto-restart" and unit.get("NRestarts", 0) >= _FAILED_STARTS:
+    elif _gives_up(unit):
         fact = f"{_UNIT} does not stay up{_said(unit)}"
     else:
         return ""
     return f"{fact}; `isoctl doctor` says what to do"
+
+
+def _gives_up(unit: "dict[str, Any]") -> bool:
+    """Tell whether isod itself ended each start so far; whoever kills it may stop doing so, and then it comes."""
+    has_ended = unit.get("SubState") == "auto-restart" and unit.get("ExecMainCode") == _EXITED
+    return has_ended and unit.get("NRestarts", 0) >= _FAILED_STARTS
 
 
 def await_isod(bus: wire.Bus) -> None:
@@ -95,8 +102,9 @@ def _properties(bus: wire.Bus) -> "dict[str, Any]":
 
 
 def _said(unit: "dict[str, Any]") -> str:
-    """Give what isod said last: its status, else the last line of its log, which few may read; else its exit code."""
-    text = str(unit.get("StatusText", "")) or _last_line() or f"exit code {unit.get('ExecMainStatus', 'unknown')}"
+    """Give what isod said last: its status, else the last line of its log, which few may read; else how it ended."""
+    how = "exit code" if unit.get("ExecMainCode") == _EXITED else "signal"
+    text = str(unit.get("StatusText", "")) or _last_line() or f"{how} {unit.get('ExecMainStatus', 'unknown')}"
     return f": {clean(text)}"
 
 

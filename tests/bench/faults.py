@@ -206,7 +206,8 @@ def _measure(lab: Lab, row: Row, number: int) -> None:
         f"  {row.name:36} {row.count:5} tried: {shown}; lost {lost}; slowest {slowest_sec:.1f} s, all {took_sec:.0f} s",
         flush=True,
     )
-    for text, count in told.most_common(_TOLD_MOST):
+    # what was lost first
+    for text, count in sorted(told.items(), key=lambda item: (item[0].startswith("named"), -item[1]))[:_TOLD_MOST]:
         print(f"    {count} x {text}", flush=True)
     left = [app for app in json.loads(lab.run("isoctl", "ps", "--json", user="alice").stdout) if app["running"]]
     if left:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from isoctl.notify import Notifier
 
 _DELAY_SEC = 0.5
-_NOTIFICATION_DELAY_SEC = 1.0
+_NOTIFICATION_DELAY_SEC = 0.7  # a person who typed a key looks for an answer within a second
 _PHASES = {
     "": "waiting for isod to start something in",
     "authorizing": "waiting for authorization to run in",

@@ -25,7 +25,6 @@ from isod.core.autostart import Autostart
 from isod.core.containers import Containers
 from isod.core.device_records import DeviceRecords
 from isod.core.devices import Devices
-from isod.core.environment import menu_languages
 from isod.core.environment_file import EnvironmentFiles
 from isod.core.events import Events
 from isod.core.grants import Grants
@@ -36,6 +35,7 @@ from isod.core.leftovers import Leftovers
 from isod.core.listeners import Listeners
 from isod.core.logins import LoginWatch
 from isod.core.logout import Logout
+from isod.core.menu import desktops, languages
 from isod.core.prepare import Prepare
 from isod.core.reconcile import Reconciler
 from isod.core.recovery import Recovery
@@ -44,9 +44,11 @@ from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
 from isod.core.state_files import ListenerFiles, StateFiles
 from isod.core.user_sockets import UserSockets
+from isod.core.windows import Windows
 from isod.core.x_server_units import XServerUnits
 from isod.history import JournalHistory
 from isod.host import floor
+from isod.host.display_use import used_by
 from isod.host.displays import ContainerDirectories
 from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
@@ -120,16 +122,19 @@ class ContainerFront:
         """Give a pipe with the container's journal, as far as it is the caller's."""
         return await self._apps.open_container_log(container, caller, options)
 
-    async def applications(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
-        """Give the desktop applications inside, named in the language of the caller's session."""
+    async def applications(
+        self, container: Any, caller: Caller, hints: Sequence[str] | None
+    ) -> Sequence[Mapping[str, object]]:
+        """Give what a menu shows, in the language and for the desktop that the hints say, or the caller's session."""
         guest = container.guest
         if guest is None:
             raise ContainerGone(container=container.name, reason="its applications can be read only while it runs")
         account = await guest.account(container.account_for(caller))
         if account is None:
             return []
-        languages = menu_languages(self._sessions.environment(caller.uid))
-        return [item.values() for item in await guest.applications(account, languages)]
+        session = self._sessions.environment(caller.uid)
+        found = await guest.applications(account, languages(session, hints or ()), desktops(session, hints or ()))
+        return [item.values() for item in found]
 
     async def usage(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
         """Give what the caller's apps in it use."""
@@ -213,7 +218,8 @@ class Daemon:
         self._logins = LoginWatch(logins)
         self._logout = Logout(sessions=self._sessions, containers=self._containers, logins=logins, watch=self._logins)
         self._autostart = Autostart(containers=self._containers, logins=self._logins)
-        self._idle = Idle(containers=self._containers, apps=self._apps)
+        windows = Windows(self._reconciler.sockets, used_by)
+        self._idle = Idle(containers=self._containers, apps=self._apps, windows=windows)
         self._events.listen(self._idle)
         launcher = Launcher(
             containers=self._containers,

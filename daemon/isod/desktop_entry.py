@@ -1,10 +1,14 @@
 """Desktop entries of a container, as far as a menu needs them (Desktop Entry Specification 1.5); all is untrusted."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-_ID = re.compile(r"[A-Za-z0-9._+@-]{1,200}")
+_ID_CHARS_MAX = 255
+_PATH_CHARS_MAX = 4096
+# What D-Bus starts by its name (D-Bus Specification, Bus names); the hyphen is written _ in its object's path.
+_BUS_NAME = re.compile(r"(?=.{3,255}\Z)[A-Za-z_-][A-Za-z0-9_-]*(\.[A-Za-z_-][A-Za-z0-9_-]*)+")
+_ACTIVATION = "org.freedesktop.Application"
 _FIELD_CODE = re.compile(r"%(.)", re.DOTALL)
 _FIELD_CODES = frozenset("fFuUdDnNickvm%")  # deprecated ones among them
 _ESCAPED_IN_QUOTES = '"`$\\'
@@ -24,30 +28,85 @@ class Application:
     name: str
     comment: str
     command: tuple[str, ...]
+    directory: str = ""  # where it starts; "": the home
+    terminal: bool = False  # whether it needs one
+    untrusted_try_exec: str = ""  # a program without which it is not there
 
     def values(self) -> dict[str, object]:
-        """Give it as `Container.ListApplications` does."""
-        return {"id": self.id, "name": self.name, "comment": self.comment, "command": self.command}
+        """Give it as `Container.ListApplicationsFor` does."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "comment": self.comment,
+            "command": self.command,
+            "directory": self.directory,
+            "terminal": self.terminal,
+        }
 
 
-def parse(untrusted_id: str, untrusted_text: str, languages: Iterable[str] = ()) -> Application | None:
+def parse(
+    untrusted_id: str, untrusted_text: str, languages: Iterable[str] = (), desktops: Iterable[str] = ()
+) -> Application | None:
     """Read one file; None for what is no application to be shown, or is malformed.
 
-    `languages` are locale names in the order of preference, as de_DE or de.
+    `languages` are locale names in the order of preference, as de_DE or de; `desktops` those of XDG_CURRENT_DESKTOP.
     """
     keys = _group(untrusted_text)
-    if keys is None or not _ID.fullmatch(untrusted_id) or keys.get("Type") != "Application":
+    if keys is None or not _is_id(untrusted_id) or keys.get("Type") != "Application":
         return None
-    if "true" in (keys.get("NoDisplay"), keys.get("Hidden"), keys.get("Terminal")):
+    if _is_true(keys, "NoDisplay") or _is_true(keys, "Hidden") or not _is_for(keys, desktops):
         return None
     if "\0" in untrusted_text:
         return None
     localized = list(languages)
     name = _shown(_best(keys, "Name", localized))
+    terminal = _is_true(keys, "Terminal")
     command = _command(keys.get("Exec", ""), name)
+    if "Exec" not in keys and _is_true(keys, "DBusActivatable"):
+        command, terminal = _activation(untrusted_id), False
     if not name or not command:
         return None
-    return Application(untrusted_id, name, _shown(_best(keys, "Comment", localized)), command)
+    comment = _shown(_best(keys, "Comment", localized))
+    directory, try_exec = _directory(keys.get("Path", "")), _unescaped(keys.get("TryExec", ""))
+    return Application(untrusted_id, name, comment, command, directory, terminal, try_exec)
+
+
+def _is_id(untrusted_id: str) -> bool:
+    """Tell whether a file's name gives an id that can be shown; it is never taken for a path."""
+    return 0 < len(untrusted_id) <= _ID_CHARS_MAX and untrusted_id.isprintable() and "/" not in untrusted_id
+
+
+def _is_true(keys: Mapping[str, str], key: str) -> bool:
+    return keys.get(key) in ("true", "1")  # the second as of old; GLib reads it
+
+
+def _is_for(keys: Mapping[str, str], desktops: Iterable[str]) -> bool:
+    """Tell whether it is shown on these desktops: the first that is named decides (OnlyShowIn, NotShowIn)."""
+    only, never = keys.get("OnlyShowIn"), keys.get("NotShowIn", "")
+    for desktop in desktops:
+        if desktop in (only or "").split(";"):
+            return True
+        if desktop in never.split(";"):
+            return False
+    return only is None
+
+
+def _directory(untrusted_path: str) -> str:
+    """Give a working directory as isod takes one; "" for what is none, so that the application starts all the same."""
+    path = _unescaped(untrusted_path)
+    fits = path.startswith("/") and path.isprintable() and len(path) <= _PATH_CHARS_MAX
+    return path if fits and ".." not in path.split("/") else ""
+
+
+def _activation(untrusted_id: str) -> tuple[str, ...]:
+    """Give what asks the container's session bus to start it; () if its id is no name on a bus.
+
+    systemd's busctl is where a container has a session bus at all, gdbus need not be.
+    """
+    if not _BUS_NAME.fullmatch(untrusted_id):
+        return ()
+    path = "/" + untrusted_id.replace(".", "/").replace("-", "_")
+    return ("busctl", "--user", "call", "--", untrusted_id, path, _ACTIVATION, "Activate", "a{sv}", "0")
 
 
 def _group(text: str) -> dict[str, str] | None:

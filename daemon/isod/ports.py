@@ -246,8 +246,8 @@ class Guest(Protocol):
     async def terminal_type(self, account: Account, names: Iterable[str]) -> str:
         """Give the first of these terminals that programs of the account know; "" for none."""
 
-    async def applications(self, account: Account, languages: tuple[str, ...]) -> Sequence[Any]:
-        """Read the desktop entries inside, for a menu."""
+    async def applications(self, account: Account, languages: Sequence[str], desktops: Sequence[str]) -> Sequence[Any]:
+        """Read the desktop entries inside, for a menu in these languages on these desktops."""
 
     async def account(self, name: str) -> Account | None:
         """Look up an account inside."""

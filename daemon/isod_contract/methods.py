@@ -210,14 +210,7 @@ METHODS = (
         " that the user's own can't make.",
         options.XServerOptions,
     ),
-    Method(
-        names.MANAGER,
-        "StopXServer",
-        _args("s container"),
-        (),
-        Access.DISPLAY,
-        "End that; that there is none is no error.",
-    ),
+    Method(names.MANAGER, "StopXServer", _args("s container"), (), Access.DISPLAY, "End that, if there is one."),
     Method(
         names.CONTAINER,
         "Start",
@@ -286,7 +279,18 @@ METHODS = (
         (),
         _args("aa{sv} applications"),
         Access.SEE,
-        "The desktop applications of a running container for the caller: id, name, comment (s), command (as).",
+        "As ListApplicationsFor without options, without what needs a terminal.",
+        effect=False,
+    ),
+    Method(
+        names.CONTAINER,
+        "ListApplicationsFor",
+        _args("a{sv} options"),
+        _args("aa{sv} applications"),
+        Access.SEE,
+        "What a menu of a running container shows the caller: id, name, comment, directory (s), command (as), terminal"
+        " (b): whether it needs one; no directory: the home.",
+        options.ApplicationsOptions,
         effect=False,
     ),
     Method(
@@ -301,12 +305,7 @@ METHODS = (
     ),
     Method(names.APP, "Signal", _args("i signal"), (), Access.OWN, "Send a signal to all processes of the app."),
     Method(
-        names.APP,
-        "Stop",
-        (),
-        (),
-        Access.OWN,
-        "End the app: HUP and TERM at once, KILL after the policy's stop_timeout_sec.",
+        names.APP, "Stop", (), (), Access.OWN, "End the app: HUP and TERM, then KILL after policy's stop_timeout_sec."
     ),
     Method(
         names.APP,

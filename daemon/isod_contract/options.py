@@ -159,6 +159,15 @@ class CheckOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ApplicationsOptions:
+    """Options of `Container.ListApplicationsFor`."""
+
+    hints: tuple[str, ...] | None = option(
+        "as", "variables of the caller's session, as in Run: their language and desktop; absent: the session's own"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SessionInfo:
     """What isod-session says of its user's live session in `Manager.RegisterSession`."""
 

@@ -104,7 +104,8 @@ class FakeApp:
         for name in ("stdin", "stdout", "stderr"):
             if name in self._fds:
                 os.close(self._fds.pop(name))
-        self.change(State="running", Problem=self.isod.warning)
+        if self.isod.begins:
+            self.change(State="running", Problem=self.isod.warning)
 
     def _watch(self) -> None:
         if self.process is None:
@@ -169,6 +170,7 @@ class FakeIsod:
         self.refused: dict[str, tuple[str, str]] = {}
         self.warning = ("", "")
         self.loses_exits = False
+        self.begins = True  # whether a program takes the place of what starts it
         self.refuses_subscribers = False
         self.ignored: set[str] = set()
         self.answers: dict[str, tuple[str, tuple[Any, ...]]] = {}

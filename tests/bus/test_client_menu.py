@@ -25,7 +25,7 @@ class Host:
         self.isod, self.directory = isod, directory
         self.bin = directory / "bin"
         self.bin.mkdir()
-        for program in ("sh", "cat", "touch", "setsid"):
+        for program in ("sh", "cat", "touch", "setsid", "mv"):
             found = next(path for path in (Path("/usr/bin") / program, Path("/bin") / program) if path.exists())
             (self.bin / program).symlink_to(found)
         self._isoctl = Isoctl(bus.address)
@@ -52,21 +52,21 @@ class Host:
         }
         self.isod.answers["GetAll"] = ("a{sv}", (values,))
 
-    def offer(self, *applications: tuple[str, str, list[str]]) -> None:
+    def offer(self, *applications: tuple[str, str, list[str]], directory: str = "", terminal: bool = False) -> None:
+        more = {"directory": ("s", directory), "terminal": ("b", terminal)}
         entries = [
-            {"id": ("s", app_id), "name": ("s", name), "comment": ("s", ""), "command": ("as", command)}
+            {"id": ("s", app_id), "name": ("s", name), "comment": ("s", ""), "command": ("as", command), **more}
             for app_id, name, command in applications
         ]
-        self.isod.answers["ListApplications"] = ("aa{sv}", (entries,))
+        self.isod.answers["ListApplicationsFor"] = ("aa{sv}", (entries,))
 
     def launcher(self, name: str, chooses: str, code: int = 0) -> None:
         """Install a launcher that notes what it was given, and chooses a line."""
-        program = self.bin / name
-        program.write_text(
-            f'#!/bin/sh\necho "$0 $*" > {self.directory}/arguments\ncat > {self.directory}/lines\n'
-            f"cat <<'EOF'\n{chooses}\nEOF\nexit {code}\n"
+        self.install(
+            name,
+            f'echo "$0 $*" > {self.directory}/arguments\ncat > {self.directory}/lines\n'
+            f"cat <<'EOF'\n{chooses}\nEOF\nexit {code}",
         )
-        program.chmod(0o755)
 
     @property
     def lines(self) -> list[str]:
@@ -76,8 +76,18 @@ class Host:
     def arguments(self) -> str:
         return Path((self.directory / "arguments").read_text().strip()).name
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return self._isoctl.run("menu", *arguments, environment=self._environment, start_new_session=True)
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+        environment = self._environment | variables
+        return self._isoctl.run("menu", *arguments, environment=environment, start_new_session=True)
+
+    def popen(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return self._isoctl.popen("menu", *arguments, environment=self._environment, start_new_session=True)
+
+    def install(self, name: str, script: str) -> None:
+        """Install a program of the host's."""
+        program = self.bin / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
 
 @pytest.fixture
@@ -101,10 +111,10 @@ def host(bus: Bus, session: Bus, tmp_path: Path) -> Iterator[Host]:
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("fuzzel", "fuzzel --dmenu --prompt blog"),
+        ("fuzzel", "fuzzel --dmenu --prompt blog:"),
         ("wofi", "wofi --dmenu --prompt blog"),
         ("rofi", "rofi -dmenu -p blog"),
-        ("tofi", "tofi --prompt-text blog"),
+        ("tofi", "tofi --prompt-text blog:"),
         ("bemenu", "bemenu -p blog"),
         ("dmenu", "dmenu -p blog"),
     ],
@@ -153,7 +163,7 @@ def test_the_containers_own_menu_comes_instead(host: Host) -> None:
     host.show()
     assert host.run("blog").returncode == 0
     until((host.directory / MARK).exists)
-    assert not host.isod.count("ListApplications")
+    assert not host.isod.count("ListApplicationsFor")
 
 
 def test_a_stopped_container_is_started_first(host: Host) -> None:
@@ -169,7 +179,7 @@ def test_a_stopped_container_is_started_first(host: Host) -> None:
     host.isod.on_call = start
     assert host.run("blog").returncode == 0
     calls = [member for member, _ in host.isod.calls]
-    assert calls.index("Start") < calls.index("ListApplications") < calls.index("Run")
+    assert calls.index("Start") < calls.index("ListApplicationsFor") < calls.index("Run")
 
 
 def test_the_only_container_needs_no_name_and_of_several_one_is_chosen(host: Host) -> None:
@@ -232,3 +242,101 @@ def test_a_failure_after_the_choice_is_told_once(host: Host, desktop: Notificati
     assert host.run("blog").returncode != 0
     assert desktop.shown == [("blog", f"touch did not start: {error[1]}")]
     assert len(desktop.visible) == 1
+
+
+def test_a_program_that_is_not_there_is_told(host: Host, desktop: Notifications) -> None:
+    """N-4, D-13: a menu whose choice comes to nothing says so, since nobody looks at a terminal."""
+    host.offer(("foo", "Foo", ["sh", "-c", "exit 127"]))
+    host.isod.begins = False
+    host.launcher("wofi", "Foo")
+    assert host.run("blog").returncode == 127
+    assert desktop.shown == [("blog", "sh: not found in container blog")]
+
+
+def test_a_slow_start_is_told_within_a_second_and_no_longer_than_it_lasts(host: Host, desktop: Notifications) -> None:
+    """D-15: nine seconds of nothing after the key was pressed."""
+    host.state = "stopped"
+    host.show()
+    host.launcher("wofi", "Foo")
+    menu = host.popen("blog")
+    try:
+        until(lambda: desktop.shown)
+        assert desktop.shown == [("blog", "starting container blog")]
+        assert not host.isod.count("ListApplicationsFor")
+        host.state = "running"
+        host.show()
+        assert menu.wait(10) == 0
+        assert (len(desktop.shown), desktop.visible) == (1, {})
+    finally:
+        menu.kill()
+        menu.wait()
+
+
+def test_it_starts_in_the_directory_of_its_entry(host: Host) -> None:
+    """D-14: `Path=` of a desktop entry."""
+    host.offer(("foo", "Foo", ["touch", str(host.directory / MARK)]), directory="/usr/share")
+    host.launcher("wofi", "Foo")
+    assert host.run("blog").returncode == 0
+    assert host.isod.only_app.options["directory"] == "/usr/share"
+
+
+def test_the_language_and_the_desktop_of_the_caller_are_sent(host: Host) -> None:
+    """D-24: the session's language was taken, whatever the caller said."""
+    host.launcher("wofi", "Foo")
+    assert host.run("blog", LANG="de_DE.UTF-8", XDG_CURRENT_DESKTOP="sway").returncode == 0
+    ((_, (options,)),) = [call for call in host.isod.calls if call[0] == "ListApplicationsFor"]
+    assert {"LANG=de_DE.UTF-8", "XDG_CURRENT_DESKTOP=sway"} <= set(options["hints"][1])
+
+
+EMULATORS = [
+    ("foot", {}, "foot sh -c"),
+    ("xterm", {}, "xterm -e sh -c"),
+    ("gnome-terminal", {}, "gnome-terminal -- sh -c"),
+    ("odd", {"TERMINAL": "odd --new"}, "odd --new -e sh -c"),
+    ("kitty", {"TERMINAL": "nosuch"}, "kitty sh -c"),
+    ("wezterm", {"TERMINAL": "'"}, "wezterm start -- sh -c"),
+]
+
+
+@pytest.mark.parametrize(("emulator", "variables", "expected"), EMULATORS, ids=[name for name, *_ in EMULATORS])
+def test_what_needs_a_terminal_gets_the_users_own(
+    host: Host, emulator: str, variables: dict[str, str], expected: str
+) -> None:
+    """D-12: fish and htop were in no menu; in the terminal stands `isoctl run -t`."""
+    host.offer(("htop", "htop", ["htop", "-x", "a b"]), directory="/srv", terminal=True)
+    host.launcher("wofi", "htop")
+    host.install(
+        emulator,
+        f'printf "%s\\n" "${{0##*/}}" "$@" > {host.directory}/new; mv {host.directory}/new {host.directory}/{MARK}',
+    )
+    done = host.run("blog", **variables)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    until((host.directory / MARK).exists)
+    words = (host.directory / MARK).read_text().splitlines()
+    assert " ".join(words).startswith(expected)
+    assert words[-9:] == ["run", "-t", "-w", "/srv", "blog", "--", "htop", "-x", "a b"]
+    assert not host.isod.apps
+
+
+@pytest.mark.parametrize(("code", "held"), [(0, False), (1, False), (125, True), (127, True)])
+def test_the_terminal_stays_where_isoctl_says_why_nothing_runs(host: Host, code: int, held: bool) -> None:
+    host.offer(("htop", "htop", ["htop"]), terminal=True)
+    host.launcher("wofi", "htop")
+    # In place of a terminal; the command line of isoctl in it is replaced by an end of that code.
+    host.install(
+        "foot",
+        f'sh -c "$3" sh sh -c "exit {code}" > {host.directory}/new; mv {host.directory}/new {host.directory}/{MARK}',
+    )
+    assert host.run("blog").returncode == 0
+    until((host.directory / MARK).exists)
+    assert ("Enter closes this window" in (host.directory / MARK).read_text()) is held
+
+
+def test_without_a_terminal_emulator_it_says_what_to_install(host: Host, desktop: Notifications) -> None:
+    host.offer(("htop", "htop", ["htop"]), terminal=True)
+    host.launcher("wofi", "htop")
+    text = "htop needs a terminal, and no terminal emulator was found; install foot, or name yours in TERMINAL"
+    done = host.run("blog")
+    assert done.returncode != 0
+    assert text in done.stderr.decode()
+    assert desktop.shown == [("isoctl menu", text)]

@@ -32,7 +32,6 @@ def test_an_entry_is_read() -> None:
         {"Type": ""},
         {"NoDisplay": "true"},
         {"Hidden": "true"},
-        {"Terminal": "true"},
         {"Name": ""},
         {"Name": "\x1b\u202e"},
         {"Name": r"\s\s"},
@@ -46,9 +45,78 @@ def test_what_is_no_application_or_not_to_be_shown_is_left_out(keys: dict[str, s
     assert parse("foo", entry(**keys)) is None
 
 
-@pytest.mark.parametrize("untrusted_id", ["", "a b", "a/b", "a\n", "é", "x" * 201, "\udcff"])
-def test_an_id_that_is_none_is_left_out(untrusted_id: str) -> None:
+@pytest.mark.attack("C14")
+@pytest.mark.parametrize("untrusted_id", ["", "a/b", "a\n", "a\x1b[2J", "\u202ea", "x" * 256, "\udcff"])
+def test_an_id_that_can_not_be_shown_is_left_out(untrusted_id: str) -> None:
     assert parse(untrusted_id, entry()) is None
+
+
+@pytest.mark.parametrize("app_id", ["Baldur's Gate 3", "xfce terminal", "umlaut-ü", "Foo, Bar [x] (1)", "x" * 255])
+def test_any_file_name_that_people_have_is_an_id(app_id: str) -> None:
+    """D-12: these were in no menu."""
+    application = parse(app_id, entry())
+    assert application is not None
+    assert application.id == app_id
+
+
+@pytest.mark.parametrize(
+    ("keys", "desktops", "shown"),
+    [
+        ({"OnlyShowIn": "KDE;"}, ("sway",), False),
+        ({"OnlyShowIn": "KDE;sway"}, ("sway",), True),
+        ({"OnlyShowIn": "GNOME;"}, ("ubuntu", "GNOME"), True),
+        ({"OnlyShowIn": "GNOME;"}, (), False),
+        ({"OnlyShowIn": ""}, ("sway",), False),
+        ({"NotShowIn": "sway;KDE;"}, ("sway",), False),
+        ({"NotShowIn": "KDE;"}, ("sway",), True),
+        ({"NotShowIn": "KDE;"}, (), True),
+        ({"OnlyShowIn": "GNOME;", "NotShowIn": "ubuntu;"}, ("ubuntu", "GNOME"), False),
+    ],
+)
+def test_what_is_not_for_this_desktop_is_left_out(keys: dict[str, str], desktops: tuple[str, ...], shown: bool) -> None:
+    """D-14: OnlyShowIn and NotShowIn, decided by the first name of XDG_CURRENT_DESKTOP that stands there."""
+    assert (parse("foo", entry(**keys), (), desktops) is not None) is shown
+
+
+@pytest.mark.parametrize(
+    ("path", "directory"),
+    [("/usr/share", "/usr/share"), (r"/a\sb", "/a b"), ("", ""), ("share", ""), ("/a/../b", ""), ("/a\x1b", "")],
+)
+def test_the_directory_is_read(path: str, directory: str) -> None:
+    """D-14: `Path=`; what is no absolute path of the specification is left out, and it starts in the home."""
+    application = parse("foo", entry(Path=path))
+    assert application is not None
+    assert application.directory == directory
+
+
+@pytest.mark.parametrize("value", ["true", "1"])
+def test_what_needs_a_terminal_says_so(value: str) -> None:
+    """D-12: Terminal=true."""
+    application = parse("htop", entry(Terminal=value))
+    assert application is not None
+    assert application.terminal
+
+
+def activated(untrusted_id: str) -> Application | None:
+    return parse(untrusted_id, "[Desktop Entry]\nType=Application\nName=Foo\nDBusActivatable=true\nTerminal=true\n")
+
+
+def test_what_only_the_bus_can_start_is_started_by_it() -> None:
+    """D-12: DBusActivatable without Exec, as the specification allows it."""
+    application = activated("org.example.Foo-Bar")
+    assert application is not None
+    path = "/org/example/Foo_Bar"
+    expected = ("org.example.Foo-Bar", path, "org.freedesktop.Application", "Activate", "a{sv}", "0")
+    assert application.command == ("busctl", "--user", "call", "--", *expected)
+    assert not application.terminal
+
+
+@pytest.mark.attack("C14")
+@pytest.mark.parametrize(
+    "untrusted_id", ["foo", "a b.c", "--x", "-x.y z", "a..b", ".a.b", "a.1b", "é.b", "a." + "b" * 254]
+)
+def test_an_id_that_is_no_name_on_a_bus_starts_nothing(untrusted_id: str) -> None:
+    assert activated(untrusted_id) is None
 
 
 @pytest.mark.parametrize(

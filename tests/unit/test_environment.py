@@ -10,7 +10,6 @@ from isod.core.environment import (
     assemble,
     check_asked,
     display_variables,
-    menu_languages,
     session_variables,
 )
 from isod.policy import ContainerPolicy
@@ -220,21 +219,3 @@ def test_no_mixture_leads_to_what_is_not_there(
     assert not {*WAYLAND, *X11, "XAUTHORITY", "WAYLAND_SOCKET"} & result.keys()
     assert "XDG_SESSION_ID" not in result.keys() - policy.keys()
     assert result["XDG_RUNTIME_DIR"] == "/run/user/1000"
-
-
-@pytest.mark.parametrize(
-    ("session", "languages"),
-    [
-        ({}, ()),
-        ({"LANG": "C.UTF-8"}, ()),
-        ({"LANG": "POSIX"}, ()),
-        ({"LANG": "de_DE.UTF-8"}, ("de_DE", "de")),
-        ({"LANG": "de_DE.UTF-8@euro"}, ("de_DE", "de")),
-        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "fr_FR.UTF-8"}, ("fr_FR", "fr")),
-        ({"LANG": "en_US.UTF-8", "LC_ALL": "C"}, ()),
-        ({"LANG": "en_US.UTF-8", "LANGUAGE": "pt_BR:pt"}, ("pt_BR", "pt", "en_US", "en")),
-        ({"LANG": "C", "LANGUAGE": "de"}, ()),
-    ],
-)
-def test_menus_are_in_the_language_that_gettext_would_take(session: dict[str, str], languages: tuple[str, ...]) -> None:
-    assert menu_languages(session) == languages

@@ -2,8 +2,9 @@
 
 import shutil
 import subprocess
+from typing import NamedTuple
 
-from isoctl import cli, isod, lifecycle, wire
+from isoctl import cli, emulator, isod, lifecycle, wire
 from isoctl.commands import run
 from isoctl.contract_generated import CONTAINER, MANAGER, POLKIT_TIMEOUT_SEC, ROOT_PATH
 from isoctl.marshal import plain
@@ -13,60 +14,77 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Each reads lines and prints the chosen one, as dmenu(1) does; the first that is installed is taken.
+# Each reads lines and prints the chosen one, as dmenu(1) does; the first that is installed is taken. The last word is
+# how it is asked: where there is nothing between it and what is typed, it ends with that.
 _LAUNCHERS = (
-    ("fuzzel", "--dmenu", "--prompt"),
-    ("wofi", "--dmenu", "--prompt"),
-    ("rofi", "-dmenu", "-p"),
-    ("tofi", "--prompt-text"),
-    ("bemenu", "-p"),
-    ("dmenu", "-p"),
+    ("fuzzel", "--dmenu", "--prompt", "{}: "),
+    ("wofi", "--dmenu", "--prompt", "{}"),
+    ("rofi", "-dmenu", "-p", "{}"),
+    ("tofi", "--prompt-text", "{}: "),
+    ("bemenu", "-p", "{}"),
+    ("dmenu", "-p", "{}"),
 )
+
+
+class _Chosen(NamedTuple):
+    """What is to be started where."""
+
+    container: str
+    command: list[str]
+    directory: str = ""  # "": the home
+    terminal: bool = False
 
 
 def execute(request: cli.Request) -> int:
     """Show the menu of a container, started if need be, and start what is chosen; 0 too if nothing is."""
     try:
-        name, command = _choose_command(request)
+        chosen = _choose_command(request)
+        if chosen.command and chosen.terminal:
+            emulator.run_in_terminal(chosen.container, chosen.command, chosen.directory)
+            return 0
     except (cli.UsageError, wire.RemoteError, wire.WireError) as error:
         notifier = run.notifier("quiet" in request.options)
         if notifier is not None:
             notifier.show("isoctl menu", getattr(error, "text", str(error)))
         raise
-    if not command:
+    if not chosen.command:
         return 0
     launch = cli.Request(cli.find_verb("run"))
-    launch.operands = [name]
+    launch.operands = [chosen.container]
     # It outlives the menu, and without a display there would be nothing to see.
     launch.options = {**request.options, "detach": True, "display": "require"}
+    if chosen.directory:
+        launch.options["directory"] = chosen.directory
     # What goes wrong from here on it tells itself.
-    return run.start(launch, command, says_id=False)
+    return run.start(launch, chosen.command, says_id=False)
 
 
-def _choose_command(request: cli.Request) -> tuple[str, list[str]]:
-    """Give a running container and the command that was chosen there; no command if nothing was.
+def _choose_command(request: cli.Request) -> _Chosen:
+    """Give what was chosen in a running container; no command if nothing was.
 
     Raises UsageError, RemoteError, WireError.
     """
     bus = isod.connect()
     name = request.operands[0] if request.operands else _choose_container(bus)
     if not name:
-        return "", []
+        return _Chosen("", [])
     path = isod.container_path(bus, name)
     values = isod.properties(bus, path, CONTAINER)
     if values["State"] != "running":
+        # From here on it counts: who typed a key waits for whatever comes first.
+        progress = _progress(name, quiet="quiet" in request.options)
         bus.call(ROOT_PATH, MANAGER, "Subscribe")
         bus.call(path, CONTAINER, "Start", "a{sv}", ({},), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
-        if problem := lifecycle.wait(bus, path, "running", left_first=False, progress=_progress(name)):
+        if problem := lifecycle.wait(bus, path, "running", left_first=False, progress=progress):
             raise wire.WireError(problem)
-    command = values["Menu"] or _choose_application(bus, path, name)
+    chosen = _Chosen(name, values["Menu"]) if values["Menu"] else _choose_application(bus, path, name)
     bus.close()
-    return name, command
+    return chosen
 
 
-def _progress(name: str) -> Progress:
+def _progress(name: str, *, quiet: bool) -> Progress:
     """Give what tells of a long start: on a terminal, or as a notification."""
-    return Progress(name, quiet=False, notifier=run.notifier(quiet=False))
+    return Progress(name, quiet=quiet, notifier=run.notifier(quiet))
 
 
 def _choose_container(bus: wire.Bus) -> str:
@@ -77,27 +95,31 @@ def _choose_container(bus: wire.Bus) -> str:
     return names[0] if len(names) == 1 else _choose("container", names)
 
 
-def _choose_application(bus: wire.Bus, path: str, name: str) -> list[str]:
-    reply = bus.call(path, CONTAINER, "ListApplications")
+def _choose_application(bus: wire.Bus, path: str, name: str) -> _Chosen:
+    options = {"hints": ("as", run.hints())}
+    reply = bus.call(path, CONTAINER, "ListApplicationsFor", "a{sv}", (options,))
     applications: list[dict[str, Any]] = plain(reply.body[0])
     if not applications:
         message = f"container {name!r} has no desktop applications"
         raise cli.UsageError(message)
-    titles: dict[str, list[str]] = {}
+    titles: dict[str, dict[str, Any]] = {}
     for application in applications:
         title = str(application["name"])
         # Two of one name are told apart by their ids.
-        titles[title if title not in titles else f"{title} ({application['id']})"] = application["command"]
-    return titles.get(_choose(name, list(titles)), [])
+        titles[title if title not in titles else f"{title} ({application['id']})"] = application
+    chosen = titles.get(_choose(name, list(titles)))
+    if chosen is None:
+        return _Chosen(name, [])
+    return _Chosen(name, chosen["command"], str(chosen["directory"]), bool(chosen["terminal"]))
 
 
 def _choose(prompt: str, lines: list[str]) -> str:
     """Let the user choose one line; "" for none. Raises UsageError where there is no launcher."""
-    for program, *arguments in _LAUNCHERS:
+    for program, *arguments, asked in _LAUNCHERS:
         if path := shutil.which(program):
             try:
                 done = subprocess.run(
-                    [path, *arguments, prompt],
+                    [path, *arguments, asked.format(prompt)],
                     input="\n".join(lines) + "\n",
                     stdout=subprocess.PIPE,
                     encoding="utf-8",

@@ -147,8 +147,10 @@ class ContainerService(Protocol):
     async def stop_x_server(self, container: Any, caller: Caller) -> None:
         """End that."""
 
-    async def applications(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
-        """Give the desktop applications inside; raises ContainerGone."""
+    async def applications(
+        self, container: Any, caller: Caller, hints: Sequence[str] | None
+    ) -> Sequence[Mapping[str, object]]:
+        """Give what a menu shows, for a caller with these variables; raises ContainerGone."""
 
     async def usage(self, container: Any, caller: Caller) -> Sequence[Mapping[str, object]]:
         """Give what the caller's apps use."""

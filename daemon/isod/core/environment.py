@@ -163,13 +163,3 @@ def _toolkits(display: Mapping[str, str], desktop: str) -> dict[str, str]:
     if wayland and x11:
         result |= _BOTH
     return result
-
-
-def menu_languages(session: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the languages of a session for texts of desktop entries, the most wanted first (gettext's order)."""
-    locale = next((session[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if session.get(name)), "C")
-    if locale.partition(".")[0] in ("C", "POSIX"):
-        return ()
-    wanted = [*filter(None, session.get("LANGUAGE", "").split(":")), locale]
-    plain = [name.partition(".")[0].partition("@")[0] for name in wanted]
-    return tuple(dict.fromkeys(language for name in plain for language in (name, name.partition("_")[0])))

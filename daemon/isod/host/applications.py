@@ -1,13 +1,18 @@
 """Reading the desktop entries of a container, through its root descriptor; blocking, so called through the offload."""
 
 import itertools
+import logging
 import os
 import stat
+import time
+from collections.abc import Iterator, Sequence
 
 from isod.desktop_entry import Application, parse
 from isod.host import rootfs
 from isod.ports import Account
 from isod_contract import limits
+
+_log = logging.getLogger(__name__)
 
 # In the order of XDG_DATA_DIRS: what the user has hides what the system has (Base Directory Specification).
 _DIRECTORIES = (
@@ -19,51 +24,146 @@ _DIRECTORIES = (
     "usr/local/share",
     "usr/share",
 )
+# Where a TryExec without a directory is looked for. The profile's PATH is not known here, so these are all that
+# distributions use: an application that is shown in vain says what is missing, one that is not shown says nothing.
+_PROGRAMS = (
+    "{home}/.local/bin",
+    "{home}/bin",
+    "{home}/.local/state/nix/profile/bin",
+    "{home}/.nix-profile/bin",
+    "etc/profiles/per-user/{user}/bin",
+    "run/current-system/sw/bin",
+    "usr/local/bin",
+    "usr/bin",
+    "bin",
+    "usr/local/games",
+    "usr/games",
+    "usr/local/sbin",
+    "usr/sbin",
+    "snap/bin",
+)
 _ENTRIES_READ_MAX = 4096  # of one directory, and of all
+_DIRECTORIES_READ_MAX = 512
+_DEPTH_MAX = 8  # of directories below "applications"
 _CHARS_MAX = 1024 * 1024  # of all that is told: a reply is bounded, and one that is larger is an error
+_DEADLINE_SEC = 3.0  # what was read until then is told; the offload's own deadline would take all of it
 
 
-def read_applications(root_fd: int, account: Account, languages: tuple[str, ...]) -> list[Application]:
+def read_applications(
+    root_fd: int, account: Account, languages: Sequence[str], desktops: Sequence[str]
+) -> list[Application]:
     """Give what a menu shows, by name; what can't be read, or is more than a reply holds, is left out."""
     seen: set[str] = set()
     found: list[Application] = []
     chars_left = _CHARS_MAX
-    for pattern in _DIRECTORIES:
-        path = pattern.format(home=account.home.strip("/"), user=account.name) + "/applications"
-        for name in _names(root_fd, path):
-            if name in seen or len(seen) >= _ENTRIES_READ_MAX:
-                continue
-            seen.add(name)
-            text = _read(root_fd, f"{path}/{name}")
-            application = parse(name.removesuffix(".desktop"), text, languages) if text else None
-            if application is None:
-                continue
-            chars_left -= sum(map(len, (application.name, application.comment, *application.command)))
-            if chars_left < 0 or len(found) >= limits.APPLICATIONS_MAX:
-                return _sorted(found)
-            found.append(application)
-    return _sorted(found)
+    reading = _Reading(root_fd, account)
+    for app_id, path in reading.files():
+        if app_id in seen:
+            continue
+        seen.add(app_id)
+        text = _read(root_fd, path)
+        application = parse(app_id, text, languages, desktops) if text else None
+        if application is None or not reading.has(application.untrusted_try_exec):
+            continue
+        told = (application.id, application.name, application.comment, application.directory, *application.command)
+        chars_left -= sum(map(len, told))
+        if chars_left < 0 or len(found) >= limits.APPLICATIONS_MAX:
+            break
+        found.append(application)
+    return sorted(found, key=lambda item: item.name.casefold())
 
 
-def _sorted(applications: list[Application]) -> list[Application]:
-    return sorted(applications, key=lambda item: item.name.casefold())
+class _Reading:
+    """One look at the files of a container, in which all together is bounded."""
+
+    def __init__(self, root_fd: int, account: Account) -> None:
+        """Begin; the account's name and home are what the container says."""
+        self._root_fd = root_fd
+        self._home, self._user = account.home.strip("/"), account.name
+        self._files_left = _ENTRIES_READ_MAX
+        self._directories_left = _DIRECTORIES_READ_MAX
+        self._deadline_sec = time.monotonic() + _DEADLINE_SEC
+        self._was_late = False
+        self._programs: dict[str, bool] = {}
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Give id and path of each desktop entry, those that hide others first.
+
+        The id is the path below "applications" with each / as a - (Desktop Menu Specification 1.0).
+        """
+        for pattern in self._places(_DIRECTORIES):
+            yield from self._below(f"{pattern}/applications", "", ())
+
+    def has(self, untrusted_program: str) -> bool:
+        """Tell whether a program of TryExec is there; true without one."""
+        if not untrusted_program:
+            return True
+        if untrusted_program not in self._programs:
+            in_path = "/" not in untrusted_program
+            paths = [f"{place}/{untrusted_program}" for place in self._places(_PROGRAMS)] if in_path else []
+            if untrusted_program.startswith("/"):
+                paths = [untrusted_program]
+            self._programs[untrusted_program] = not self._is_late() and any(map(self._is_program, paths))
+        return self._programs[untrusted_program]
+
+    def _places(self, patterns: Sequence[str]) -> list[str]:
+        return [pattern.format(home=self._home, user=self._user) for pattern in patterns]
+
+    def _below(self, path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, str]]:
+        """Go through a directory; `above` are those that led here, so that no link makes a circle of them."""
+        if len(above) > _DEPTH_MAX or self._directories_left <= 0 or self._is_late():
+            return
+        self._directories_left -= 1
+        identity, names = _entries(self._root_fd, path)
+        if identity is None or identity in above:
+            return
+        for name, may_be_directory in names:
+            if name.endswith(".desktop"):
+                if self._files_left <= 0 or self._is_late():
+                    return
+                self._files_left -= 1
+                yield prefix + name.removesuffix(".desktop"), f"{path}/{name}"
+            elif may_be_directory:
+                yield from self._below(f"{path}/{name}", f"{prefix}{name}-", (*above, identity))
+
+    def _is_program(self, path: str) -> bool:
+        try:
+            fd = rootfs.open_in_root(self._root_fd, path, os.O_PATH)
+        except (OSError, ValueError):
+            return False
+        try:
+            mode = os.fstat(fd).st_mode
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return stat.S_ISREG(mode) and bool(mode & 0o111)
+
+    def _is_late(self) -> bool:
+        is_late = time.monotonic() > self._deadline_sec
+        if is_late and not self._was_late:
+            _log.warning("applications.cut_short", extra={"account": self._user, "sec": _DEADLINE_SEC})
+        self._was_late = is_late
+        return is_late
 
 
-def _names(root_fd: int, path: str) -> list[str]:
-    """List a directory's entries, the first of them if there are too many."""
+def _entries(root_fd: int, path: str) -> tuple[tuple[int, int] | None, list[tuple[str, bool]]]:
+    """List a directory: its identity, and each name with whether it may be a directory; the first if there are many."""
     try:
         # A symlink is resolved inside the container's root: in NixOS every one of these is one.
         directory_fd = rootfs.open_in_root(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
     except OSError:
-        return []
+        return None, []
     try:
+        status = os.fstat(directory_fd)
         with os.scandir(directory_fd) as entries:
-            names = [entry.name for entry in itertools.islice(entries, _ENTRIES_READ_MAX)]
+            some = itertools.islice(entries, _ENTRIES_READ_MAX)
+            names = [(entry.name, entry.is_symlink() or entry.is_dir(follow_symlinks=False)) for entry in some]
     except OSError:
-        return []
+        return None, []
     finally:
         os.close(directory_fd)
-    return sorted(name for name in names if name.endswith(".desktop"))
+    return (status.st_dev, status.st_ino), sorted(names)
 
 
 def _read(root_fd: int, path: str) -> str:

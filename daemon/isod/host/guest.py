@@ -132,9 +132,11 @@ class GuestManager:
         """Give the first of these terminals that programs of the account know; "" for none."""
         return await self.offload.run(lambda: first_known(self.root_fd, account, names))
 
-    async def applications(self, account: Account, languages: tuple[str, ...]) -> list[Application]:
-        """Read the desktop entries inside, for a menu."""
-        return await self.offload.run(lambda: read_applications(self.root_fd, account, languages))
+    async def applications(
+        self, account: Account, languages: Sequence[str], desktops: Sequence[str]
+    ) -> list[Application]:
+        """Read the desktop entries inside, for a menu in these languages on these desktops."""
+        return await self.offload.run(lambda: read_applications(self.root_fd, account, languages, desktops))
 
     async def start_unit(
         self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int] = ()

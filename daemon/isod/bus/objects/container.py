@@ -33,6 +33,7 @@ class ContainerObject:
             (names.CONTAINER, "OpenLog"): self._open_log,
             (names.CONTAINER, "GetUsage"): self._get_usage,
             (names.CONTAINER, "ListApplications"): self._list_applications,
+            (names.CONTAINER, "ListApplicationsFor"): self._list_applications_for,
             (names.CONTAINER, "Check"): self._check,
         }
 
@@ -105,7 +106,12 @@ class ContainerObject:
         return Reply([[variants(item) for item in usage]])
 
     async def _list_applications(self, request: Request) -> Reply:
-        found: Any = await self._containers.applications(request.target, request.caller)
+        found = await self._containers.applications(request.target, request.caller, None)
+        # Who calls this one does not know that there are others.
+        return Reply([[variants(item) for item in found if not item["terminal"]]])
+
+    async def _list_applications_for(self, request: Request) -> Reply:
+        found = await self._containers.applications(request.target, request.caller, request.options.hints)
         return Reply([[variants(item) for item in found]])
 
     async def _check(self, request: Request) -> Reply:

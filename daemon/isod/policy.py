@@ -178,8 +178,8 @@ class ContainerPolicy(StrictModel):
         0,
         ge=0,
         le=31_536_000,
-        description="Seconds without an app of ours and without a login session inside, after which the container is "
-        "stopped; 0: never.",
+        description="Seconds without an app of ours, a login session inside, and a program that is connected to a "
+        "display, after which the container is stopped; 0: never. A window that D-Bus opened inside keeps it running.",
     )
     autostart: bool = Field(False, description="Start the container when one of its users logs in.")
     on_logout: Literal["keep", "stop"] = Field(

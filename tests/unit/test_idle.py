@@ -1,7 +1,7 @@
 """Containers that policy wants stopped when nobody has used them for a while."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from isod.core.app import App, AppRecord
 from isod.core.container import Container
 from isod.core.idle import Idle
+from isod.core.windows import ShownSocket, UnknownUse, Windows
 from isod.policy import ContainerPolicy
 from isod.ports import Caller, Login
 from isod_contract.states import AppState, ContainerState
@@ -19,6 +20,8 @@ UNIT = "container@blog.service"
 
 class Guest:
     """A running container and its logind."""
+
+    pidfd = 17
 
     def __init__(self) -> None:
         self.logins = self.Logind()
@@ -49,8 +52,18 @@ class World:
         self.container.guest = self.guest = Guest()
         self.apps: list[App] = []
         self.stopped = 0
-        self.idle = Idle(containers=Containers(self), apps=Apps(self))  # type: ignore[arg-type]
+        self.used_by = ""
+        self.while_looked_at: Callable[[], object] = lambda: None
+        windows = Windows(lambda _container: [ShownSocket(1000, fd=0)], self.look_at)
+        self.idle = Idle(containers=Containers(self), apps=Apps(self), windows=windows)  # type: ignore[arg-type]
         self.idle.container_changed(self.container, frozenset({"State"}))
+
+    def look_at(self, pidfd: int, sockets: Sequence[ShownSocket]) -> str:
+        assert (pidfd, sockets) == (Guest.pidfd, [ShownSocket(1000, fd=0)])
+        self.while_looked_at()
+        if self.used_by == "unknown":
+            raise UnknownUse("nobody knows")
+        return self.used_by
 
     def app(self, *, running: bool, state: AppState) -> App:
         record = AppRecord(
@@ -167,3 +180,33 @@ async def test_a_new_policy_counts_from_now() -> None:
     world.container.policy = ContainerPolicy(users=("alice",))
     world.idle.policy_changed()
     assert world.timer is None
+
+
+@pytest.mark.parametrize("used_by", ["1 connections to its display", "unknown"])
+async def test_a_window_that_no_app_of_ours_has_keeps_it_and_then_the_time_begins(used_by: str) -> None:
+    """Of gnome-terminal and Nautilus D-Bus opens the windows inside: no app runs, and they were closed unasked."""
+    world = World(idle_stop_sec=600)
+    world.used_by = used_by
+    for _ in range(3):
+        assert await world.time_is_over() == 0
+        assert world.timer is not None
+        assert world.timer.when() - asyncio.get_running_loop().time() < 61
+    world.used_by = ""
+    assert await world.time_is_over() == 0  # closed a moment ago
+    assert world.timer.when() - asyncio.get_running_loop().time() > 500
+    world.idle._seen_sec[world.container] -= 601
+    assert await world.time_is_over() == 1
+
+
+async def test_whoever_comes_while_windows_are_looked_at_keeps_it() -> None:
+    world = World()
+    loop = asyncio.get_running_loop()
+    world.while_looked_at = lambda: loop.call_soon_threadsafe(lambda: world.app(running=True, state=AppState.RUNNING))
+    assert await world.time_is_over() == 0
+
+
+async def test_a_policy_that_changed_its_mind_while_windows_were_looked_at_counts() -> None:
+    world = World()
+    never = ContainerPolicy(users=("alice",))
+    world.while_looked_at = lambda: setattr(world.container, "policy", never)
+    assert await world.time_is_over() == 0

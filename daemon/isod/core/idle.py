@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from typing import Any
 
 from isod.core.apps import Apps
@@ -9,23 +10,31 @@ from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.containers import Containers
 from isod.core.events import Listener
+from isod.core.windows import Windows
 from isod.ports import Caller
 from isod_contract.errors import IsodError
 from isod_contract.states import ContainerState
 
 _log = logging.getLogger(__name__)
 
+# How often windows are looked at: a part of the time, so that it is over that much later than promised at most.
+_LOOK_PART = 0.1
+_LOOK_LEAST_SEC = 1.0
+
 
 class Idle(Listener):
-    """Counts the time since the last app of ours ended and the last person inside logged out.
+    """Counts the time since the last app of ours ended, the last window closed and the last person inside logged out.
 
-    Whatever happens begins the time anew; what is the case is looked at when it is over.
+    Whatever happens begins the time anew; what is the case is looked at when it is over. Nothing tells of windows that
+    D-Bus or systemd opened inside: while there are any, they are looked at again and again. None is closed unasked.
     """
 
-    def __init__(self, *, containers: Containers, apps: Apps) -> None:
+    def __init__(self, *, containers: Containers, apps: Apps, windows: Windows) -> None:
         """Take the parts."""
         self._containers = containers
         self._apps = apps
+        self._windows = windows
+        self._seen_sec: dict[Container, float] = {}  # when a window was seen last, by the loop's clock
         self._timers: dict[Container, asyncio.TimerHandle] = {}
         self._watched: dict[Container, Any] = {}
         self._background = Background()
@@ -64,6 +73,7 @@ class Idle(Listener):
 
     def touch(self, container: Container) -> None:
         """Begin the time anew."""
+        self._seen_sec.pop(container, None)
         timer = self._timers.pop(container, None)
         if timer is not None:
             timer.cancel()
@@ -73,8 +83,11 @@ class Idle(Listener):
         idle_sec = container.policy.idle_stop_sec
         if idle_sec:
             self._watch(container)
-            loop = asyncio.get_running_loop()
-            self._timers[container] = loop.call_later(idle_sec, self._due, container)
+            self._look_in(container, idle_sec)
+
+    def _look_in(self, container: Container, sec: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers[container] = loop.call_later(sec, self._due, container)
 
     def _watch(self, container: Container) -> None:
         guest = container.guest
@@ -96,14 +109,33 @@ class Idle(Listener):
             return  # its end begins the time anew
         if await guest.logins.logins():
             return  # so does a logout
-        # Somebody may have come while logind was asked.
+        used_by = await self._windows.used_by(container, guest)
+        # Somebody may have come while that was looked at.
         if container in self._timers or container.guest is not guest or self._in_use(container):
+            return
+        if self._waits_for_windows(container, used_by):
             return
         _log.info("container.stopped_idle", extra={"container": container.name, "sec": container.policy.idle_stop_sec})
         try:
             await self._containers.stop(container, Caller(sender="", uid=0, user="root"), force=True)
         except IsodError as error:
             _log.warning("container.not_stopped", extra={"container": container.name, "reason": error.text})
+
+    def _waits_for_windows(self, container: Container, used_by: str) -> bool:
+        """Tell whether there is a window, or was within the time; then it is looked at again."""
+        idle_sec, now_sec = container.policy.idle_stop_sec, asyncio.get_running_loop().time()
+        if not idle_sec:
+            return True  # policy has changed its mind
+        if used_by:
+            if container not in self._seen_sec:
+                _log.info("container.not_idle", extra={"container": container.name, "used_by": used_by})
+            self._seen_sec[container] = now_sec
+            self._look_in(container, max(_LOOK_LEAST_SEC, idle_sec * _LOOK_PART))
+            return True
+        left_sec = self._seen_sec.get(container, -math.inf) + idle_sec - now_sec
+        if left_sec > 0:
+            self._look_in(container, left_sec)
+        return left_sec > 0
 
     def _in_use(self, container: Container) -> bool:
         return any(

@@ -18,10 +18,12 @@ from isod.core.events import Events
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
 from isod.core.user_sockets import UserAttachments, UserSockets
+from isod.core.windows import ShownSocket
 from isod.ports import Account, AuditSink, Caller, Directories, Directory
 from isod.resources import kinds
 from isod.resources.base import Attachment, How
 from isod_contract.errors import ContainerGone, IsodError, NoSession, Unsupported
+from isod_contract.names import X11_DIRECTORY, X11_SOCKET
 from isod_contract.records import ATTACH, DETACH
 
 _log = logging.getLogger(__name__)
@@ -123,6 +125,24 @@ class Reconciler:
             for name, listener in user.listeners.items()
             if name in user.attached
         }
+
+    def sockets(self, container: Container) -> list[ShownSocket]:
+        """Give the sockets of displays that are shown in a container."""
+        found = []
+        for uid, user in self._users.get(container, {}).items():
+            session = self._sessions.find(uid)
+            account = user.account
+            if account is None:
+                continue
+            for name in user.attached:
+                listener = user.listeners.get(name)
+                host = session.sockets.get(name) if session is not None else None
+                if listener is not None:
+                    found.append(ShownSocket(account.uid, fd=listener.fd))
+                elif host is not None:
+                    place = X11_DIRECTORY if name == X11_SOCKET else f"run/user/{uid}"
+                    found.append(ShownSocket(account.uid, path=f"/{place}/{host.name}"))
+        return found
 
     def has_own_x_server(self, container: Container, caller: Caller) -> bool:
         """Tell whether the caller's X clients in a running container have a server of the container's own."""

@@ -5,9 +5,13 @@ descriptor, and nothing is read or connected to.
 """
 
 import contextlib
+import fcntl
+import itertools
 import os
+import resource
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from isod.host import rootfs
@@ -16,6 +20,7 @@ from isod_contract.errors import NoSpace, UnsafePath
 from isod_contract.names import CONTAINER_DIRECTORY, GUEST_DIRECTORY, SHOWN_DIRECTORIES
 
 _BACKLOG = 128
+_numbers = itertools.count()
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -100,8 +105,9 @@ class ContainerDirectories:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self.remove(directory_fd, name)
-            # By way of /proc, since bind(2) takes no descriptor; it follows no symlink in the last component.
-            sock.bind(f"/proc/self/fd/{directory_fd}/{name}")
+            with _numbered(directory_fd) as number:
+                # By way of /proc, since bind(2) takes no descriptor; it follows no symlink in the last component.
+                sock.bind(f"/proc/{os.getpid()}/fd/{number}/{name}")
             os.chown(name, *directory.owner, dir_fd=directory_fd, follow_symlinks=False)
             status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
             if not stat.S_ISSOCK(status.st_mode):
@@ -176,6 +182,25 @@ class ContainerDirectories:
         """Remove a user's empty directory."""
         with contextlib.suppress(OSError):
             os.rmdir(str(uid), dir_fd=run_fd)
+
+
+@contextlib.contextmanager
+def _numbered(fd: int) -> Iterator[int]:
+    """Give a descriptor a number that no other socket is bound by for as long as this process lives.
+
+    By what it is bound to a connection is known (isod.host.display_use). Where there are no numbers left, the
+    descriptor's own has to do.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        number = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, limit // 2 + next(_numbers) % (limit // 2 - 1))
+    except OSError:
+        yield fd
+        return
+    try:
+        yield number
+    finally:
+        os.close(number)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

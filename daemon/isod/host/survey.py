@@ -44,14 +44,14 @@ def _groups(guest: Any, account: Account) -> tuple[str, ...]:
 
 
 def _without_address(pidfd: int) -> tuple[str, ...]:
-    pid = _pid_of(pidfd)
-    if pid <= 0 or _network(pid) in (None, _network(1)):
+    pid = pid_of(pidfd)
+    if pid <= 0 or network_of(pid) in (None, network_of(1)):
         return ()
     try:
         tables = [_read_proc(pid, name) for name in ("dev", "route", "if_inet6")]
     except OSError:
         return ()
-    if _pid_of(pidfd) != pid:  # it has ended, and the number may be another's
+    if pid_of(pidfd) != pid:  # it has ended, and the number may be another's
         return ()
     return unaddressed(*tables)
 
@@ -76,7 +76,7 @@ def unaddressed(devices: str, routes: str, addresses6: str) -> tuple[str, ...]:
     return () if with_address & set(own) else tuple(own)
 
 
-def _pid_of(pidfd: int) -> int:
+def pid_of(pidfd: int) -> int:
     """Give the pid behind a pidfd, -1 once it has ended (pidfd_open(2), fdinfo)."""
     try:
         with open(f"/proc/self/fdinfo/{pidfd}") as file:
@@ -86,7 +86,7 @@ def _pid_of(pidfd: int) -> int:
     return int(lines.get("Pid", "-1"))
 
 
-def _network(pid: int) -> tuple[int, int] | None:
+def network_of(pid: int) -> tuple[int, int] | None:
     """Tell networks of processes apart: /proc/PID/ns takes ptrace rights, but each network has its own files."""
     try:
         status = os.stat(f"/proc/{pid}/net/dev")

@@ -1,0 +1,104 @@
+"""Whether anybody in a container is connected to the displays that are shown there; nothing inside is asked.
+
+The kernel lists the server's end of a connection in the network namespace of the client, by the path that the server
+was bound to (proc_pid_net(5), `unix`). So the sockets that isod listens on are known by what they were bound to, also
+where the container has the host's network. A host's own socket that is mounted is not: there all of the host's programs
+have connections of the same path. Then what the account's manager runs is looked at instead.
+"""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from isod.core.windows import ShownSocket, UnknownUse
+from isod.host.survey import network_of, pid_of
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_TABLE_BYTES_MAX = 16 * 1024 * 1024  # 150,000 sockets; whoever makes more makes it unknown
+_CGROUPS_READ_MAX = 2000
+_LISTENING = 0x10000  # __SO_ACCEPTCON
+_CONNECTED = ("02", "03")  # connecting, connected: one that the server has not taken yet waits for it
+# What a user manager runs as soon as there is a display, with one connection each and no window.
+_WINDOWLESS = ("xdg-desktop-portal", "at-spi", "ibus", "fcitx", "gnome-keyring", "gcr-ssh-agent", "gvfs-")
+# Their programs start others, which then are theirs.
+_BUSES = ("dbus.service", "dbus-broker.service")
+
+
+def used_by(pidfd: int, sockets: Sequence[ShownSocket], cgroups: Path = _CGROUPS) -> str:
+    """Give what uses these sockets in the container of a process, "" for nothing. Blocks; raises UnknownUse."""
+    pid = pid_of(pidfd)
+    if pid <= 0 or not sockets:
+        return ""
+    try:
+        connected = _connections(pid)
+        has_hosts_network = network_of(pid) in (None, network_of(1))
+    except OSError as error:
+        raise UnknownUse(f"its connections can't be read: {error.strerror}") from None
+    for uid in sorted({shown.uid for shown in sockets}):
+        own = [shown for shown in sockets if shown.uid == uid]
+        units = dict(_units(pid, uid, cgroups))
+        countable = [shown for shown in own if shown.fd >= 0 or not has_hosts_network]
+        clients = sum(connected[name] for name in {_bound_to(shown) for shown in countable})
+        if clients > sum(unit.startswith(_WINDOWLESS) for unit in units):
+            return f"{clients} connections to its display"
+        if len(countable) < len(own) and (busy := _busy(units)):
+            return f"{busy} of uid {uid}"
+    return ""
+
+
+def _bound_to(shown: ShownSocket) -> str:
+    if shown.fd < 0:
+        return shown.path
+    with socket.socket(fileno=os.dup(shown.fd)) as listener:
+        return str(listener.getsockname())
+
+
+def _connections(pid: int) -> Counter[str]:
+    """Count the connections of a network namespace by what the server is bound to. Raises OSError, UnknownUse."""
+    found: Counter[str] = Counter()
+    left_bytes = _TABLE_BYTES_MAX
+    with open(f"/proc/{pid}/net/unix", "rb") as table:
+        next(table, b"")
+        for line in table:
+            left_bytes -= len(line)
+            if left_bytes < 0:
+                raise UnknownUse("it has too many connections")
+            # Num RefCount Protocol Flags Type St Inode Path; the path may hold anything.
+            fields = line.rstrip(b"\n").split(maxsplit=7)
+            if len(fields) == 8 and fields[5].decode() in _CONNECTED and not int(fields[3], 16) & _LISTENING:
+                found[os.fsdecode(fields[7])] += 1
+    return found
+
+
+def _units(pid: int, uid: int, cgroups: Path) -> Iterator[tuple[str, int]]:
+    """Give the units of an account's manager in which something runs, and how many processes each."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    own = next((line.removeprefix("0::") for line in groups if line.startswith("0::")), "")
+    slices = f"user.slice/user-{uid}.slice/user@{uid}.service"
+    waiting = [cgroups / os.path.dirname(own).lstrip("/") / slices]
+    for _ in range(_CGROUPS_READ_MAX):
+        if not waiting:
+            return
+        directory = waiting.pop()
+        try:
+            processes = len((directory / "cgroup.procs").read_bytes().split())
+            waiting.extend(Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            continue  # it has ended
+        if processes:
+            yield directory.name, processes
+    raise UnknownUse(f"uid {uid} has too many control groups")
+
+
+def _busy(units: dict[str, int]) -> str:
+    """Give a unit that may show windows, "" for none."""
+    for unit, processes in sorted(units.items()):
+        alone = 1 if unit in _BUSES else 0
+        if processes > alone and unit != "init.scope" and not unit.startswith(_WINDOWLESS):
+            return unit
+    return ""

@@ -1,0 +1,146 @@
+"""Who is connected to a container's displays, by what the kernel tells of its sockets and control groups."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from isod.core.windows import ShownSocket, UnknownUse
+from isod.host import display_use
+from isod.host.display_use import used_by
+from isod.host.displays import ContainerDirectories
+from isod.ports import Directory
+
+UID = 1000
+PLACE = Directory("blog", UID, (os.getuid(), os.getgid()))
+
+
+class World:
+    """This process in the place of a container's first, with control groups of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.pidfd = os.pidfd_open(os.getpid())
+        self.directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        self.cgroups = directory / "cgroups"
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next(line.removeprefix("0::") for line in groups if line.startswith("0::"))
+        above = self.cgroups / os.path.dirname(own).lstrip("/")
+        self.manager = above / f"user.slice/user-{UID}.slice/user@{UID}.service"
+        self.unit("init.scope", 2)
+
+    def unit(self, path: str, processes: int) -> None:
+        (self.manager / path).mkdir(parents=True)
+        for parent in (self.manager / path).relative_to(self.manager).parents:
+            (self.manager / parent / "cgroup.procs").touch()
+        (self.manager / path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in range(processes)))
+
+    def listen(self, name: str = "wayland-0") -> int:
+        return ContainerDirectories(self.directory).listen(self.directory_fd, name, PLACE)[0]
+
+    def connect(self, name: str = "wayland-0") -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(self.directory / name))
+        return client
+
+    def used_by(self, *sockets: ShownSocket) -> str:
+        return used_by(self.pidfd, sockets, self.cgroups)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    os.close(made.directory_fd)
+    with contextlib.suppress(OSError):
+        os.close(made.pidfd)
+
+
+def test_nobody_is_connected(world: World) -> None:
+    listener = world.listen()
+    assert world.used_by() == ""
+    assert world.used_by(ShownSocket(UID, fd=listener)) == ""
+    os.close(listener)
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_client_is_seen_for_as_long_as_it_is_connected(world: World, accepted: bool) -> None:
+    listener = world.listen()
+    shown = ShownSocket(UID, fd=listener)
+    with world.connect(), contextlib.ExitStack() as stack:
+        if accepted:
+            with socket.socket(fileno=os.dup(listener)) as server:
+                stack.enter_context(server.accept()[0])
+        assert world.used_by(shown) == "1 connections to its display"
+    os.close(listener)
+    assert "connections" not in world.used_by(ShownSocket(UID, path="/nowhere"))
+
+
+def test_a_client_of_another_containers_socket_is_not(world: World) -> None:
+    """Both have the host's network, and both sockets have one name."""
+    first = world.listen()
+    (world.directory / "wayland-0").unlink()
+    second = world.listen()
+    with world.connect():
+        assert world.used_by(ShownSocket(UID, fd=first)) == ""
+        assert world.used_by(ShownSocket(UID, fd=second)) != ""
+    os.close(first)
+    os.close(second)
+
+
+def test_services_that_are_connected_and_show_nothing_keep_nothing(world: World) -> None:
+    """Else a container in which a program once opened a portal would never be idle."""
+    listener = world.listen()
+    shown = ShownSocket(UID, fd=listener)
+    world.unit("session.slice/xdg-desktop-portal-gtk.service", 1)
+    world.unit("app.slice/xdg-desktop-portal-gone.service", 0)
+    with world.connect():
+        assert world.used_by(shown) == ""
+        with world.connect():
+            assert world.used_by(shown) == "2 connections to its display"
+    os.close(listener)
+
+
+@pytest.mark.parametrize(
+    ("unit", "processes", "counts"),
+    [
+        ("app.slice/app-org.gnome.Terminal.slice/gnome-terminal-server.service", 1, True),
+        ("session.slice/dbus.service", 1, False),
+        ("session.slice/dbus.service", 2, True),  # what dbus-daemon starts itself
+        ("session.slice/xdg-desktop-portal-gtk.service", 2, False),
+        ("app.slice/ended.service", 0, False),
+    ],
+)
+def test_the_hosts_own_socket_is_judged_by_what_runs(world: World, unit: str, processes: int, counts: bool) -> None:
+    """As on GNOME: connections of the host's own programs look the same, since it is one network here."""
+    world.unit(unit, processes)
+    used = world.used_by(ShownSocket(UID, path="/run/user/1000/wayland-0"))
+    assert bool(used) is counts
+    assert used in ("", f"{os.path.basename(unit)} of uid {UID}")
+
+
+@pytest.mark.attack("C14")
+def test_too_much_of_either_is_unknown_and_not_read_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = world.listen()
+    for number in range(30):
+        world.unit(f"app.slice/{number}.service", 0)
+    monkeypatch.setattr(display_use, "_CGROUPS_READ_MAX", 20)
+    with pytest.raises(UnknownUse, match="control groups"):
+        world.used_by(ShownSocket(UID, fd=listener))
+    monkeypatch.setattr(display_use, "_TABLE_BYTES_MAX", 10)
+    with pytest.raises(UnknownUse, match="connections"):
+        world.used_by(ShownSocket(UID, fd=listener))
+    os.close(listener)
+
+
+def test_a_container_that_has_ended_uses_nothing(world: World) -> None:
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    pidfd = os.pidfd_open(pid)
+    os.waitpid(pid, 0)
+    assert used_by(pidfd, [ShownSocket(UID, path="/x")], world.cgroups) == ""
+    os.close(pidfd)

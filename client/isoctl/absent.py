@@ -51,7 +51,7 @@ def _gives_up(unit: "dict[str, Any]") -> bool:
 def await_isod(bus: wire.Bus) -> None:
     """Wait until isod is there, which the bus starts. Raises WireError, at once where it can't run, RemoteError."""
     began = time.monotonic()
-    serial = bus.send(BUS_NAME, "/", f"{wire.DBUS}.Peer", "Ping")
+    serial = _ping(bus)
     pause_sec = _FIRST_LOOK_SEC
     while time.monotonic() - began < _PATIENCE_SEC:
         try:
@@ -66,7 +66,11 @@ def await_isod(bus: wire.Bus) -> None:
             if error.name == wire.ABSENT:
                 # In words of ours, also where it is told on the desktop.
                 raise wire.WireError(wire.NOT_RUNNING) from error
-            raise
+            if error.name not in _MAY_COME:
+                raise
+            # It went away before it answered, or the bus gave up waiting for it; systemd starts it again.
+            time.sleep(_LOOK_SEC)
+            serial = _ping(bus)
         else:
             return
         if reason := why(bus):
@@ -76,6 +80,11 @@ def await_isod(bus: wire.Bus) -> None:
     raise wire.WireError(message)
 
 
+def _ping(bus: wire.Bus) -> int:
+    return bus.send(BUS_NAME, "/", f"{wire.DBUS}.Peer", "Ping")
+
+
+_MAY_COME = wire.GONE_ERRORS | {f"{wire.DBUS}.Error.TimedOut"}
 # Of one that answers, with whatever error of its own.
 _THERE = frozenset(f"{wire.DBUS}.Error.{name}" for name in ("UnknownObject", "UnknownMethod", "UnknownInterface"))
 

@@ -115,7 +115,7 @@ _RESTARTED = tuple(
 ROWS = (
     Row("nothing", _nothing, 60),
     Row("isod: KILL each 0 to 5 s", _again((0.0, 5.0), "systemctl", "kill", "--signal=KILL", "isod"), 300),
-    Row("isod: KILL each 0 to 1.6 s", _again((0.0, 1.6), "systemctl", "kill", "--signal=KILL", "isod"), 300),
+    Row("isod: KILL each 0 to 1.6 s", _again((0.0, 1.6), "systemctl", "kill", "--signal=KILL", "isod"), 80, width=8),
     Row("isod: STOP for 20 s", _stopped("isod.service", 20.0), 40),
     Row("bus: restart x 3", _restarted_bus, 60),
     *_RESTARTED,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from isoctl import isod, wire
+from isoctl import forwarding, inotify_use, installation, isod, wire
 from isoctl.contract_generated import BUS_NAME, MANAGER, ROOT_PATH, VERSION
 from isoctl.marshal import plain
 from isod_contract.names import escape_label
@@ -223,6 +223,37 @@ class Host:
         except OSError:
             return True
         return True
+
+    def watches(self, enough: int) -> int:
+        """Count the caller's inotify watches, up to what is enough to know."""
+        return inotify_use.watches_of(self.uid, enough)
+
+    @cached_property
+    def forwarding_closed_by(self) -> str:
+        """What drops that containers send to others, as root alone can see; "" for nothing, or nobody to ask."""
+        return forwarding.closed_by() if self.uid == 0 and forwarding.has_links() else ""
+
+    @cached_property
+    def unseen(self) -> tuple[str, ...]:
+        """What this user can't see of the host, and would be told by who can."""
+        if self.uid == 0 or not forwarding.has_links() or not forwarding.is_likely_closed():
+            return ()
+        return ("whether the host's firewall forwards what containers send takes root to see: `sudo isoctl doctor`",)
+
+    @cached_property
+    def prefix(self) -> str:
+        """Where this isoctl is installed; "" where that says nothing."""
+        return installation.prefix()
+
+    @cached_property
+    def prefixes(self) -> tuple[str, ...]:
+        """Where installations are, first the one that is taken first."""
+        return installation.prefixes()
+
+    @cached_property
+    def installed_at_usec(self) -> int:
+        """When the isod that is installed beside this isoctl was put there, since 1970; 0 where that says nothing."""
+        return installation.installed_at_usec()
 
     def has_program(self, name: str) -> bool:
         """Tell whether a program is on PATH."""

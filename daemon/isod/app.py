@@ -263,6 +263,7 @@ class Daemon:
             directories=directories,
             surveyor=Survey(),
             guard=guard,
+            devices=self._devices,
             look_at_policy=self._policy.look,
         )
         self._endpoint = Endpoint(

@@ -22,6 +22,14 @@ class Device:
         return f"{self.number[0]}:{self.number[1]}"
 
 
+@dataclass(frozen=True, slots=True)
+class UnmetDevices:
+    """What a container is granted and has not, for a reason that no plug ends."""
+
+    absent: tuple[str, ...] = ()  # named by itself, and not there
+    never: tuple[str, ...] = ()  # what can choose no device, and why
+
+
 class HostDevices(Protocol):
     """The host's devices, as udev knows them."""
 

@@ -104,19 +104,6 @@ class UnitSettings:
     command: tuple[str, ...]  # argument vector of its nspawn, as it runs or would run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inside:
-    """What was seen in a running container's files and network; all of it is untrusted."""
-
-    present: frozenset[str]  # of the things that were asked for
-    groups: tuple[str, ...] = ()  # supplementary ones of the account
-    free_bytes: int = 0
-    total_bytes: int = 0
-    free_inodes: int = 0
-    total_inodes: int = 0
-    without_address: tuple[str, ...] = ()  # interfaces of a network of its own in which none has an address
-
-
 class AuditSink(Protocol):
     """Writes audit records; never blocks, never raises."""
 
@@ -306,13 +293,6 @@ class LaunchFiles(Protocol):
 
     def sweep(self, keep: Collection[str]) -> None:
         """Remove what an earlier isod left, but for these names."""
-
-
-class Surveyor(Protocol):
-    """Looks into running containers for checks; blocking, so called through the guest's offload."""
-
-    def look(self, guest: Any, account: Account | None, wanted: Mapping[str, tuple[str, ...]]) -> Inside:
-        """Read what checks need; a name of `wanted` is present if any of its paths below the root is there."""
 
 
 class Directories(Protocol):

@@ -14,18 +14,22 @@ from isod.checks import (
     host_findings,
 )
 from isod.checks.facts import RunningFacts
+from isod.device_ports import UnmetDevices
 from isod.policy import ContainerPolicy
 from isod.policy_loader import PolicyProblem
 from isod.policy_view import PolicyView
-from isod.ports import Account, Caller, Inside, LiveSession, UnitSettings
+from isod.ports import Account, Caller, LiveSession, UnitSettings
+from isod.survey_ports import Inside, Network, Places, Resolver, Space
 from isod_contract.errors import StartFailed, Unsupported
 
 ALICE = Caller(":1.2", 1000, "alice")
 ROOT = Caller(":1.3", 0, "root")
 ACCOUNT = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")
 PRESENT = frozenset({"session-bus", "pam-systemd", "zoneinfo", "localtime", "needs-gpu"})
-INSIDE = Inside(present=PRESENT, free_bytes=50 << 30, total_bytes=100 << 30, free_inodes=9, total_inodes=10)
-RUNNING = RunningFacts(uid_shift=0, account=ACCOUNT, inside=INSIDE)
+NETWORK = Network(is_own=True, has_address=True, has_route_out=True)
+INSIDE = Inside(present=PRESENT, space=Space(50 << 30, 100 << 30, 9, 10), root_owner=0, network=NETWORK)
+PLACES = Places(tmp=Space(1 << 30, 2 << 30, 9, 10), resolver=Resolver(servers=("192.0.2.53",)))
+RUNNING = RunningFacts(uid_shift=0, account=ACCOUNT, inside=INSIDE, places=PLACES)
 SETTINGS = UnitSettings(
     load_state="loaded",
     active_state="active",
@@ -61,6 +65,14 @@ def inside(**changes: Any) -> dict[str, Any]:
     return {"running": replace(RUNNING, inside=replace(INSIDE, **changes))}
 
 
+def network(**changes: Any) -> dict[str, Any]:
+    return inside(network=replace(NETWORK, **changes))
+
+
+def places(**changes: Any) -> dict[str, Any]:
+    return {"running": replace(RUNNING, places=replace(PLACES, **changes))}
+
+
 def running(**changes: Any) -> dict[str, Any]:
     return {"running": replace(RUNNING, **changes)}
 
@@ -88,10 +100,29 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("pam-systemd-missing", inside(present=PRESENT - {"pam-systemd"})),
     ("logind-missing", running(has_logind=False)),
     ("session-bus-missing", inside(present=PRESENT - {"session-bus"})),
-    ("disk-full", inside(free_bytes=10 << 20)),
-    ("disk-full", inside(free_bytes=500 << 10, total_bytes=32 << 20)),
-    ("disk-full", inside(free_inodes=1, total_inodes=1000)),
-    ("network-no-address", inside(without_address=("host0",))),
+    ("disk-full", inside(space=Space(10 << 20, 100 << 30, 9, 10))),
+    ("disk-full", inside(space=Space(500 << 10, 32 << 20, 9, 10))),
+    ("disk-full", inside(space=Space(50 << 30, 100 << 30, 1, 1000))),
+    ("tmp-full", places(tmp=Space(1 << 20, 2 << 30, 9, 10))),  # R-40
+    ("tmp-full", places(tmp=Space(90 << 20, 100 << 20, 9, 10))),  # R-40
+    ("tmp-full", places(tmp=Space(1 << 30, 2 << 30, 0, 1000))),  # R-40
+    ("root-shifted", inside(root_owner=1_876_951_040)),  # N-5
+    ("root-shifted", inside(root_owner=0) | {"running": replace(RUNNING, uid_shift=65536)}),  # N-5
+    ("root-shifted", {"running": replace(RUNNING, uid_shift=65536, places=replace(PLACES, home="is nobody's"))}),
+    ("home-unusable", places(home="belongs to root inside")),  # R-39
+    ("home-unusable", places(home="is not there") | {"account_name": "alice"}),
+    ("share-parents", places(parents=("/home/alice/.config", "/home/alice/src"))),  # R-39
+    ("not-looked-at", places(unseen=("/tmp (on the way lies a file system of type fuse)",))),
+    ("network-no-address", network(without_address=("host0",), has_address=False, has_route_out=False)),
+    ("network-no-route", network(has_route_out=False)),  # R-34
+    ("link-unaddressed", network(unaddressed_peer="ve-blog")),  # R-34
+    ("nameserver-dead", places(resolver=Resolver(servers=("127.0.0.1",), silent=("127.0.0.1",)))),  # R-37
+    ("resolv-stale", places(resolver=Resolver(servers=("192.0.2.1",), hosts_servers=("192.0.2.2",)))),  # R-38
+    ("hostname-unresolved", places(unresolved_name="blog")),  # R-23
+    (
+        "sandbox-no-proc",  # R-15
+        running(inside=replace(INSIDE, present=PRESENT | {"bwrap"}), places=replace(PLACES, proc_is_masked=True)),
+    ),
     ("locale-missing", running(dropped_locales=("LANG=de_DE.UTF-8",))),
     ("terminfo-missing", running(unknown_terminal=("foot", "xterm-256color"))),
     ("zoneinfo-missing", inside(present=PRESENT - {"zoneinfo"})),
@@ -99,12 +130,14 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("display-refused", {"display_problems": (Unsupported(what="the host's X server", reason="this isod can't"),)}),
     ("display-socket-missing", running(missing_sockets=("/run/isoctl/1000/wayland-0",))),
     ("driver-missing", inside(present=PRESENT - {"needs-gpu"})),
+    ("device-absent", {"unmet": UnmetDevices(absent=("0000:01:00.0", "/dev/nvidia0"))}),  # R-26
+    ("device-never", {"unmet": UnmetDevices(never=("'SUBSYSTEM=usb': nodes in /dev/bus/usb are not given",))}),  # R-20
     ("device-policy", settings(device_policy="auto")),
     ("device-allow", settings(device_allow=(*SETTINGS.device_allow, ("char-*", "rw")))),
     ("device-allow", settings(device_allow=(*SETTINGS.device_allow, ("/dev/dri/card0", "rw")))),
     ("device-tun", settings(device_allow=(), command=(*SETTINGS.command, "--private-users=pick"))),
     ("device-tun", settings(device_allow=(), command=(*SETTINGS.command, "-U")) | {"running": None}),
-    ("device-tun", settings(device_allow=()) | running(uid_shift=65536)),
+    ("device-tun", settings(device_allow=()) | running(uid_shift=65536, inside=replace(INSIDE, root_owner=65536))),
     ("bind-unsafe", command("--bind=/run/user/1000")),
     ("bind-unsafe", command("--bind=/tmp/.X11-unix:/tmp/.X11-unix:rbind")),
     ("bind-unsafe", command("--bind-ro=/")),
@@ -139,6 +172,34 @@ def test_each_fault_is_exactly_one_finding(code: str, changes: dict[str, Any]) -
 
 def test_every_check_of_a_container_has_been_seen_to_find_something() -> None:
     assert {check.code for check in container_checks()} == {code for code, _ in BROKEN}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # what has no way out by choice needs no name server
+        running(
+            inside=replace(INSIDE, network=Network()),
+            places=replace(PLACES, resolver=Resolver(servers=("127.0.0.1",), silent=("127.0.0.1",))),
+        ),
+        network(is_own=True, has_address=False, has_route_out=False),
+        places(resolver=Resolver(servers=("127.0.0.1", "192.0.2.1"), silent=("127.0.0.1",))),
+        places(proc_is_masked=True),
+        inside(present=PRESENT | {"bwrap"}),
+        places(tmp=Space()),
+    ],
+)
+def test_a_network_or_a_place_that_serves_is_no_finding(changes: dict[str, Any]) -> None:
+    assert codes(replace(FACTS, **changes)) == []
+
+
+def test_no_way_out_gives_the_root_of_a_container_to_an_account() -> None:
+    """An account whose home is / is told to have another one, not to own that directory."""
+    for home in ("/", "/nonexistent"):
+        changes = running(account=replace(ACCOUNT, home=home), places=replace(PLACES, home="belongs to root inside"))
+        (finding,) = container_findings(replace(FACTS, **changes))
+        assert "usermod -d /home/alice alice" in finding.fix
+        assert "install" not in finding.fix
 
 
 def test_a_locale_that_policy_sets_over_the_sessions_is_no_finding() -> None:

@@ -44,6 +44,11 @@ class FakeHost(SimpleNamespace):
             "kernel": "6.12.1",
             "polkit": "126",
             "containers": [BLOG],
+            "watched": 0,
+            "forwarding_closed_by": "",
+            "prefix": "/usr",
+            "prefixes": ("/usr",),
+            "installed_at_usec": 1_000_000,
         }
         super().__init__(**{**well, **changes})
 
@@ -60,8 +65,11 @@ class FakeHost(SimpleNamespace):
     def journald_setting(self, name: str) -> str:
         return self.journald.get(name, "")
 
-    def number(self, _path: str) -> int | None:
-        return self.numbers.get("inotify", 4096)
+    def number(self, path: str) -> int | None:
+        return self.numbers.get(path.rpartition("_")[2], 4096)
+
+    def watches(self, enough: int) -> int:
+        return min(self.watched, enough)
 
     def exists(self, path: str) -> bool:
         return path not in self.lost
@@ -92,6 +100,7 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ),
     ("isod-silent", {"isod": "", "pings": {"org.isoctl1": "org.freedesktop.DBus.Error.NoReply"}}),
     ("isod-other-version", {"isod": "1"}),
+    ("isod-other-version", {"units": {"isod.service": {**LOADED, "ExecMainStartTimestamp": 999_999}}}),  # N18
     ("machined-missing", {"pings": {MACHINED: GONE}}),
     ("machined-missing", {"pings": {MACHINED: GONE}, "units": {"systemd-machined.service": {"LoadState": "masked"}}}),
     (
@@ -104,8 +113,15 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("kernel-old", {"kernel": "6.1.0-31-amd64"}),
     ("version-bad", {"systemd": "259.2-1"}),
     ("version-bad", {"polkit": "0.105"}),
-    ("inotify-instances", {"numbers": {"inotify": 128}, "containers": [BLOG] * 20}),
+    ("inotify-instances", {"numbers": {"instances": 128}, "containers": [BLOG] * 20}),
+    ("inotify-watches", {"numbers": {"watches": 2000}, "watched": 1900}),  # R-22
+    ("forward-dropped", {"uid": 0, "forwarding_closed_by": "iptables (-P FORWARD DROP)"}),  # R-35
     ("helper-stopped", stopped("isod-helper.socket")),
+    ("helper-stopped", stopped("isod-helper-node.socket")),  # N18
+    ("helper-stopped", stopped("isod-helper-devices.socket")),  # N18
+    ("isod-disabled", {"units": {"isod.service": {**LOADED, "UnitFileState": "disabled"}}}),  # N18
+    ("two-installations", {"prefixes": ("/usr/local", "/usr")}),  # N18
+    ("two-installations", {"units": {"isod.service": {**LOADED, "ExecStart": [("/usr/local/libexec/isod", [])]}}}),
     ("helper-stopped", {"lost": ("/run/isod/helper-mount",)}),  # F16
     ("drop-in-missing", {"units": {"container@isoctl-doctor.service": LOADED}}),
     ("journal-off", {"journald": {"Storage": "none"}}),
@@ -125,7 +141,12 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
         {"asking": ("blog",), "has_agent": False, "session": ""},
         {"has_agent": False},
         {"programs": (), "environment": {}},
-        {"numbers": {"inotify": 128}},
+        {"numbers": {"instances": 128}},
+        {"numbers": {"watches": 2000}, "watched": 1799},
+        {"units": {"isod.service": {**LOADED, "ExecMainStartTimestamp": 1_000_001, "UnitFileState": "static"}}},
+        # of a store or a checkout nothing is told by times and places
+        {"prefix": "", "installed_at_usec": 0, "units": {"isod.service": {**LOADED, "ExecMainStartTimestamp": 1}}},
+        {"units": {"isod.service": {**LOADED, "ExecStart": [("/usr/libexec/isod", [])]}}},
         # of a host without containers of ours the stock template is nobody's business
         {"units": {"container@isoctl-doctor.service": {"LoadState": "not-found"}}},
         {"systemd": "258.6"}, {"systemd": "261"}, {"systemd": "257.1"}, {"polkit": ""},

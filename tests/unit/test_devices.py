@@ -9,7 +9,7 @@ import pytest
 from device_fakes import ADMINS, UNIT, World, card, key
 from isod.core import devices
 from isod.core.device_records import RunTimeGrant
-from isod.device_ports import Device
+from isod.device_ports import Device, UnmetDevices
 from isod_contract.errors import Unsupported
 
 RENDER = {"gpu": "render"}
@@ -259,6 +259,35 @@ async def test_nvidias_nodes_are_only_those_of_its_driver(world: World) -> None:
     assert "not a device of the driver" in world.devices.attachments(world.container)[0]["problem"]
     await world.plug(Device("nvidia", "nvidiactl", "/dev/nvidiactl", (195, 255)))
     assert (world.seen, world.ours) == (["/dev/nvidiactl"], ["/dev/char/195:255 rw"])
+
+
+async def test_what_is_named_and_not_there_is_told(world: World) -> None:
+    """R-26: `gpu` named a card and NVIDIA's nodes, of which there were none, and nothing said so."""
+    named = ["0000:01:00.0", "0000:00:02.0", "/dev/nvidia0", "/dev/nvidiactl"]
+    world.grant(gpu=named)
+    assert world.devices.unmet(world.container).absent == tuple(named)
+    await world.plug(card(), Device("nvidia", "nvidiactl", "/dev/nvidiactl", (195, 255)))
+    assert world.devices.unmet(world.container).absent == ("0000:01:00.0", "/dev/nvidia0")
+    world.grant(gpu="render", devices=["SUBSYSTEM=hidraw ID_VENDOR_ID=1050"])
+    assert world.devices.unmet(world.container) == UnmetDevices()  # a key may be plugged in at any time
+
+
+@pytest.mark.parametrize(
+    ("match", "reason"),
+    [
+        ("SUBSYSTEM=usb ID_VENDOR_ID=1050", "nodes in /dev/bus/usb are not given"),
+        ("SUBSYSTEM=hid", "SUBSYSTEM=hidraw has"),
+        ("SUBSYSTEM=net", "has no nodes"),
+        ("SUBSYSTEM=deep ID_X=1", "/dev/a/b/c/d is at no place"),
+    ],
+)
+async def test_a_match_that_can_choose_nothing_is_told(world: World, match: str, reason: str) -> None:
+    """R-20, R-21: a rule for a USB device was accepted without a word, and never chose any."""
+    world.grant(devices=[match, "SUBSYSTEM=hidraw ID_VENDOR_ID=1050"])
+    await world.plug(key(), Device("deep", "d", "/dev/a/b/c/d", (9, 9), properties={"SUBSYSTEM": "deep", "ID_X": "1"}))
+    (told,) = world.devices.unmet(world.container).never
+    assert match in told
+    assert reason in told
 
 
 # -- grants to a running container

@@ -13,10 +13,13 @@ from isod.core import reload as reload_module
 from isod.core.container import Container
 from isod.core.inspect import Inspector
 from isod.core.reload import PolicyInForce
+from isod.device_ports import UnmetDevices
 from isod.policy import ContainerPolicy
 from isod.policy_loader import load_policy
 from isod.policy_view import PolicyView
-from isod.ports import Inside, LiveSession, UnitSettings
+from isod.ports import LiveSession, UnitSettings
+from isod.survey_ports import Inside, Places
+from isod_contract.errors import UnsafePath
 from isod_contract.options import CheckOptions
 
 SETTINGS = UnitSettings(
@@ -52,6 +55,9 @@ class Guest(FakeGuest):
     async def locales(self) -> frozenset[str]:
         return self._locales
 
+    def places(self) -> Places:
+        return Places()
+
 
 class Parts:
     """An inspector, and all that it asks."""
@@ -72,6 +78,7 @@ class Parts:
             directories=parts,
             surveyor=parts,
             guard=parts,
+            devices=parts,
             look_at_policy=self.look_at_policy,
         )
 
@@ -96,6 +103,12 @@ class Parts:
     def look(self, _guest: Any, _account: Any, wanted: dict[str, tuple[str, ...]]) -> Inside:
         assert wanted.keys() >= WELL
         return Inside(present=self.present)
+
+    def look_at_places(self, guest: Any, _account: Any) -> Places:
+        return guest.places()
+
+    def unmet(self, _container: Container) -> UnmetDevices:
+        return UnmetDevices()
 
     async def look_at_policy(self) -> PolicyView:
         return PolicyView()
@@ -132,6 +145,20 @@ async def test_an_attached_display_that_is_not_there_is_found() -> None:
     assert await parts.codes() == []
     parts.identity = None
     assert await parts.codes() == ["display-socket-missing"]
+
+
+async def test_files_that_never_answer_cost_no_other_finding() -> None:
+    """A check that can't answer says so in its own line, and does not spoil the rest."""
+
+    class Hung(Guest):
+        def places(self) -> Places:
+            raise UnsafePath(path="/", container="blog", reason="no answer within 5 s")
+
+    parts = Parts(Hung("de_DE.utf8"), SESSION)
+    (locale, unseen) = await parts.inspector.container(parts.container, ALICE, CheckOptions())
+    assert locale.code == "locale-missing"
+    assert unseen.code == "not-looked-at"
+    assert "no answer within 5 s" in unseen.what
 
 
 async def test_an_account_that_is_somebody_else_on_the_host_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

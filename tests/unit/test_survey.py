@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from isod.host.accounts import groups_of
-from isod.host.survey import Survey, command_of, unaddressed
+from isod.host.network_tables import unaddressed
+from isod.host.survey import Survey, command_of
 from isod.ports import Account
 
 ALICE = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")
@@ -76,7 +77,7 @@ def test_a_table_of_groups_that_is_none_is_no_fault(tmp_path: Path, guest: Any, 
 
 
 def test_a_process_of_our_own_network_is_not_looked_at(guest: Any) -> None:
-    assert Survey().look(guest, None, {}).without_address == ()
+    assert Survey().look(guest, None, {}).network.without_address == ()
 
 
 def test_the_command_of_a_process() -> None:

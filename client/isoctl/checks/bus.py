@@ -1,5 +1,6 @@
 """The system bus, isod on it, and the services of the host that isod works with."""
 
+import time
 from collections.abc import Iterator
 
 from isoctl.contract_generated import BUS_NAME
@@ -88,6 +89,17 @@ def isod_other_version(host: Host) -> Iterator[Problem]:
     if host.isod and host.isod != host.version:
         yield Problem(
             f"isod {host.isod} runs, and isoctl is {host.version}", "`systemctl restart isod.service`; apps live on"
+        )
+        return
+    began_usec = host.unit(_ISOD).get("ExecMainStartTimestamp")
+    if host.isod and isinstance(began_usec, int) and 0 < began_usec < host.installed_at_usec:
+        began, installed = (
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(usec / 1e6))
+            for usec in (began_usec, host.installed_at_usec)
+        )
+        yield Problem(
+            f"isod runs since {began}, and what is installed is of {installed}",
+            "`systemctl daemon-reload && systemctl restart isod.service`; apps live on",
         )
 
 

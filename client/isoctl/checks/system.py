@@ -6,6 +6,7 @@ from isoctl.host import Host
 from isod_contract.findings import Problem, check
 from isod_contract.versions import FLOOR, faults, numbers
 
+_WATCHES = "/proc/sys/fs/inotify/max_user_watches"
 _INSTANCES = "/proc/sys/fs/inotify/max_user_instances"
 # Measured: a booted Debian 13 container holds 6 of root's and 3 of its user's, its host without a desktop 9 of root's.
 _INSTANCES_PER_CONTAINER = 8
@@ -56,4 +57,33 @@ def inotify_instances(host: Host) -> Iterator[Problem]:
             f"{wanted}",
             f"`sysctl -w {setting}`, and `{setting}` in /etc/sysctl.d/isod.conf; NixOS: "
             f'boot.kernel.sysctl."fs.inotify.max_user_instances" = {proper};',
+        )
+
+
+@check("inotify-watches", "programs miss changes of files, or end with `No space left on device`")
+def inotify_watches(host: Host) -> Iterator[Problem]:
+    """Report a bound on watches that is nearly reached: those of all containers count, and those of the host."""
+    limit = host.number(_WATCHES)
+    if not limit:
+        return
+    near = limit - limit // 10
+    if host.watches(near) >= near:
+        proper = max(524288, 4 * limit)
+        setting = f"fs.inotify.max_user_watches={proper}"
+        yield Problem(
+            f"your processes, in containers too, hold {near} or more of the {limit} inotify watches that you may have",
+            f"`sysctl -w {setting}`, and `{setting}` in /etc/sysctl.d/isod.conf; NixOS: "
+            f'boot.kernel.sysctl."fs.inotify.max_user_watches" = {proper};',
+        )
+
+
+@check("forward-dropped", "nothing in a container with a network of its own reaches more than this host")
+def forward_dropped(host: Host) -> Iterator[Problem]:
+    """Report a firewall that forwards nothing of containers, as docker and ufw leave it."""
+    if host.forwarding_closed_by:
+        yield Problem(
+            f"{host.forwarding_closed_by} drops what containers send to others",
+            "`iptables -I FORWARD -i ve-+ -j ACCEPT && iptables -I FORWARD -o ve-+ -m conntrack --ctstate "
+            "RELATED,ESTABLISHED -j ACCEPT`, with docker in its chain DOCKER-USER, which it leaves alone; NixOS: "
+            "networking.firewall.extraForwardRules, or betterContainers, which has them",
         )

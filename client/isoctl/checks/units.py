@@ -36,6 +36,34 @@ def helper_stopped(host: Host) -> Iterator[Problem]:
         )
 
 
+@check("isod-disabled", "after a restart of the host nothing starts at a login, nor goes on by itself")
+def isod_disabled(host: Host) -> Iterator[Problem]:
+    """Report an isod that does not start with the host, as after `make install` alone."""
+    if host.unit("isod.service").get("UnitFileState") == "disabled":
+        names = " ".join(_OWN)
+        yield Problem("isod.service does not start with the host", f"`systemctl enable --now {names}`")
+
+
+@check("two-installations", "what was installed last may not be what runs")
+def two_installations(host: Host) -> Iterator[Problem]:
+    """Report an isod below another prefix than isoctl, or two of them, of which one shadows the other."""
+    if len(host.prefixes) > 1:
+        first, *others = host.prefixes
+        yield Problem(
+            f"isod is installed below {first} and {' and '.join(others)}; systemd, D-Bus and shells take the first",
+            f"`make uninstall PREFIX={first}` in a checkout, or for the other one, then `systemctl daemon-reload && "
+            "systemctl restart isod.service`",
+        )
+        return
+    for program, *_ in host.unit("isod.service").get("ExecStart", ()):
+        if host.prefix and str(program).startswith("/usr/") and str(program) != f"{host.prefix}/libexec/isod":
+            yield Problem(
+                f"isoctl is installed below {host.prefix}, and isod.service starts {program}",
+                "install isod again (`make install`, with one PREFIX), then `systemctl daemon-reload` and "
+                "`systemctl restart isod.service`",
+            )
+
+
 @check(
     "drop-in-missing",
     "what is granted must be mounted while a container runs",

@@ -20,7 +20,7 @@ def execute(request: cli.Request) -> int:
     session.ensure_session()
     host = Host()
     report: list[tuple[str, Finding]] = [("", finding) for finding in host_findings(host)]
-    notes: list[str] = []
+    notes: list[str] = list(host.unseen)
     unseen = False
     if host.isod:
         report += [("", finding) for finding in _ask(host, ROOT_PATH, MANAGER)]

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from isod.device_ports import UnmetDevices
 from isod.nspawn_root import root_directory
 from isod.policy import ContainerPolicy
 from isod.policy_view import PolicyView
-from isod.ports import Account, Caller, Inside, LiveSession, UnitSettings
+from isod.ports import Account, Caller, LiveSession, UnitSettings
+from isod.survey_ports import Inside, Places
 from isod_contract.errors import IsodError
 
 
@@ -33,6 +35,7 @@ class RunningFacts:
     unknown_terminal: tuple[str, str] | None = None  # the caller's, and what is told in place of it: "" for nothing
     missing_sockets: tuple[str, ...] = ()  # attached displays that are not there inside
     inside: Inside
+    places: Places = field(default_factory=Places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class ContainerFacts:
     display_problems: tuple[IsodError, ...] = ()
     running: RunningFacts | None = None  # None: it does not run, or can't be reached
     silence: str = ""  # why nothing could be read in it, though it runs
+    unmet: UnmetDevices = field(default_factory=UnmetDevices)
     lack: str = ""  # what keeps it from booting, as its files tell while it is stopped
 
     @property

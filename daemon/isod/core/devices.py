@@ -17,7 +17,7 @@ from isod.core.device_allow import DeviceAllow
 from isod.core.device_records import DeviceRecord, DeviceRecords
 from isod.core.events import Events, Listener
 from isod.core.shown import ShownDirectories
-from isod.device_ports import Device, HostDevices, NodeMaker, Nodes
+from isod.device_ports import Device, HostDevices, NodeMaker, Nodes, UnmetDevices
 from isod.ports import AuditSink, HostUnits
 from isod.resources import device_kinds
 from isod_contract.errors import IsodError, Unsupported
@@ -152,6 +152,14 @@ class Devices(Listener):
         """Give why devices of a kind that are granted could not be attached."""
         state = self._states.get(container)
         return [text for kind, text in state.problems if kind == key] if state else []
+
+    def unmet(self, container: Container) -> UnmetDevices:
+        """Say what is granted by name and not there, and what no device can ever be."""
+        values = [(kind, value) for key, kind in device_kinds().items() for value in container.grant_values(key)]
+        return UnmetDevices(
+            absent=tuple(text for kind, value in values for text in kind.absent(value, self._host)),
+            never=tuple(text for kind, value in values for text in kind.never(value, self._host)),
+        )
 
     # -- isod.core.events.Listener
 

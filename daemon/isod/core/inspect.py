@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from isod.authorise import sees
@@ -10,6 +11,7 @@ from isod.checks.facts import RunningFacts
 from isod.core import terminal_types
 from isod.core.container import Container
 from isod.core.containers import Containers
+from isod.core.devices import Devices
 from isod.core.environment import with_known_locales
 from isod.core.host_users import login_user
 from isod.core.prepare import PAM_SYSTEMD
@@ -17,9 +19,10 @@ from isod.core.reconcile import Reconciler
 from isod.core.sessions import Sessions
 from isod.nspawn_root import StartGuard, booted_directory
 from isod.policy_view import PolicyView
-from isod.ports import Account, Caller, Directories, HostUnits, LiveSession, Surveyor, UnitSettings
+from isod.ports import Account, Caller, Directories, HostUnits, LiveSession, UnitSettings
 from isod.resources import kinds
 from isod.resources.base import Attachment
+from isod.survey_ports import Places, Surveyor
 from isod_contract.errors import IsodError, NoSecurityContext
 from isod_contract.findings import Finding
 from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
@@ -27,6 +30,8 @@ from isod_contract.names import GUEST_DIRECTORY
 from isod_contract.options import CheckOptions
 
 _LOGIND = "systemd-logind.service"
+# Well within what all questions to a container may take together.
+_PLACES_SEC = 2.0
 _WANTED: Mapping[str, tuple[str, ...]] = {
     # NixOS has its units below /etc, others below /usr or, with an unmerged one, /lib.
     "session-bus": tuple(
@@ -35,6 +40,7 @@ _WANTED: Mapping[str, tuple[str, ...]] = {
     "zoneinfo": ("usr/share/zoneinfo", "etc/zoneinfo"),
     "localtime": ("etc/localtime",),
     "pam-systemd": PAM_SYSTEMD,
+    "bwrap": ("usr/bin/bwrap", "usr/local/bin/bwrap", "run/current-system/sw/bin/bwrap"),
 }
 
 
@@ -51,6 +57,7 @@ class Inspector:
         directories: Directories,
         surveyor: Surveyor,
         guard: StartGuard,
+        devices: Devices,
         look_at_policy: Callable[[], Awaitable[PolicyView]],
     ) -> None:
         """Take the parts that know."""
@@ -61,6 +68,7 @@ class Inspector:
         self._directories = directories
         self._surveyor = surveyor
         self._guard = guard
+        self._devices = devices
         self._look_at_policy = look_at_policy
         # Whoever asks for the same thing many times waits for themselves, and for nobody else.
         self._turns: dict[tuple[int, str], asyncio.Lock] = {}
@@ -115,6 +123,7 @@ class Inspector:
             display_problems=_display_problems(container, caller, session),
             running=running,
             silence=silence,
+            unmet=self._devices.unmet(container),
             lack=await self._lack(container, settings),
         )
 
@@ -136,7 +145,7 @@ class Inspector:
         name = container.account_for(caller)
         account: Account | None = await guest.account(name) if name else None
         wanted = {**_WANTED, **{f"needs-{key}": kind.needs_inside for key, kind in kinds().items()}}
-        return RunningFacts(
+        facts = RunningFacts(
             uid_shift=guest.uid_shift,
             account=account,
             other_owner=await _other_owner(guest, account, caller),
@@ -148,6 +157,18 @@ class Inspector:
             missing_sockets=await self._missing_sockets(container, guest, caller, session),
             inside=await guest.offload.run(lambda: self._surveyor.look(guest, account, wanted)),
         )
+        # Last, since it may never end: what was seen by then is told all the same.
+        return replace(facts, places=await self._places(guest, account))
+
+    async def _places(self, guest: Any, account: Account | None) -> Places:
+        try:
+            async with asyncio.timeout(_PLACES_SEC):
+                found: Places = await guest.offload.run(lambda: self._surveyor.look_at_places(guest, account))
+        except TimeoutError:
+            return Places(unseen=(f"its files (no answer within {_PLACES_SEC:.0f} s)",))
+        except IsodError as error:
+            return Places(unseen=(f"its files ({error.text})",))
+        return found
 
     async def _missing_sockets(
         self, container: Container, guest: Any, caller: Caller, session: LiveSession | None

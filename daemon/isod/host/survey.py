@@ -1,20 +1,23 @@
 """What checks read in running containers: files by descriptor from the root, the network by a process in there."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from isod.host import rootfs
 from isod.host.accounts import groups_of
-from isod.ports import Account, Inside
+from isod.host.inside_places import PlacesOf, space_of
+from isod.host.mount_table import read_mounts
+from isod.host.network_tables import addressed, covers, gateways, interfaces, leads_out, unaddressed
+from isod.ports import Account
+from isod.survey_ports import Inside, Network, Places
 from isod_contract.errors import IsodError
 
 _PROC_BYTES_MAX = 256 * 1024
-# The kernel puts these into every network namespace, and nobody uses them.
-_FALLBACK = re.compile(r"lo|sit0|tunl0|ip6tnl0|gre0|gretap0|erspan0|ip6gre0|ip_vti0|ip6_vti0|dummy\d+|teql\d+")
-_LINK_LOCAL = "0000FEA9"  # 169.254.0.0 as /proc/net/route writes it on little-endian machines
-_LINK_LOCAL_SCOPE = "20"  # of /proc/net/if_inet6
+_RESOLV_CONF = "/etc/resolv.conf"
+# nspawn shortens the name of a link that would be longer than an interface's may be.
+_LINK_NAME_MAX = 15
+_TABLES = ("dev", "route", "if_inet6", "ipv6_route")
 
 
 class Survey:
@@ -22,18 +25,28 @@ class Survey:
 
     def look(self, guest: Any, account: Account | None, wanted: Mapping[str, tuple[str, ...]]) -> Inside:
         """Look once; what can't be read counts as absent, or as nothing wrong."""
-        space = os.fstatvfs(guest.root_fd)
         return Inside(
             present=frozenset(
                 name for name, paths in wanted.items() if any(rootfs.is_there(guest.root_fd, path) for path in paths)
             ),
             groups=_groups(guest, account) if account else (),
-            free_bytes=space.f_bavail * space.f_frsize,
-            total_bytes=space.f_blocks * space.f_frsize,
-            free_inodes=space.f_favail,
-            total_inodes=space.f_files,
-            without_address=_without_address(guest.pidfd),
+            space=space_of(guest.root_fd),
+            root_owner=os.fstat(guest.root_fd).st_uid,
+            network=_network_facts(guest.pidfd, guest.machine),
         )
+
+    def look_at_places(self, guest: Any, account: Account | None) -> Places:
+        """Look at files that may lie on any file system: not at those for which the kernel alone can't answer."""
+        pid = pid_of(guest.pidfd)
+        try:
+            mounts = read_mounts(pid)
+            sockets = _read_proc(pid, "udp"), _read_proc(pid, "udp6")
+        except OSError as error:
+            return Places(unseen=(f"its mounts ({error.strerror or error})",))
+        is_hosts = network_of(pid) == network_of(1)
+        if pid_of(guest.pidfd) != pid:  # it has ended, and the number may be another's
+            return Places()
+        return PlacesOf(guest, mounts).look(account, sockets, _RESOLV_CONF if is_hosts else "")
 
 
 def _groups(guest: Any, account: Account) -> tuple[str, ...]:
@@ -43,37 +56,42 @@ def _groups(guest: Any, account: Account) -> tuple[str, ...]:
         return ()
 
 
-def _without_address(pidfd: int) -> tuple[str, ...]:
+def _network_facts(pidfd: int, machine: str) -> Network:
     pid = pid_of(pidfd)
-    if pid <= 0 or network_of(pid) in (None, network_of(1)):
-        return ()
+    own, hosts = network_of(pid) if pid > 0 else None, network_of(1)
+    if own is None:
+        return Network()
     try:
-        tables = [_read_proc(pid, name) for name in ("dev", "route", "if_inet6")]
+        devices, routes, addresses6, routes6 = (_read_proc(pid, name) for name in _TABLES)
     except OSError:
-        return ()
+        return Network()
     if pid_of(pidfd) != pid:  # it has ended, and the number may be another's
-        return ()
-    return unaddressed(*tables)
+        return Network()
+    is_own = own != hosts
+    has_address = bool(addressed(routes, addresses6) & set(interfaces(devices)))
+    return Network(
+        is_own=is_own,
+        without_address=unaddressed(devices, routes, addresses6) if is_own else (),
+        has_address=has_address,
+        has_route_out=leads_out(routes, routes6),
+        unaddressed_peer=_unaddressed_peer(machine, routes) if is_own and has_address else "",
+    )
 
 
-def unaddressed(devices: str, routes: str, addresses6: str) -> tuple[str, ...]:
-    """Give the interfaces if none of them has an address: texts of /proc/net/dev, route, if_inet6 (proc_pid_net(5)).
+def _unaddressed_peer(machine: str, routes: str) -> str:
+    """Name the host's end of a link of --network-veth (systemd-nspawn(1)) that has no address; "" for nothing.
 
-    An address brings a route to its network, or by hand one to a peer.
+    One that is a bridge's has none either: then the bridge's network is that of the container's gateway.
     """
-    names = [line.partition(":")[0].strip() for line in devices.splitlines()[2:]]
-    own = [name for name in names if not _FALLBACK.fullmatch(name)]
-    with_address = {
-        fields[0]
-        for fields in map(str.split, routes.splitlines()[1:])
-        if len(fields) > 1 and fields[1].upper() != _LINK_LOCAL
-    }
-    with_address |= {
-        fields[5]
-        for fields in map(str.split, addresses6.splitlines())
-        if len(fields) == 6 and fields[3] != _LINK_LOCAL_SCOPE
-    }
-    return () if with_address & set(own) else tuple(own)
+    name = f"ve-{machine}"
+    if len(name) > _LINK_NAME_MAX:
+        return ""
+    try:
+        devices, hosts_routes, addresses6 = (_read_proc(1, table) for table in _TABLES[:3])
+    except OSError:
+        return ""
+    is_bare = name in interfaces(devices) and name not in addressed(hosts_routes, addresses6)
+    return name if is_bare and any(not covers(hosts_routes, gateway) for gateway in gateways(routes)) else ""
 
 
 def pid_of(pidfd: int) -> int:

@@ -109,6 +109,18 @@ class DeviceKind(Resource):
         return [], []
 
     @classmethod
+    def absent(cls, value: GrantValue, host: HostDevices) -> list[str]:
+        """Name what a grant names by itself, so that it must be there, and what is not."""
+        del value, host
+        return []
+
+    @classmethod
+    def never(cls, value: GrantValue, host: HostDevices) -> list[str]:
+        """Say of each part of a grant that no device can ever have it, and why."""
+        del value, host
+        return []
+
+    @classmethod
     def parse(cls, untrusted_text: str) -> GrantValue:
         """Give the grant that a word of the command line means, as `text_of` writes it; raises ValueError."""
         if untrusted_text in cls.levels:

@@ -8,6 +8,14 @@ from isod.resources.base import DeviceKind, GrantValue
 
 _PROPERTY = re.compile(r"([A-Z][A-Z0-9_]{0,63})=([^\s=,]{1,128})")
 _NODE = re.compile(r"/dev/[A-Za-z0-9][A-Za-z0-9_.:+-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_.:+-]{0,63}){0,2}")
+# Their devices have no node, or one that `_NODE` leaves out.
+_NODELESS = {
+    "usb": "nodes in /dev/bus/usb are not given; name the SUBSYSTEM of what the kernel makes of the device",
+    "hid": "has no nodes; SUBSYSTEM=hidraw has",
+    "net": "has no nodes; a network is the container's own or the host's",
+    "pci": "has no nodes; name the SUBSYSTEM of what the kernel makes of the device",
+    "bluetooth": "has no nodes",
+}
 # `mem` is the host's memory; a block device is the file systems on it; graphics cards have a kind of their own.
 _NEVER = {"mem": "is the host's memory", "block": "has no character devices", "drm": "is what `gpu` grants"}
 
@@ -55,6 +63,20 @@ class Devices(DeviceKind):
                 if _NODE.fullmatch(device.node) and wanted.items() <= device.properties.items():
                     chosen[device.node] = device
         return list(chosen.values()), []
+
+    @classmethod
+    def never(cls, value: GrantValue, host: HostDevices) -> list[str]:
+        """Say of matches that they can choose nothing: no node at all, or none at a place that is given."""
+        found = []
+        for match in () if isinstance(value, str) else value:
+            wanted = _properties(match)
+            subsystem = wanted["SUBSYSTEM"]
+            nodes = [item.node for item in host.find(subsystem) if wanted.items() <= item.properties.items()]
+            if subsystem in _NODELESS:
+                found.append(f"{match!r}: {_NODELESS[subsystem]}")
+            elif nodes and not any(map(_NODE.fullmatch, nodes)):
+                found.append(f"{match!r}: {nodes[0]} is at no place that `devices` gives")
+        return found
 
     @staticmethod
     def _match(untrusted_item: object) -> str:

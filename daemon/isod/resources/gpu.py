@@ -77,6 +77,21 @@ class Gpu(DeviceKind):
             chosen += [device] if device else []
         return chosen, refused
 
+    @classmethod
+    def absent(cls, value: GrantValue, host: HostDevices) -> list[str]:
+        """Name PCI addresses at which no graphics processor is, and nodes that the driver has not made."""
+        if isinstance(value, str):
+            return []
+        there = {device.pci for device in host.find("drm") if _RENDER_NODE.fullmatch(device.node)}
+        return [item for item in value if item not in there and not cls._is_node(item, host)]
+
+    @staticmethod
+    def _is_node(item: str, host: HostDevices) -> bool:
+        try:
+            return item.startswith("/") and host.driver_node(item, "nvidia") is not None
+        except ValueError:
+            return True  # another driver's, which is a problem of its own
+
     @staticmethod
     def _address(untrusted_item: object) -> str:
         if isinstance(untrusted_item, str) and _NVIDIA_NODE.fullmatch(untrusted_item):

@@ -118,6 +118,8 @@ def no_network_manager(lab: Lab) -> Iterator[None]:
     unit = "systemd-networkd.service"
     lab.run("systemctl", "unmask", unit)
     lab.in_container("deb", "systemctl", "unmask", unit)
+    # What networkd is told of name servers it tells resolved, which the lab has not.
+    lab.in_container("deb", "sh", "-c", "echo nameserver 192.0.2.53 > /etc/resolv.conf")
     try:
         yield
     finally:

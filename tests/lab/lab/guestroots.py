@@ -167,6 +167,7 @@ def _make_idea(root: Path) -> None:
 
 def _make_special(root: Path, container: Container) -> None:
     write(root / "etc/hostname", container.name + "\n")
+    write(root / "etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {container.name}\n")
     mask(root, container.masked)
     if container.bus_program == "dbus-broker":
         (root / "etc/systemd/system/dbus-broker.service").unlink()

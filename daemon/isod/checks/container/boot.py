@@ -103,35 +103,3 @@ def session_bus_missing(facts: ContainerFacts) -> Iterator[Problem]:
         yield Problem(
             "its user managers have no dbus.socket", "install dbus-user-session (Debian) or dbus-broker in it"
         )
-
-
-@check("disk-full", "programs fail in odd ways, and so may its next start")
-def disk_full(facts: ContainerFacts) -> Iterator[Problem]:
-    """Report a root file system with less than a hundredth, or 64 MiB, left."""
-    if facts.running is None:
-        return
-    space = facts.running.inside
-    least = min(max(space.total_bytes // 100, 64 << 20), space.total_bytes // 10)
-    if space.total_bytes and space.free_bytes < least:
-        free, total = space.free_bytes >> 20, space.total_bytes >> 20
-        yield Problem(
-            f"its root file system has {free} of {total} MiB free",
-            f"`{facts.inside} du -xhd2 /` shows what is large",
-        )
-    elif space.total_inodes and space.free_inodes * 100 < space.total_inodes:
-        yield Problem(
-            f"its root file system has {space.free_inodes} of {space.total_inodes} inodes free",
-            f"`{facts.inside} du -x --inodes -d2 /` shows where they are",
-        )
-
-
-@check("network-no-address", "nothing in it reaches any network")
-def network_no_address(facts: ContainerFacts) -> Iterator[Problem]:
-    """Report a network of its own whose interface got no address, the usual end of --network-veth without DHCP."""
-    if facts.running is not None and facts.running.inside.without_address:
-        names = ", ".join(facts.running.inside.without_address)
-        yield Problem(
-            f"its interface {names} has no address",
-            f"`systemctl enable --now systemd-networkd && systemctl -M {facts.machine} enable --now systemd-networkd` "
-            "has networkd serve and take one; NixOS: hostAddress and localAddress of the container",
-        )

@@ -37,5 +37,26 @@ def driver_missing(facts: ContainerFacts) -> Iterator[Problem]:
             )
 
 
+@check("device-absent", "programs that need it find nothing, also once it is there, until the container starts again")
+def device_absent(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report devices that policy names and the host does not have."""
+    if facts.unmet.absent:
+        yield Problem(
+            f"policy grants {', '.join(facts.unmet.absent)}, which this host does not have",
+            "`lspci -D` and `ls /dev/nvidia*` show what there is: load the driver, or correct `grants.gpu` in "
+            f"/etc/isod/containers/{facts.name}.toml",
+        )
+
+
+@check("device-never", "the grant gives nothing")
+def device_never(facts: ContainerFacts) -> Iterator[Problem]:
+    """Report matches of `devices` that no device can have."""
+    if facts.unmet.never:
+        yield Problem(
+            f"policy grants devices that can't be given: {'; '.join(facts.unmet.never)}",
+            f"correct `grants.devices` in /etc/isod/containers/{facts.name}.toml; `udevadm info` shows what one has",
+        )
+
+
 def _present(facts: ContainerFacts) -> frozenset[str]:
     return facts.running.inside.present if facts.running else frozenset()

@@ -1,0 +1,88 @@
+"""The mounts that a container's init sees: proc_pid_mountinfo(5), written by whoever may mount inside."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_BYTES_MAX = 1024 * 1024
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+# The kernel answers for these by itself; behind all others stands a program or another machine that may never answer.
+_ANSWERING = frozenset(
+    {
+        "bcachefs",
+        "btrfs",
+        "erofs",
+        "ext2",
+        "ext3",
+        "ext4",
+        "f2fs",
+        "overlay",
+        "ramfs",
+        "squashfs",
+        "tmpfs",
+        "xfs",
+        "zfs",
+    }
+)
+# Directories that are always empty; what is mounted there hides nothing (fs/namespace.c, mnt_already_visible).
+_EMPTY = frozenset({"/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd", "/proc/xen"})
+
+
+class Mount(NamedTuple):
+    """One line of the table; `root` is what of its file system it shows."""
+
+    number: str
+    parent: str
+    root: str
+    place: str
+    kind: str
+
+
+def read_mounts(pid: int) -> list[Mount]:
+    """Read the table of a process. Raises OSError, also where it is longer than 1 MiB."""
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        text = file.read(_BYTES_MAX + 1)
+    if len(text) > _BYTES_MAX:
+        raise OSError(f"it has more than {_BYTES_MAX >> 20} MiB of mounts")
+    return parse_mounts(text)
+
+
+def parse_mounts(text: bytes) -> list[Mount]:
+    """Give the mounts of a table, in its order; what is no line of one is left out."""
+    mounts = []
+    for line in text.splitlines():
+        head, separator, tail = line.partition(b" - ")
+        fields, kinds = head.split(b" "), tail.split(b" ")
+        if separator and len(fields) >= 6 and kinds:
+            mounts.append(Mount(*map(_plain, (fields[0], fields[1], fields[3], fields[4], kinds[0]))))
+    return mounts
+
+
+def _plain(field: bytes) -> str:
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), field))
+
+
+def is_below(place: str, directory: str) -> bool:
+    """Tell whether an absolute path is a directory or lies in it."""
+    return place == directory or place.startswith(directory.rstrip("/") + "/")
+
+
+def unanswering(mounts: Sequence[Mount], path: str) -> str:
+    """Name a file system on the way to a path that may never answer; "" where the kernel answers for all."""
+    return next((mount.kind for mount in mounts if is_below(path, mount.place) and mount.kind not in _ANSWERING), "")
+
+
+def at(mounts: Sequence[Mount], place: str) -> Mount | None:
+    """Give the mount that is seen at a place."""
+    return next((mount for mount in reversed(mounts) if mount.place == place), None)
+
+
+def is_proc_masked(mounts: Sequence[Mount]) -> bool:
+    """Tell whether each /proc has something mounted over a part of it, so that no new one may be mounted by users.
+
+    That is what mount_too_revealing() of the kernel (fs/namespace.c) asks when a user namespace wants one.
+    """
+    whole = [mount for mount in mounts if mount.kind == "proc" and mount.root == "/"]
+    covered = {mount.parent for mount in mounts if mount.place not in _EMPTY}
+    return bool(whole) and all(mount.number in covered for mount in whole)

@@ -1,0 +1,192 @@
+"""What users of neighbouring tools were told nothing of: `isoctl doctor NAME` finds it, and its way out mends it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from lab.changes import kept
+from lab.container_faults import inside
+from lab.faults import Fault, Planted, command_in, drop_in
+from lab.machine import Lab
+from test_doctor import doctor
+
+LINK = "ve-deb"
+HOSTS_END, ITS_END = "10.233.5.1", "10.233.5.2"
+BLOG = "container@blog.service"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deb_has_a_network(lab: Lab) -> Iterator[None]:
+    """As networkd or NixOS give it: an address at either end, a router, a name server."""
+    for name in ("blog", "deb"):
+        lab.run("isoctl", "start", name)
+    lab.run("ip", "address", "add", f"{HOSTS_END}/24", "dev", LINK)
+    lab.run("ip", "link", "set", LINK, "up")
+    lab.in_container("deb", "ip", "address", "add", f"{ITS_END}/24", "dev", "host0")
+    lab.in_container("deb", "ip", "link", "set", "host0", "up")
+    lab.in_container("deb", "ip", "route", "add", "default", "via", HOSTS_END)
+    lab.in_container("deb", "sh", "-c", f"echo nameserver {HOSTS_END} > /etc/resolv.conf")
+    yield
+    lab.stop_container("deb")
+
+
+def in_deb(broken: str, mended: str) -> Planted:
+    """A command of root's in deb, and the one that undoes it if nothing else did."""
+
+    @contextmanager
+    def planted(lab: Lab) -> Iterator[None]:
+        lab.in_container("deb", "sh", "-c", broken)
+        yield
+        lab.in_container("deb", "sh", "-c", mended, check=False)
+
+    return planted
+
+
+def with_the_address(address: str) -> Callable[[Lab, str], None]:
+    """Run what a fix says, with the address that it leaves to whoever reads it."""
+
+    def mend(lab: Lab, fix: str) -> None:
+        lab.run("sh", "-c", command_in(fix).replace("ADDRESS", address))
+
+    return mend
+
+
+@contextmanager
+def nobody_knows_its_name(lab: Lab) -> Iterator[None]:
+    (hosts,) = inside("blog", "/etc/hosts")
+    with kept(lab, hosts):
+        lab.host_path(hosts).write_text("127.0.0.1 localhost\n")
+        yield
+
+
+@contextmanager
+def tmp_is_full(lab: Lab) -> Iterator[None]:
+    """A smaller one than the tenth of the memory that nspawn gives, so that it fills up soon."""
+    lab.in_container("blog", "mount", "-o", "remount,size=256M", "/tmp")
+    lab.in_container("blog", "sh", "-c", "head -c 256M /dev/zero > /tmp/large; true")
+    yield
+    lab.in_container("blog", "rm", "-f", "/tmp/large")
+    lab.in_container("blog", "mount", "-o", "remount,size=10%", "/tmp")
+
+
+def remove_what_is_large(lab: Lab, fix: str) -> None:
+    assert "/tmp" in lab.run("sh", "-c", command_in(fix)).stdout
+    lab.in_container("blog", "rm", "/tmp/large")
+
+
+@contextmanager
+def tmp_is_tiny(lab: Lab) -> Iterator[None]:
+    lab.in_container("blog", "mount", "-o", "remount,size=32M", "/tmp")
+    yield
+    lab.in_container("blog", "mount", "-o", "remount,size=10%", "/tmp")
+
+
+def give_it_room(lab: Lab, fix: str) -> None:
+    assert "SYSTEMD_NSPAWN_TMPFS_TMP=0" in fix
+    lab.in_container("blog", "mount", "-o", "remount,size=10%", "/tmp")
+
+
+@contextmanager
+def a_share_in_the_home(lab: Lab) -> Iterator[None]:
+    lab.run("mkdir", "-p", "/srv/settings")
+    binds = "--bind-ro=/usr --bind=/srv/settings:/home/alice/.local-settings/JetBrains"
+    with drop_in(BLOG, f"Environment='EXTRA_NSPAWN_FLAGS={binds}'", restart="blog")(lab):
+        yield
+    lab.run("rm", "-rf", *inside("blog", "/home/alice/.local-settings"), "/srv/settings")
+
+
+@contextmanager
+def home_is_roots(lab: Lab) -> Iterator[None]:
+    (home,) = inside("blog", "/home/alice")
+    lab.run("chown", "root:root", home)
+    yield
+    lab.run("chown", "1000:1000", home)
+
+
+@contextmanager
+def network_manager_takes_the_link(lab: Lab) -> Iterator[None]:
+    lab.run("ip", "address", "flush", "dev", LINK)
+    yield
+
+
+def let_it_be(lab: Lab, fix: str) -> None:
+    """The lab has no NetworkManager; what gives the link its address is not told to leave it."""
+    assert "unmanaged-devices=interface-name:ve-*" in fix
+    lab.run("ip", "address", "add", f"{HOSTS_END}/24", "dev", LINK)
+
+
+@contextmanager
+def the_host_asks_another(lab: Lab) -> Iterator[None]:
+    (copy,) = inside("blog", "/etc/resolv.conf")
+    with kept(lab, copy), kept(lab, "/etc/resolv.conf"):
+        lab.host_path(copy).write_text("nameserver 192.0.2.1\n")
+        lab.run("touch", "-d", "1 hour ago", copy)
+        lab.host_path("/etc/resolv.conf").write_text("nameserver 192.0.2.2\n")
+        yield
+
+
+REPORTS = {
+    "R-23": Fault("hostname-unresolved", nobody_knows_its_name, ("blog",)),
+    "R-34 the link taken": Fault("link-unaddressed", network_manager_takes_the_link, ("deb",), mend=let_it_be),
+    "R-34 no route": Fault(
+        "network-no-route",
+        in_deb("ip route del default", f"ip route add default via {HOSTS_END}"),
+        ("deb",),
+        mend=with_the_address(HOSTS_END),
+    ),
+    "R-37": Fault(
+        "nameserver-dead",
+        in_deb("echo nameserver 127.0.0.1 > /etc/resolv.conf", f"echo nameserver {HOSTS_END} > /etc/resolv.conf"),
+        ("deb",),
+        mend=with_the_address(HOSTS_END),
+    ),
+    "R-38": Fault("resolv-stale", the_host_asks_another, ("blog",)),
+    "R-39 parents": Fault("share-parents", a_share_in_the_home, ("blog",)),
+    "R-39 home": Fault("home-unusable", home_is_roots, ("blog",)),
+    "R-40 full": Fault("tmp-full", tmp_is_full, ("blog",), mend=remove_what_is_large),
+    "R-40 tiny": Fault("tmp-full", tmp_is_tiny, ("blog",), mend=give_it_room),
+}
+
+
+@pytest.mark.breaks("host-files")
+@pytest.mark.parametrize("report", REPORTS)
+def test_what_was_silent_is_found_and_its_way_out_mends_it(lab: Lab, report: str) -> None:
+    """R-23, R-34, R-37, R-38, R-39, R-40: doctor said "nothing wrong found"."""
+    fault = REPORTS[report]
+    assert doctor(lab, *fault.where) == []
+    with ExitStack() as stack:
+        stack.enter_context(fault.planted(lab))
+        (finding,) = doctor(lab, *fault.where)
+        assert finding["code"] == fault.code
+        if fault.mend:
+            fault.mend(lab, finding["fix"])
+        else:
+            lab.run("sh", "-c", command_in(finding["fix"]), timeout_sec=90)
+        lab.wait_for(lambda: doctor(lab, *fault.where) == [], 60, f"not cleared by {finding['fix']}")
+
+
+@pytest.mark.attack("C21")
+def test_a_place_that_never_answers_is_told_and_spoils_nothing_else(lab: Lab) -> None:
+    """One whose home is a file system of a program gets all other findings, and soon."""
+    (hosts,) = inside("blog", "/etc/hosts")
+    mount = "mount -t fuse none /home -o fd=9,rootmode=40000,user_id=0,group_id=0"
+    script = f"test -e /dev/fuse || mknod -m 666 /dev/fuse c 10 229; exec 9<>/dev/fuse; nsenter -m -t $1 {mount}"
+    with kept(lab, hosts):
+        lab.host_path(hosts).write_text("127.0.0.1 localhost\n")
+        leader = lab.run("machinectl", "show", "-P", "Leader", "blog").stdout.strip()
+        argv = ("sh", "-c", f"{script} && echo mounted && exec sleep 1000", "sh", leader)
+        with lab.popen(*argv, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"mounted\n"
+            try:
+                found = {finding["code"]: finding["what"] for finding in doctor(lab, "blog")}
+            finally:
+                lab.in_container("blog", "umount", "-l", "/home")
+                server.end()
+    assert set(found) == {"hostname-unresolved", "not-looked-at"}
+    assert re.search("home.*fuse", found["not-looked-at"])

@@ -40,7 +40,8 @@ def imported() -> set[str]:
 
 def installed_first() -> list[str]:
     """The packages of the one line that all begin with."""
-    return re.findall(r"^apt install (.*)$", README, re.MULTILINE)[0].split()
+    (line, *_) = re.findall(r"^apt install (.*)$", README, re.MULTILINE)
+    return [word for word in line.split() if not word.startswith("-")]
 
 
 def test_the_packages_to_install_are_what_the_programs_import() -> None:

@@ -55,7 +55,8 @@ def blocks(readme: str) -> list[Block]:
 
 def packages(readme: str) -> list[str]:
     """Give the packages of all its `apt install` lines."""
-    return [word for line in re.findall(r"^apt install (.*)$", readme, re.MULTILINE) for word in line.split()]
+    words = [word for line in re.findall(r"^apt install (.*)$", readme, re.MULTILINE) for word in line.split()]
+    return [word for word in words if not word.startswith("-")]
 
 
 def guest_options(readme: str) -> list[str]:

@@ -50,6 +50,19 @@ names one that is open (\\fBcat <(echo hi)\\fR in bash(1), \\fB<&5\\fR) is refus
 Of the caller's environment nothing else goes in than language, time zone, terminal and display.
 .B \\-e
 adds to that.
+.SH LOGIN PROFILE
+Before a command starts, the account's login shell runs its profile apart from it: with an input of its own, and with
+nobody who reads what it prints. The command gets what the profile set: variables, umask and limits. What isod sets
+itself wins over that. All else is the command's own, whatever the profile does: its streams, its directory, its exit
+code. A profile that starts another shell in its place (\\fBexec fish\\fR) is understood. One that ends early
+(\\fBexit\\fR, \\fBexec tmux\\fR), or takes over 10 seconds, gives nothing: the command then runs with a default PATH,
+and a line says so.
+Functions that bash(1) exports do not come along where
+.I /bin/sh
+is another shell.
+.PP
+.B shell
+runs the profile once, on the terminal, as logging in does.
 .SH PROCESSES LEFT BEHIND
 A command may end and leave processes behind, as editors' launchers do.
 .B run

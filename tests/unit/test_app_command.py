@@ -37,6 +37,12 @@ AWKWARD = [
     "-c",
     "é",
 ]
+
+
+def account(shell: str) -> Account:
+    return Account("alice", 1000, 1000, "/home/alice", shell)
+
+
 ACCOUNT = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")
 
 
@@ -47,7 +53,7 @@ def run(start: command.Start, home: Path, **inherited: str) -> subprocess.Comple
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_arguments_arrive_as_they_are_in_every_login_shell(shell: str, tmp_path: Path) -> None:
-    done = run(command.login(["sh", "-c", SHOW, "sh", *AWKWARD], {}, shell), tmp_path)
+    done = run(command.login(["sh", "-c", SHOW, "sh", *AWKWARD], {}, account(shell)), tmp_path)
     assert done.stdout.decode().split("\0")[:-1] == AWKWARD, done.stderr
 
 
@@ -67,7 +73,7 @@ def test_a_profile_changes_nothing_that_isod_set_and_no_value_is_in_an_argument(
     fish.parent.mkdir(parents=True)
     fish.write_text("set -gx TOKEN theirs; set -gx ONLY profile; set -gx XDG_RUNTIME_DIR /elsewhere\n")
     values = {"TOKEN": "hunter2 $x 'y'\nz", "XDG_RUNTIME_DIR": "/run/user/1000"}
-    start = command.login(["env", "-0"], values, shell)
+    start = command.login(["env", "-0"], values, account(shell))
     assert "hunter2" not in " ".join(start.argv)
     done = run(start, tmp_path)
     found = dict(entry.split("=", 1) for entry in done.stdout.decode().split("\0")[:-1])
@@ -79,7 +85,7 @@ def test_a_profile_changes_nothing_that_isod_set_and_no_value_is_in_an_argument(
 @pytest.mark.parametrize("name", ["nosuch", "-nosuch"])
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_is_not_there_gives_127_and_a_sentence(shell: str, name: str, tmp_path: Path) -> None:
-    for start in (command.login([name], {}, shell), command.plain([name], {}, "alice")):
+    for start in (command.login([name], {}, account(shell)), command.plain([name], {}, "alice")):
         done = run(start, tmp_path)
         assert (done.returncode, b"nosuch" in done.stderr) == (127, True), done.stderr
 
@@ -99,7 +105,7 @@ WAYS_OUT = {
 def test_a_program_that_is_not_there_is_told_with_a_way_out(shell: str, name: str, tmp_path: Path) -> None:
     """N11: `bash: line 1: exec: foot: not found` named neither the container nor what to do."""
     starts = (
-        command.login([name, "x"], {}, shell, "", "blog"),
+        command.login([name, "x"], {}, account(shell), "", "blog"),
         command.plain([name, "x"], {}, "alice", "", "blog"),
         command.plain(command.on_terminal([name], "/dev/null", "blog"), {}, "alice", "", "blog"),
     )
@@ -117,7 +123,7 @@ def test_what_is_there_starts_as_before_though_a_shell_knows_it_too(shell: str, 
     """N11: `echo` and `[` are built into shells; a path is not looked for."""
     for argv, code in ((["echo", "x"], 0), (["[", "x", "]"], 0), (["/bin/echo", "x"], 0), (["/etc/passwd"], 126)):
         for start in (
-            command.login(argv, {}, shell, "", "blog"),
+            command.login(argv, {}, account(shell), "", "blog"),
             command.plain(argv, {}, "alice", "", "blog"),
         ):
             assert run(start, tmp_path).returncode == code
@@ -125,7 +131,8 @@ def test_what_is_there_starts_as_before_though_a_shell_knows_it_too(shell: str, 
 
 def test_a_shell_that_is_none_of_the_known_is_not_used() -> None:
     for shell in ("/usr/sbin/nologin", "/bin/false", "bash", "/opt/evil", "", "/opt/../bin/tcsh"):
-        assert command.login(["true"], {}, shell).path == "/bin/sh"
+        assert " /bin/sh -l -c " in command.login(["true"], {}, account(shell)).argv[2]
+    assert " /usr/bin/zsh -l -c " in command.login(["true"], {}, account("/usr/bin/zsh")).argv[2]
 
 
 def test_a_wrapper_gets_the_command_as_arguments_or_as_one_quoted_string() -> None:

@@ -87,7 +87,7 @@ class AppStarter:
         # Nobody reads what a detached app's shell says, so isod must see whether that found the command.
         mark = f"isoctl-{app.record.id}" if app.record.detached else ""
         start = (
-            command.login(argv, variables, account.shell, mark, name)
+            command.login(argv, variables, account, mark, name)
             if use_login
             else command.plain(argv, variables, account.name, mark, name)
         )

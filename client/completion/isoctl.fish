@@ -2,7 +2,7 @@
 complete -c isoctl -f
 complete -c isoctl -n __fish_use_subcommand -a run -d 'Run a command in a container, starting the container first if need be'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s e -l env -x -d 'set a variable in the app; NAME alone takes the caller\'s value: use that for secrets, since every user of the host can read NAME=VALUE among the arguments of isoctl'
-complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s w -l directory -x -d 'working directory inside the container; default: the home there'
+complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s w -l directory -x -d 'working directory inside the container, or one of the host that is shared with it, `.` too; default: the home inside'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -l login-shell -d 'start through the account\'s login shell, so that its profile applies; default: as policy says'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -l no-login-shell -d 'start the program itself, so that no profile applies'
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s u -l user -x -d 'account inside the container; needs a grant'
@@ -14,7 +14,7 @@ complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s q -l quiet -d 'n
 complete -c isoctl -n '__fish_seen_subcommand_from run exec' -s h -l help -d 'show this help'
 complete -c isoctl -n __fish_use_subcommand -a shell -d 'Open the account\'s login shell in a container'
 complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -s e -l env -x -d 'set a variable in the app; NAME alone takes the caller\'s value: use that for secrets, since every user of the host can read NAME=VALUE among the arguments of isoctl'
-complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -s w -l directory -x -d 'working directory inside the container; default: the home there'
+complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -s w -l directory -x -d 'working directory inside the container, or one of the host that is shared with it, `.` too; default: the home inside'
 complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -l login-shell -d 'start through the account\'s login shell, so that its profile applies; default: as policy says'
 complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -l no-login-shell -d 'start the program itself, so that no profile applies'
 complete -c isoctl -n '__fish_seen_subcommand_from shell enter' -s u -l user -x -d 'account inside the container; needs a grant'

@@ -77,7 +77,7 @@ FLAGS: dict[str, tuple[tuple[str, str, tuple[str, ...], str, str], ...]] = {
                 "--directory",
             ),
             "DIR",
-            "working directory inside the container; default: the home there",
+            "working directory inside the container, or one of the host that is shared with it, `.` too; default: the home inside",
         ),
         (
             "login-shell",

@@ -54,6 +54,7 @@ from isod.host.fdstore import SystemdFdStore
 from isod.host.files import GuestFiles
 from isod.host.guest_door import GuestDoor
 from isod.host.helper import Helper
+from isod.host.host_directories import HostDirectories
 from isod.host.launch_files import SecretFiles
 from isod.host.logind import Logind
 from isod.host.machined import Machined
@@ -234,6 +235,7 @@ class Daemon:
                 sessions=self._sessions,
                 store=self._store,
                 environments=self._environments,
+                directories=HostDirectories(),
             ),
             sessions=self._sessions,
         )

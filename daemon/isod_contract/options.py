@@ -90,7 +90,17 @@ class RunOptions:
     )
     hints: tuple[str, ...] | None = option("as", "variables of the caller's session; dropped where not allowed or bad")
     directory: str | None = option(
-        "s", "working directory inside the container; default: the home there", "-w", "--directory", metavar="DIR"
+        "s",
+        "working directory inside the container, or one of the host that is shared with it, `.` too; default: the home "
+        "inside",
+        "-w",
+        "--directory",
+        metavar="DIR",
+    )
+    directory_fd: int | None = option(
+        "h",
+        "a directory of the host, opened with O_PATH: the working directory is where the container sees it, unless "
+        "`directory` is there inside",
     )
     login_shell: bool | None = option(
         "b",

@@ -51,7 +51,7 @@ class FakeApp:
         self._abandoned = threading.Event()
         self._fds = {
             key: self.options[key].to_raw_fd()
-            for key in ("stdin", "stdout", "stderr", "lifetime")
+            for key in ("stdin", "stdout", "stderr", "lifetime", "directory-fd")
             if key in self.options
         }
         self._thread = threading.Thread(target=self._live)

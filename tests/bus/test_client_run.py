@@ -111,6 +111,21 @@ def test_flags_arrive(isoctl: Isoctl, isod: FakeIsod) -> None:
     assert re.fullmatch("[0-9a-f]{32}", options["id"])
 
 
+def test_a_directory_of_the_host_travels_as_what_it_is(isoctl: Isoctl, isod: FakeIsod, tmp_path: Path) -> None:
+    """Issue 13.4: isod opens nothing by a caller's path; `~` is the one inside."""
+    (tmp_path / "sub").mkdir()
+    for directory, path in (("sub", None), (str(tmp_path / "sub"), str(tmp_path / "sub"))):
+        isoctl.run("run", "-w", directory, "blog", "true", cwd=tmp_path)
+        options = [*isod.apps.values()][-1].options
+        assert options.get("directory") == path
+        assert "directory-fd" in options
+    isoctl.run("run", "-w", "~/sub", "blog", "true", cwd=tmp_path)
+    assert "directory-fd" not in [*isod.apps.values()][-1].options
+    done = isoctl.run("run", "-w", "nosuch", "blog", "true", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"--directory nosuch: No such file or directory" in done.stderr
+
+
 def test_a_variable_that_is_not_set_is_refused(isoctl: Isoctl, isod: FakeIsod) -> None:
     done = isoctl.run("run", "-e", "NOT_SET_HERE", "blog", "true")
     assert done.returncode == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isod_contract import names
+from isod_contract import limits, names
 from isod_contract.errors import UnsafeFd
 from isod_side import IsodSide, call, refused, until
 from isod_wire import Connection, Variant
@@ -62,8 +62,8 @@ async def test_more_descriptors_than_a_call_may_have_are_refused_and_closed(
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         before = count_fds()
-        name, text = await refused(alice, "Run", *RUN, fds=(null,) * 5)
-        assert (name, text) == ("InvalidArgument", "message: has more than 4 file descriptors")
+        name, text = await refused(alice, "Run", *RUN, fds=(null,) * (limits.MESSAGE_FDS_MAX + 1))
+        assert (name, text) == ("InvalidArgument", f"message: has more than {limits.MESSAGE_FDS_MAX} file descriptors")
         await until(lambda: count_fds() == before)
     finally:
         os.close(null)

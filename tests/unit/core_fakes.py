@@ -227,6 +227,7 @@ class Core:
                 sessions=nothing,
                 store=parts["store"],
                 environments=self.environments,
+                directories=nothing,
             ),
             sessions=nothing,
             containers=parts["containers"],

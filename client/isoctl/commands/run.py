@@ -201,7 +201,9 @@ def _options(request: cli.Request, account: str | None) -> "Options":
     """Give the wire options that were asked for, and the hints."""
     given = request.options
     options: Options = {}
-    for key, signature in (("directory", "s"), ("user", "s"), ("display", "s")):
+    if "directory" in given:
+        options |= _directory(str(given["directory"]))
+    for key, signature in (("user", "s"), ("display", "s")):
         if key in given:
             options[key] = (signature, _utf8(str(given[key]), f"--{key}"))
     if "login-shell" in given:
@@ -217,6 +219,24 @@ def _options(request: cli.Request, account: str | None) -> "Options":
         options["environment"] = ("as", [_variable(entry) for entry in variables])
     if told := hints():
         options["hints"] = ("as", told)
+    return options
+
+
+def _directory(path: str) -> "Options":
+    """Give what tells isod of a directory: its name inside, and one of the host as what it is. Raises UsageError."""
+    options: Options = {}
+    is_inside = path.startswith(("/", "~")) and ".." not in path.split("/")
+    if is_inside:
+        options["directory"] = ("s", _utf8(path, "--directory"))
+        if path.startswith("~"):
+            return options
+    try:
+        # Stays open for as long as isod may be asked again.
+        options["directory-fd"] = ("h", os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        if not is_inside:
+            message = f"--directory {path}: {error.strerror}; one inside begins with / or ~/"
+            raise cli.UsageError(message, "run") from None
     return options
 
 

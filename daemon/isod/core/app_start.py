@@ -10,12 +10,20 @@ from typing import Any
 
 from isod.core import command, environment, terminal_types
 from isod.core.app import App
-from isod.core.app_unit import EXEC_FAILED, stream_properties, unit_properties, why_not_started, working_directory
+from isod.core.app_unit import (
+    EXEC_FAILED,
+    not_shared,
+    stream_properties,
+    unit_properties,
+    why_not_started,
+    working_directory,
+)
 from isod.core.apps import Apps
 from isod.core.environment_file import EnvironmentFiles
 from isod.core.launch_request import LaunchRequest
 from isod.core.sessions import Sessions
-from isod.ports import Account, FdStore, Terminals
+from isod.directory_ports import CallersDirectories, HostDirectory
+from isod.ports import Account, Caller, FdStore, Terminals
 from isod_contract.errors import NotPermitted, Unsupported
 from isod_contract.options import RunOptions
 from isod_contract.states import AppState
@@ -43,14 +51,26 @@ class AppStarter:
     """Starts apps in containers that are ready for them."""
 
     def __init__(
-        self, *, apps: Apps, terminals: Terminals, sessions: Sessions, store: FdStore, environments: EnvironmentFiles
+        self,
+        *,
+        apps: Apps,
+        terminals: Terminals,
+        sessions: Sessions,
+        store: FdStore,
+        environments: EnvironmentFiles,
+        directories: CallersDirectories,
     ) -> None:
         """Take the parts."""
+        self._directories = directories
         self._environments = environments
         self._apps = apps
         self._terminals = terminals
         self._sessions = sessions
         self._store = store
+
+    def locate(self, directory_fd: int, caller: Caller) -> HostDirectory:
+        """Take note of where a caller's directory is; owns the descriptor. Raises InvalidArgument."""
+        return self._directories.locate(directory_fd, caller.pid)
 
     def expect(self, request: LaunchRequest) -> None:
         """Be told of a start that will come: what it needs may take a moment to be there."""
@@ -93,7 +113,7 @@ class AppStarter:
         )
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
-        directory = working_directory(options.directory, account)
+        directory = working_directory(await self._directory(request, guest), account)
         streams, fds = stream_properties(request.streams)
         app.record.stop_timeout_usec = policy.stop_timeout_sec * 1_000_000
         properties = unit_properties(app.record, start, account, directory)
@@ -120,6 +140,16 @@ class AppStarter:
             request.close()
             self._apps.launched(app)
             await self._await_start(app, guest, job, directory, mark)
+
+    async def _directory(self, request: LaunchRequest, guest: Any) -> str | None:
+        """Give the directory inside that was asked for. Raises InvalidArgument if it is the host's alone."""
+        asked, own = request.options.directory, request.host_directory
+        if own is None:
+            return asked
+        inside = await self._directories.path_inside(guest, own, asked or "")
+        if not inside or not inside.isprintable():
+            raise not_shared(own.path, request.container.name)
+        return inside
 
     def _changed(self, app: App, changed: dict[str, Any]) -> None:
         # Whether 2xx is systemd's or the program's own exit code only the start job tells.

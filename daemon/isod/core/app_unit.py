@@ -74,6 +74,16 @@ def stream_properties(streams: Mapping[str, int | None]) -> tuple[list[tuple[str
     return properties, fds
 
 
+def not_shared(path: str, container: str) -> InvalidArgument:
+    """Give the error for a working directory that only the host has."""
+    return InvalidArgument(
+        argument="directory",
+        reason=f"{path!r} of the host is not shared with container "
+        f"{container}; share it (Bind= in /etc/systemd/nspawn/{container}.nspawn, bindMounts on NixOS), or name a "
+        "directory inside",
+    )
+
+
 def why_not_started(app: App, *, directory: str, status: object, result: str) -> IsodError:
     """Give the error for a start that ended with this job result and exit code."""
     record = app.record

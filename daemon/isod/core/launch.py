@@ -75,23 +75,28 @@ class Launcher:
         Owns the descriptors in `options`, also when it raises. Raises LimitExceeded, UnsafeFd, InvalidArgument.
         """
         streams = {name: getattr(options, name) for name in _STREAMS}
-        lifetime = options.lifetime
+        lifetime, directory_fd = options.lifetime, options.directory_fd
+        host_directory = None
         try:
             app = self._known(caller, container, options.id)
             if app is not None:
-                stdio.close_all(*streams.values(), lifetime)
+                stdio.close_all(*streams.values(), lifetime, directory_fd)
                 return app
             environment.check_asked(options.environment or (), container.policy.grants)
             for name, fd in streams.items():
                 if fd is not None and not stdio.check(fd, name, reads=name == "stdin"):
                     stdio.close_all(fd)
                     streams[name] = -1
+            if directory_fd is not None:
+                # Owns it from now on, also when it raises.
+                given, directory_fd = directory_fd, None
+                host_directory = self._starter.locate(given, caller)
             if lifetime is not None:
                 lifetime = stdio.own_lifetime(lifetime)
             self._check_count(caller.uid, container.name, attached=lifetime is not None)
             turn = self._queue.join((caller.uid, container.name))
         except BaseException:
-            stdio.close_all(*(fd for fd in streams.values() if fd != -1), lifetime)
+            stdio.close_all(*(fd for fd in streams.values() if fd != -1), lifetime, directory_fd)
             raise
         app = App(
             AppRecord(
@@ -108,7 +113,7 @@ class Launcher:
         if lifetime is not None:
             self._apps.hold_lifetime(app, lifetime)
         self._apps.add(app)
-        request = LaunchRequest(caller, container, argv, options, streams)
+        request = LaunchRequest(caller, container, argv, options, streams, host_directory)
         app.launching = self._apps.spawn(self._run(app, request, turn))
         # Here and not in the task: one that is cancelled before its first step runs none of its code.
         app.launching.add_done_callback(lambda _: self._launched(app, request, turn))

@@ -6,6 +6,7 @@ from typing import Any
 from isod.core import stdio
 from isod.core.app import App
 from isod.core.container import Container
+from isod.directory_ports import HostDirectory
 from isod.ports import Caller
 from isod_contract.options import RunOptions
 
@@ -15,6 +16,7 @@ class LaunchRequest:
     """A call of Run, until the app has started.
 
     `streams` are the caller's descriptors by name: None where there is none, -1 where nothing is to be read or written.
+    `host_directory` is the caller's, in which it shall run if it is shared.
     """
 
     caller: Caller
@@ -22,6 +24,7 @@ class LaunchRequest:
     argv: tuple[str, ...]
     options: RunOptions
     streams: dict[str, int | None]
+    host_directory: HostDirectory | None = None
 
     @property
     def lends_streams(self) -> bool:

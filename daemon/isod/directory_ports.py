@@ -1,0 +1,24 @@
+"""What passes between the core and the outside about directories of the host that callers have open."""
+
+from typing import Any, NamedTuple, Protocol
+
+
+class HostDirectory(NamedTuple):
+    """A directory of the host that a caller has open, as the kernel says where it is."""
+
+    path: str  # for the caller, if they have the host's root
+    mount: int  # its number (proc(5), mnt_id)
+    pid: int  # the caller's, who has that mount
+
+
+class CallersDirectories(Protocol):
+    """Finds directories that callers have open in containers that see them too."""
+
+    def locate(self, untrusted_fd: int, caller_pid: int) -> HostDirectory:
+        """Take note of where it is, and close it; waits for nothing. Raises InvalidArgument."""
+
+    async def path_inside(self, guest: Any, directory: HostDirectory, asked: str) -> str:
+        """Give `asked` if that is there in a running container, else the path of the directory; "" if neither is.
+
+        Raises UnsafePath, ContainerGone, LimitExceeded.
+        """

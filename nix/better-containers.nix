@@ -126,7 +126,8 @@ let
           defaultText = lib.literalMD "true with Home Manager, which needs it";
           description = ''
             Whether the host's Nix daemon can be reached, as in every container of NixOS. It judges by uid: without user
-            namespacing the container's user is the host's. With `false` the socket is masked and `nix` is off inside.
+            namespacing the container's user is the host's. With `false` the socket is masked, and
+            `nix` inside says that it is off and names this option.
           '';
         };
         hideStore = mkOption {

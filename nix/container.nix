@@ -1,8 +1,15 @@
 # Inside: the accounts, with no more rights than to be there, and what should look as on the host.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   cfg = config.isod.guest;
+  rules = import ./rules.nix { inherit lib; };
+  resolver = rules.resolverOf cfg.host;
   names = lib.attrNames cfg.users;
   perUser = lib.concatMap (user: [
     "d /nix/var/nix/profiles/per-user/${user} 0755 ${user} root -"
@@ -13,6 +20,37 @@ let
   profileLinks = map (
     user: "L ${config.users.users.${user}.home}/.nix-profile - - - - /nix/var/nix/profiles/per-user/${user}/profile"
   ) names;
+  # nspawn makes what is missing above a mount, as root: a home in which nothing can be made.
+  shareParents = lib.unique (
+    lib.concatMap (
+      user:
+      let
+        account = config.users.users.${user};
+      in
+      lib.concatMap (
+        path: map (parent: "d ${parent} 0755 ${user} ${account.group} -") (rules.between account.home path)
+      ) cfg.mountPoints
+    ) names
+  );
+  # What says, in place of "command not found", why there is none.
+  nixIsOff = pkgs.symlinkJoin {
+    name = "nix-is-off";
+    paths =
+      map
+        (
+          command:
+          pkgs.writeShellScriptBin command ''
+            echo "${command}: Nix is off in this container; betterContainers.containers.${cfg.name}.nixDaemon = true; on the host turns it on" >&2
+            exit 127
+          ''
+        )
+        [
+          "nix"
+          "nix-build"
+          "nix-env"
+          "nix-shell"
+        ];
+  };
 in
 {
   options.isod.guest = {
@@ -24,6 +62,8 @@ in
       type = types.attrsOf types.int;
       description = "Accounts of users, with their uids.";
     };
+    name = mkOption { type = types.str; };
+    mountPoints = mkOption { type = types.listOf types.str; };
     network = mkOption { type = types.str; };
     graphics = mkOption { type = types.bool; };
     nixDaemon = mkOption { type = types.bool; };
@@ -92,14 +132,16 @@ in
       };
     };
 
-    networking = lib.mkIf (cfg.network == "private" && cfg.host.services.resolved.enable) {
+    networking = lib.mkIf (cfg.network == "private" && resolver.isLocal) {
       useHostResolvConf = lib.mkForce false;
-      nameservers = lib.mkDefault cfg.host.networking.nameservers;
+      nameservers = lib.mkDefault resolver.servers;
     };
 
     nix.enable = lib.mkIf (!cfg.nixDaemon) (lib.mkDefault false);
     # Home Manager's unit, and Nix before 2.14, want them; they are there before multi-user.target.
-    systemd.tmpfiles.rules = lib.mkIf cfg.nixDaemon (perUser ++ lib.optionals cfg.keepInstalled profileLinks);
+    systemd.tmpfiles.rules =
+      shareParents ++ lib.optionals cfg.nixDaemon (perUser ++ lib.optionals cfg.keepInstalled profileLinks);
+    environment.systemPackages = lib.mkIf (!config.nix.enable) [ (lib.lowPrio nixIsOff) ];
 
     warnings = map (
       variable:

@@ -2,12 +2,16 @@
 {
   config,
   lib,
+  options,
   pkgs,
   ...
 }:
 let
   cfg = config.betterContainers;
-  inherit (import ./rules.nix { inherit lib; }) isShifted;
+  rules = import ./rules.nix { inherit lib; };
+  inherit (rules) isShifted;
+  supports = rules.supports options;
+  resolver = rules.resolverOf config;
 
   # The uid is needed here; the assertion in safety.nix would come too late.
   uidOf =
@@ -39,25 +43,26 @@ let
     path: share: "--bind${lib.optionalString share.readOnly "-ro"}=${path}:${share.mountPoint}:idmap"
   );
 
+  # Older releases always copy it; then the container's own resolvconf writes over it (container.nix).
+  copyResolvConf = value: lib.optionalAttrs (supports "copyResolvConf") { copyResolvConf = value; };
   networkOf = container: {
     none = {
       privateNetwork = true;
-      copyResolvConf = false;
-    };
+    }
+    // copyResolvConf false;
     private = {
       privateNetwork = true;
       hostAddress = "10.233.${toString container.subnet}.1";
       localAddress = "10.233.${toString container.subnet}.2";
-      # resolved's own address is one of the host's loopback.
-      copyResolvConf = !config.services.resolved.enable;
-    };
+    }
+    // copyResolvConf (!resolver.isLocal);
     host.privateNetwork = false;
   }.${container.network};
 
   containerOf =
     name: container:
     networkOf container
-    // lib.optionalAttrs (container.privateUsers != "no") { inherit (container) privateUsers; }
+    // lib.optionalAttrs (container.privateUsers != "no" && supports "privateUsers") { inherit (container) privateUsers; }
     // {
       # isod starts it when a user logs in or asks for it, not the boot.
       autoStart = lib.mkDefault false;
@@ -98,6 +103,8 @@ let
               network
               nixDaemon
               ;
+            inherit name;
+            mountPoints = lib.mapAttrsToList (_: share: share.mountPoint) container.shares;
           };
         }
       ]
@@ -146,6 +153,15 @@ let
     };
   names = lib.attrNames cfg.containers;
   privateOnes = lib.filterAttrs (_: container: container.network == "private") cfg.containers;
+  privateAddresses = lib.mapAttrsToList (_: container: "10.233.${toString container.subnet}.2") privateOnes;
+  # Whose resolv.conf is a copy of the host's, which may change; resolved's has an address that stays.
+  copies = lib.attrNames (
+    lib.filterAttrs (
+      _: container:
+      !config.services.resolved.enable
+      && (container.network == "host" || (container.network == "private" && !resolver.isLocal))
+    ) cfg.containers
+  );
 in
 {
   config = lib.mkIf cfg.enable {
@@ -156,10 +172,60 @@ in
 
     networking.nat = lib.mkIf (privateOnes != { }) {
       enable = lib.mkDefault true;
-      internalIPs = lib.mapAttrsToList (_: container: "10.233.${toString container.subnet}.2/32") privateOnes;
+      internalIPs = map (address: "${address}/32") privateAddresses;
+      # docker sets the policy of FORWARD to DROP. A chain of our own, since both are started in any order.
+      extraCommands = lib.mkIf (!config.networking.nftables.enable) (
+        "iptables -w -N isod-forward\n"
+        + lib.concatMapStrings (address: ''
+          iptables -w -A isod-forward -s ${address} -j ACCEPT
+          iptables -w -A isod-forward -d ${address} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+        '') privateAddresses
+        + "iptables -w -I FORWARD -j isod-forward\n"
+      );
+      extraStopCommands = lib.mkIf (!config.networking.nftables.enable) ''
+        iptables -w -D FORWARD -j isod-forward 2> /dev/null || true
+        iptables -w -F isod-forward 2> /dev/null || true
+        iptables -w -X isod-forward 2> /dev/null || true
+      '';
+    };
+    # For networking.firewall.filterForward; answers are let through there anyway.
+    networking.firewall.extraForwardRules = lib.mkIf (privateOnes != { }) (
+      lib.concatMapStrings (address: "ip saddr ${address} accept\n") privateAddresses
+    );
+    # It takes each link that it finds, and the addresses with it.
+    networking.networkmanager.unmanaged = lib.mkIf (privateOnes != { }) [ "interface-name:ve-*" ];
+
+    # NixOS binds it into every container, and a host without a daemon has none: then none would start.
+    systemd.tmpfiles.rules = lib.mkIf (cfg.containers != { }) [ "d /nix/var/nix/daemon-socket 0755 root root -" ];
+
+    systemd.paths.isod-resolv-conf = lib.mkIf (copies != [ ]) {
+      description = "Follow the host's resolv.conf for containers that have a copy";
+      wantedBy = [ "multi-user.target" ];
+      pathConfig.PathChanged = "/etc/resolv.conf";
     };
 
-    systemd.services = lib.mapAttrs' (
+    systemd.services = lib.optionalAttrs (copies != [ ]) {
+      isod-resolv-conf = {
+        description = "Copy the host's resolv.conf into containers that run";
+        path = [ config.systemd.package ];
+        serviceConfig = {
+          Type = "oneshot";
+          TimeoutStartSec = "30s";
+        };
+        # Inside the container's own root, so that nothing there leads out of it; and each by itself, so that one that
+        # does not answer keeps no other waiting.
+        script = ''
+          source=$(readlink -f /etc/resolv.conf)
+          for name in ${lib.escapeShellArgs copies}; do
+            if machinectl show "$name" > /dev/null 2>&1; then
+              timeout 10 machinectl copy-to --force "$name" "$source" /etc/resolv.conf &
+            fi
+          done
+          wait
+        '';
+      };
+    }
+    // lib.mapAttrs' (
       name: container:
       lib.nameValuePair "container@${name}" {
         # As NixOS does for bindMounts.

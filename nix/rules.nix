@@ -24,7 +24,7 @@ let
   # Directories of the host that give away what the container is there to keep apart.
   forbiddenSources = {
     "/run/user" =
-      "the container's own logind empties it when the last session inside ends, and the host loses its sockets; grant wayland, x11 or audio instead";
+      "the container's own logind empties it when the last session inside ends, and the host loses its sockets; grant wayland or x11 instead";
     "/tmp/.X11-unix" = "every X client would see every other; grant x11 instead";
     "/run/dbus" = "the host's system bus would be reachable";
     "/run/isod" = "it is isod's own";
@@ -96,6 +96,31 @@ rec {
       "it would hide what the container needs there"
     else
       null;
+
+  # Whether this release of NixOS has an option of containers: a definition of one that is not declared is an error.
+  supports = options: name: (options.containers.type.getSubOptions [ ]) ? ${name};
+
+  # The host's resolver, as a network of its own sees it: what listens on the host's loopback is not there.
+  resolverOf =
+    config:
+    let
+      isLoopback = server: lib.hasPrefix "127." server || lib.hasPrefix "::1" server;
+    in
+    {
+      isLocal =
+        config.services.resolved.enable
+        || config.networking.resolvconf.useLocalResolver
+        || lib.any isLoopback config.networking.nameservers;
+      servers = lib.filter (server: !isLoopback server) config.networking.nameservers;
+    };
+
+  # The directories between another one and a path below it.
+  between =
+    directory: path:
+    let
+      parent = builtins.dirOf path;
+    in
+    if lib.hasPrefix "${directory}/" parent then between directory parent ++ [ parent ] else [ ];
 
   # Whether a value of privateUsers makes root inside another user outside.
   isShifted = users: users == "pick" || (builtins.isInt users && users > 0);

@@ -2,12 +2,14 @@
 {
   config,
   lib,
+  options,
   ...
 }:
 let
   cfg = config.betterContainers;
   rules = import ./rules.nix { inherit lib; };
   inherit (rules) isShifted;
+  resolver = rules.resolverOf config;
   check = assertion: message: { inherit assertion message; };
 
   accountChecks =
@@ -83,8 +85,14 @@ let
         "${at}.nixDaemon is false, but Home Manager's activation calls the Nix daemon; leave one of them out."
       )
       (check
-        (container.network != "private" || !config.services.resolved.enable || config.networking.nameservers != [ ])
-        "${at}.network is \"private\", and the host's resolver listens on the host's loopback only: set networking.nameservers, which the container then asks itself, or network = \"none\"."
+        (container.network != "private" || !resolver.isLocal || resolver.servers != [ ])
+        "${at}.network is \"private\", and the host's resolver listens on the host's loopback only: set networking.nameservers to others than that, which the container then asks itself, or network = \"none\"."
+      )
+      (check (container.privateUsers == "no" || rules.supports options "privateUsers")
+        "${at}.privateUsers needs NixOS 25.05, and this one is older: leave it out."
+      )
+      (check (!container.nixDaemon || config.nix.enable)
+        "${at}.nixDaemon is true, but this host has no Nix daemon (nix.enable = false): leave it out, and homeManager.module too."
       )
     ]
     ++ map (

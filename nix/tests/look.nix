@@ -9,10 +9,13 @@ rec {
       inherit (user) uid isNormalUser extraGroups group;
       packages = names user.packages;
     }) config.users.users;
-    packages = names config.environment.systemPackages;
+    packages = lib.filter (name: name != "nix-is-off") (names config.environment.systemPackages);
+    nixIsOff = lib.concatMap (one: lib.optionals (one.name == "nix-is-off") (
+      map (path: path.text) one.paths
+    )) config.environment.systemPackages;
     fhs = lib.concatMap (one: lib.optional (one.name == "enter-fhs") {
       inherit (one.arguments) unsharePid;
-      targets = sorted one.targets;
+      targets = lib.filter (name: name != "nix-is-off") (sorted one.targets);
       run = one.arguments.runScript.text;
     }) config.environment.systemPackages;
     variables = config.environment.sessionVariables;
@@ -76,20 +79,32 @@ rec {
     sockets = lib.mapAttrs (_: unit: { inherit (unit) wantedBy; }) config.systemd.sockets;
     sessionPath = lib.mapAttrs (_: unit: map (one: one.name) unit.path) config.systemd.user.services;
     nat = { inherit (config.networking.nat) enable internalIPs; };
+    unmanaged = config.networking.networkmanager.unmanaged;
+    forward = {
+      inherit (config.networking.nat) extraCommands extraStopCommands;
+      inherit (config.networking.firewall) extraForwardRules;
+    };
+    tmpfiles = sorted config.systemd.tmpfiles.rules;
+    resolvConf = lib.mapAttrs (_: unit: {
+      inherit (unit) wantedBy;
+      inherit (unit) pathConfig;
+      inherit (config.systemd.services.isod-resolv-conf) script serviceConfig;
+    }) (lib.filterAttrs (name: _: name == "isod-resolv-conf") config.systemd.paths);
     containers = lib.mapAttrs (_: one: {
       inherit (one)
         autoStart
         restartIfChanged
         privateNetwork
-        privateUsers
         hostAddress
         localAddress
-        copyResolvConf
         timeoutStartSec
         bindMounts
         allowedDevices
         extraFlags
         ;
+      # Where the release has them.
+      privateUsers = one.privateUsers or null;
+      copyResolvConf = one.copyResolvConf or null;
       guest = guest one.config;
       system = one.path.name;
     }) config.containers;

@@ -3,6 +3,8 @@
 {
   nixpkgs ? null,
   home ? null,
+  # The release of NixOS whose options the double has.
+  release ? "26.11",
 }:
 let
   mini = import ./mini/lib.nix;
@@ -27,7 +29,13 @@ let
   system =
     specialArgs: modules:
     import ./mini/nixos.nix {
-      inherit lib pkgs modules specialArgs;
+      inherit
+        lib
+        pkgs
+        modules
+        specialArgs
+        release
+        ;
     };
 in
 {

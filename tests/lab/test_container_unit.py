@@ -77,6 +77,28 @@ def test_a_nspawn_file_holds_with_all_that_it_says(lab: Lab) -> None:
     lab.run("rm", "-r", "/srv/n2")
 
 
+@pytest.mark.parametrize(
+    ("bind", "reason"),
+    [
+        ("/srv/bobs-secret-place", "a directory that is shared with it is not there"),
+        ("/sys/kernel:/mnt/shared:idmap", "lies on a file system that can't map owners (idmap)"),
+    ],
+)
+def test_what_can_not_be_shared_is_told_to_users_in_a_sentence(lab: Lab, bind: str, reason: str) -> None:
+    """R-31, issue 13.14: alice got "failed; see systemctl status", and root alone nspawn's sentence."""
+    path = "/etc/systemd/nspawn/priv.nspawn"
+    lab.stop_container("priv")
+    with kept(lab, path):
+        file = lab.host_path(path)
+        file.write_text(file.read_text().replace("[Files]\n", f"[Files]\nBind={bind}\n"))
+        done = lab.run("isoctl", "run", "priv", "true", user="alice", check=False)
+        assert done.returncode == 125
+        assert reason in done.stderr
+        assert "bobs-secret" not in done.stderr
+    lab.run("systemctl", "reset-failed", lab.unit("priv"), check=False)
+    assert lab.run("isoctl", "run", "priv", "true", user="alice").returncode == 0
+
+
 def test_an_administrators_flags_take_nothing_of_isods_away(lab: Lab) -> None:
     """Issue 12.9: EXTRA_NSPAWN_FLAGS of his replaced isod's, and nothing that policy grants arrived."""
     with drop_in("container@shared.service", 'Environment="EXTRA_NSPAWN_FLAGS=--setenv=N9=given"', restart="shared")(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nixeval import REPOSITORY, EvaluationFailed, evaluate
+from nixeval import NEWEST, REPOSITORY, EvaluationFailed, evaluate
 
 ALICE = 'users.users.alice = { isNormalUser = true; uid = 1000; }; betterContainers.base.userName = "alice"; '
 _STORE = re.compile(r"/nix/store/[0-9a-z]{32}-")
@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def verdict(case: Case, nixpkgs: str | None, tree: Path = REPOSITORY) -> str | None:
+def verdict(case: Case, nixpkgs: str | None, tree: Path = REPOSITORY, release: str = NEWEST) -> str | None:
     """None if the module does as the case expects, else what it did."""
     view = "h.warnings" if case.warning or case.silent else case.view
     expression = (
@@ -48,7 +48,7 @@ def verdict(case: Case, nixpkgs: str | None, tree: Path = REPOSITORY) -> str | N
         f"in builtins.seq c.system.build.toplevel (builtins.deepSeq h ({view}))"
     )
     try:
-        got = plain(evaluate(expression, nixpkgs=nixpkgs, tree=tree))
+        got = plain(evaluate(expression, nixpkgs=nixpkgs, tree=tree, release=release))
     except EvaluationFailed as failure:
         text = str(failure)
         if case.error and all(part in text for part in case.error):

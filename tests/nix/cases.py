@@ -3,5 +3,6 @@
 import cases_made
 import cases_open
 import cases_refused
+import cases_reports
 
-CASES = (*cases_made.CASES, *cases_refused.CASES, *cases_open.CASES)
+CASES = (*cases_made.CASES, *cases_refused.CASES, *cases_open.CASES, *cases_reports.CASES)

@@ -10,9 +10,9 @@ import pytest
 
 import cases_open
 import cases_refused
-from case import plain, verdict
+from case import one, plain, verdict
 from cases import CASES
-from nixeval import NIX, REPOSITORY, EvaluationFailed, evaluate
+from nixeval import NIX, RELEASES, REPOSITORY, EvaluationFailed, evaluate
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -46,6 +46,10 @@ MUTATIONS = (
     Mutation("the ceiling is not looked at", "exposure.nix", "forbidden != null && lib.elem level forbidden", "false"),
     Mutation("a namespace of processes is unshared", "traits/fhs.nix", "unsharePid = false;", "unsharePid = true;"),
     Mutation("Home Manager builds at the first start", "guest-home-manager.nix", "useUserPackages = lib.mkDefault true", "useUserPackages = lib.mkDefault false"),
+    Mutation("an option of a later release is set (R-30)", "generate.nix", 'lib.optionalAttrs (supports "copyResolvConf")', "lib.optionalAttrs true"),
+    Mutation("NetworkManager takes the links (R-34)", "generate.nix", '[ "interface-name:ve-*" ]', "[ ]"),
+    Mutation("directories above shares stay root's (R-39)", "container.nix", "shareParents ++", "[ ] ++"),
+    Mutation("a resolver at the loopback passes (R-37)", "rules.nix", "|| config.networking.resolvconf.useLocalResolver", "|| false"),
     Mutation("quotes are lost on the way to TOML", "toml.nix", "(builtins.toJSON text)", 'text'),
 )  # fmt: skip
 
@@ -65,6 +69,10 @@ def _is_caught(tree: Path, file: str) -> bool:
     policy = {path.name: path.read_text() for path in (GOLDEN / "etc/isod/containers").iterdir()}
     try:
         example = plain(evaluate("t.look.host t.example.config", tree=tree))
+    except EvaluationFailed:
+        return True
+    try:
+        evaluate(f"(t.host [ {one()} ]).config.system.build.toplevel.name", tree=tree, release=RELEASES[0])
     except EvaluationFailed:
         return True
     found = {name.rpartition("/")[2]: file["text"] for name, file in example["policy"].items() if "containers/" in name}

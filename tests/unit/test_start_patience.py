@@ -28,6 +28,7 @@ class Host:
         self.error: IsodError | None = error
         self.booted = True
         self.connects = 0
+        self.log: list[str] = []
         self.state = "active"
         self.silent = False
         self.lacks = ""
@@ -84,7 +85,7 @@ class Host:
         return FakeGuest(invocation_id)
 
     async def last_lines(self, _unit: str, _since_usec: int) -> list[str]:
-        return []
+        return self.log
 
     def starts(self) -> Starts:
         ports: Any = self
@@ -228,3 +229,25 @@ async def test_what_its_files_lack_stands_in_the_place_of_what_systemd_calls_it(
         await host.starts().ensure_running(host.container, ALICE)
     assert host.container.problem is not None
     assert "no init" in host.container.problem.text
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "Failed to map ids for bind mount /tmp/root/home/alice/nfs: Operation not permitted",
+            "can't map owners (idmap)",
+        ),
+        ("Failed to stat /srv/bobs-secret: No such file or directory", "that is shared with it is not there"),
+        ("Failed to frob: Failed to map ids for bind mount /x", "failed"),
+    ],
+)
+async def test_why_nspawn_failed_is_said_to_users_too_without_its_paths(line: str, words: str) -> None:
+    """R-31 and point 14: alice was told "failed; see systemctl status", which shows her nothing."""
+    host = Host(silent())
+    host.state, host.results, host.log = "inactive", ["failed"] * 4, ["Spawning container evil", line]
+    with pytest.raises(StartFailed) as failed:
+        await host.starts().ensure_running(host.container, ALICE)
+    assert words in failed.value.text_for(is_root=False)
+    assert "/srv" not in failed.value.text_for(is_root=False)
+    assert line in failed.value.text_for(is_root=True)

@@ -9,6 +9,7 @@ from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.events import Events
 from isod.core.leftovers import Leftovers
+from isod.core.nspawn_failures import known_reason
 from isod.nspawn_root import StartGuard, booted_directory
 from isod.ports import DESTRUCTIVE, AuditSink, Caller, Guest, GuestConnector, HostUnits, UnitLog
 from isod.shortage import shortage_of
@@ -118,6 +119,8 @@ class Starts:
             error = await self._explained(container, fault)
             if isinstance(error, (StartFailed, StartTimeout)) and not error.root_detail:
                 lines = await self._unit_log.last_lines(container.unit, began_usec)
+                if error is fault and (known := known_reason(lines)):
+                    error = StartFailed(container=container.name, reason=known)
                 error.root_detail = f"its journal ends with: {' | '.join(lines)}" if lines else ""
             if not container.stops:
                 # Else it is what somebody wanted, and no problem.

@@ -1,11 +1,14 @@
 # The option `containers` and what NixOS makes of it: a nested system each, its unit, its start script, its .conf.
 #
 # Own text, after nixos/modules/virtualisation/nixos-containers.nix of nixpkgs 26.11pre (00ef614e). tests/lab boots it.
-{ lib, config, pkgs, options, ... }:
+{ lib, config, pkgs, options, release, ... }:
 let
   inherit (lib) mkOption types optionalString;
   option = type: default: mkOption { inherit type default; };
   texts = types.listOf types.str;
+  # The options of a later release do not exist in an earlier one.
+  since = first: builtins.compareVersions release first >= 0;
+  usersOf = cfg: cfg.privateUsers or "no";
 
   bind = types.submodule (
     { name, ... }:
@@ -34,7 +37,7 @@ let
             merge =
               loc: definitions:
               (import ./nixos.nix {
-                inherit lib pkgs;
+                inherit lib pkgs release;
                 inherit (config) specialArgs;
                 prefix = [ "containers" name ];
                 modules = [
@@ -63,9 +66,7 @@ let
         restartIfChanged = option types.bool true;
         ephemeral = option types.bool false;
         enableTun = option types.bool false;
-        copyResolvConf = option types.bool true;
         privateNetwork = option types.bool false;
-        privateUsers = option (types.either types.ints.u32 (types.enum [ "no" "identity" "pick" ])) "no";
         hostAddress = option (types.nullOr types.str) null;
         localAddress = option (types.nullOr types.str) null;
         hostBridge = option (types.nullOr types.str) null;
@@ -78,6 +79,12 @@ let
         tmpfs = option texts [ ];
         extraFlags = option texts [ ];
         flake = option (types.nullOr types.str) null;
+      }
+      // lib.optionalAttrs (since "25.05") {
+        privateUsers = option (types.either types.ints.u32 (types.enum [ "no" "identity" "pick" ])) "no";
+      }
+      // lib.optionalAttrs (since "25.11") {
+        copyResolvConf = option types.bool true;
       };
     }
   );
@@ -183,7 +190,7 @@ let
       KillSignal = "TERM";
       DevicePolicy = "closed";
       DeviceAllow = map (one: "${one.node} ${one.modifier}") (
-        cfg.allowedDevices ++ lib.optional (cfg.privateNetwork && isShifted cfg.privateUsers && !cfg.enableTun) tun
+        cfg.allowedDevices ++ lib.optional (cfg.privateNetwork && isShifted (usersOf cfg) && !cfg.enableTun) tun
       );
     };
   };
@@ -195,13 +202,13 @@ let
 
   confOf = cfg: ''
     SYSTEM_PATH=${cfg.path}
-    COPY_RESOLV_CONF=${if cfg.copyResolvConf then "1" else "0"}
+    COPY_RESOLV_CONF=${if cfg.copyResolvConf or true then "1" else "0"}
     ${optionalString cfg.privateNetwork ''
       PRIVATE_NETWORK=1
       ${optionalString (cfg.hostAddress != null) "HOST_ADDRESS=${cfg.hostAddress}"}
       ${optionalString (cfg.localAddress != null) "LOCAL_ADDRESS=${cfg.localAddress}"}
     ''}
-    PRIVATE_USERS=${toString cfg.privateUsers}
+    PRIVATE_USERS=${toString (usersOf cfg)}
     ${optionalString cfg.autoStart "AUTO_START=1"}
     EXTRA_NSPAWN_FLAGS="${
       lib.concatMapStrings bindFlag (builtins.attrValues cfg.bindMounts)

@@ -124,6 +124,8 @@ let
         text = toString argument;
       in
       if match "[[:alnum:],._+:@%/-]+" text != null then text else "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
+    escapeShellArgs = concatMapStringsSep " " escapeShellArg;
+    lowPrio = package: package // { meta = (package.meta or { }) // { priority = 10; }; };
     getExe = package: "${package}/bin/${package.meta.mainProgram or package.pname or package.name}";
     makeBinPath = concatMapStringsSep ":" (package: "${package}/bin");
     min = a: b: if a < b then a else b;

@@ -7,6 +7,7 @@
   modules,
   prefix ? [ ],
   specialArgs ? { },
+  release ? "26.11",
 }:
 let
   inherit (lib) mkOption types;
@@ -47,6 +48,7 @@ let
       unitConfig = option (types.attrsOf setting) { };
       serviceConfig = option (types.attrsOf setting) { };
       socketConfig = option (types.attrsOf setting) { };
+      pathConfig = option (types.attrsOf setting) { };
       environment = option (types.attrsOf (types.nullOr (types.oneOf [ types.str types.path types.package ]))) { };
       path = option (types.listOf (types.oneOf [ types.package types.str ])) [ ];
       preStart = option types.lines "";
@@ -134,6 +136,7 @@ let
           packages = option packages [ ];
           services = option (types.attrsOf unit) { };
           sockets = option (types.attrsOf unit) { };
+          paths = option (types.attrsOf unit) { };
           targets = option (types.attrsOf unit) { };
           user.services = option (types.attrsOf unit) { };
           tmpfiles.rules = option texts [ ];
@@ -169,10 +172,18 @@ let
           useHostResolvConf = option types.bool false;
           nameservers = option texts [ ];
           networkmanager.enable = option types.bool false;
+          # nixos/modules/services/networking/networkmanager.nix, firewall.nix, nftables.nix, resolvconf.nix
+          networkmanager.unmanaged = option texts [ ];
+          nftables.enable = option types.bool false;
+          firewall.enable = option types.bool true;
+          firewall.extraForwardRules = option types.lines "";
+          resolvconf.useLocalResolver = option types.bool false;
           nat = {
             enable = option types.bool false;
             internalIPs = option texts [ ];
             externalInterface = option (types.nullOr types.str) null;
+            extraCommands = option types.lines "";
+            extraStopCommands = option types.lines "";
           };
         };
 
@@ -245,6 +256,7 @@ lib.evalModules {
   inherit prefix;
   specialArgs = {
     modulesPath = "/modules";
+    inherit release;
     _class = "nixos";
     utils.escapeSystemdPath = lib.replaceStrings [ "/" ] [ "-" ];
   } // specialArgs;

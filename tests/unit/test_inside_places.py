@@ -58,6 +58,9 @@ def test_a_home_that_is_not_the_accounts_is_found(looked: Looked) -> None:
     assert looked.places().home == "is not there"
     looked.write("home/alice/x", "")
     assert looked.places().home == "belongs to root inside"
+    (looked.path / "home/alice").chmod(0o1777)
+    assert looked.places().home == ""  # as /tmp is of system accounts
+    (looked.path / "home/alice").chmod(0o755)
     looked.account = Account("alice", 0, 0, "/home/alice", "/bin/sh")
     assert looked.places().home == ""  # root's own
 

@@ -81,10 +81,12 @@ class PlacesOf:
             return "is not there"
         if not stat.S_ISDIR(status.st_mode):
             return "is no directory"
+        if _may_write(status, owner, self._shift + account.gid):
+            return ""
         if status.st_uid != owner:
             inside = status.st_uid - self._shift
             return f"belongs to {'root' if inside == 0 else f'uid {inside}' if inside > 0 else 'nobody'} inside"
-        return "" if status.st_mode & stat.S_IXUSR else f"has mode {stat.S_IMODE(status.st_mode):04o}"
+        return f"has mode {stat.S_IMODE(status.st_mode):04o}"
 
     def _parents(self, account: Account | None) -> Iterator[str]:
         """Give root's directories between the home and mounts below it: nspawn makes what is not there, as root."""
@@ -174,6 +176,12 @@ def name_servers(text: str) -> tuple[str, ...]:
     """Give the servers of a resolv.conf(5), as written."""
     pairs = (line.split() for line in text.splitlines())
     return tuple(pair[1] for pair in pairs if len(pair) > 1 and pair[0] == "nameserver")[:_SERVERS_MAX]
+
+
+def _may_write(status: os.stat_result, uid: int, gid: int) -> bool:
+    """Tell whether an account may enter a directory and make something there."""
+    shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
+    return status.st_mode >> shift & 0o3 == 0o3
 
 
 def _between(home: str, place: str) -> Iterator[str]:

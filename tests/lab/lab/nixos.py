@@ -132,6 +132,8 @@ def _etc(root: Path, etc: Path, container: Evaluated) -> None:
     exports = "\n".join(f"export {name}={value!r}" for name, value in container.variables.items())
     write(etc / "set-environment", _SET_ENVIRONMENT.format(variables=exports))
     write(etc / "profile", ". /etc/set-environment\n")
+    # nixos/modules/config/networking.nix; the lab has no nss-myhostname, which NixOS has too
+    write(etc / "hosts", f"127.0.0.1 localhost\n127.0.0.2 {container.name}\n")
     write(etc / "tmpfiles.d/00-nixos.conf", "".join(f"{rule}\n" for rule in container.tmpfiles))
     for name, text in container.units.items():
         write(etc / "systemd/system" / name, text)

@@ -243,7 +243,7 @@ VERBS = (
     Verb(
         "logs",
         "NAME|APP",
-        "Show what your apps wrote to a container's journal",
+        "Show what apps that you started with -d wrote; what others write stands where you started them",
         (
             ("isoctl logs -f blog", "go on as lines are written"),
             ("isoctl logs -n 20 3f2a", "the last lines of one app"),

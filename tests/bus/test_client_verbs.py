@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import resource
 import subprocess
 import sys
@@ -200,9 +201,52 @@ def test_why_says_by_what_and_fails_for_a_refusal(isoctl: Isoctl, isod: FakeIsod
     isod.answers["Explain"] = ("a{sv}", (decision,))
     done = isoctl.run("why", "blog", "stop")
     assert done.returncode == 1
-    assert b"refused" in done.stdout
+    assert b"may not stop blog: " in done.stdout
     assert HARMLESS.encode() in done.stdout
     assert isod.calls[-1][1][:2] == ("blog", "stop")
+
+
+@pytest.mark.parametrize(
+    ("action", "decision", "sentence"),
+    [
+        ("run", ("allowed", "users", ""), "may run apps in blog: their name stands in `users` of its policy"),
+        (
+            "start",
+            ("allowed", "groups:dev", ""),
+            "may start blog: they are in the group dev, which stands in `groups` of",
+        ),
+        ("run", ("allowed", "uid 0", ""), "may run apps in blog: root may do everything"),
+        (
+            "run",
+            ("asked", "ask", "run"),
+            "may run apps in blog, once they have typed their password: their name stands in",
+        ),
+        (
+            "stop",
+            ("asked", "busy", "manage"),
+            "may stop blog, once an administrator has agreed: an app of another user",
+        ),
+        (
+            "grant",
+            ("asked", "grant", "grant"),
+            "may grant devices of the host to blog, once an administrator has agreed",
+        ),
+        ("revoke", ("allowed", "own", ""), "may take back what was granted to blog: they granted it themselves"),
+        ("run", ("allowed", "a rule of tomorrow", ""), "may run apps in blog: a rule of tomorrow"),
+    ],
+)
+def test_why_is_a_sentence(
+    isoctl: Isoctl, isod: FakeIsod, action: str, decision: tuple[str, str, str], sentence: str
+) -> None:
+    """N23: it said "run blog: asked by ask" and "allowed by users"."""
+    outcome, rule, asks = decision
+    values = {"outcome": ("s", outcome), "rule": ("s", rule), "reason": ("s", "")}
+    values |= {"action": ("s", f"org.isoctl1.{asks}")} if asks else {}
+    isod.answers["Explain"] = ("a{sv}", (values,))
+    done = isoctl.run("why", "blog", action)
+    assert done.returncode == 0
+    name = pwd.getpwuid(os.getuid()).pw_name
+    assert done.stdout.decode().startswith(f"{name} {sentence}")
 
 
 def test_an_error_has_its_declared_exit_code(isoctl: Isoctl, isod: FakeIsod) -> None:

@@ -197,6 +197,22 @@ def test_detached_apps_live_on_and_are_found(lab: Lab) -> None:
     assert isoctl(lab, "kill", "-s", "KILL", app_id).returncode == 0
 
 
+@pytest.mark.parametrize("container", ["blog", "priv"])
+def test_the_log_of_a_container_is_what_apps_wrote(lab: Lab, container: str) -> None:
+    """N27: ten lines of systemd about its units (Starting, Started, Deactivated), and none of an app."""
+    script = "echo by-stdout; echo by-stderr >&2; logger by-syslog; exec sleep 4714"
+    started = isoctl(lab, "run", "--detach", container, "--", "sh", "-c", script)
+    app_id = started.stdout.strip()
+    lab.wait_for(lambda: "by-syslog" in isoctl(lab, "logs", "-n", "20", container).stdout)
+    assert isoctl(lab, "run", container, "echo", "by-stream").returncode == 0
+    isoctl(lab, "kill", app_id)
+    shown = isoctl(lab, "logs", container).stdout
+    assert all(text in shown for text in ("by-stdout", "by-stderr", "by-syslog"))
+    assert "by-stream" not in shown
+    assert " systemd[1]: " not in shown
+    assert " systemd[1]: " in lab.run("isoctl", "logs", container).stdout  # root's is the whole journal
+
+
 def test_fifty_at_once_on_a_stopped_container_share_one_start(lab: Lab) -> None:
     """I-91, R05: one start job, all succeed."""
     lab.run("systemctl", "stop", "container@blog")

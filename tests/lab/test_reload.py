@@ -97,6 +97,24 @@ def test_a_broken_file_keeps_the_last_good_one_and_says_where(
     lab.run("isoctl", "kill", app_id(carols), user="carol")
 
 
+def test_the_session_of_a_withdrawn_user_ends(lab: Lab, shared_policy: Path) -> None:
+    """N28: it stayed, with their user manager and all that runs there, until the container stopped."""
+    for user in ("alice", "carol"):
+        lab.run("isoctl", "run", "shared", "true", user=user)
+    lab.run("isoctl", "run", "shared", "systemd-run", "--user", "--unit=left", "sleep", "4829", user="carol")
+
+    def active(*units: str) -> list[str]:
+        return lab.in_container("shared", "systemctl", "is-active", *units, check=False).stdout.split()
+
+    carols = ("isoctl-session-1003.service", "user@1003.service")
+    assert active(*carols) == ["active", "active"]
+    shared_policy.write_text('users = ["alice"]\n')
+    lab.run("isoctl", "reload")
+    lab.wait_for(lambda: "active" not in active(*carols), 60, "the session of a withdrawn user stays")
+    assert lab.in_container("shared", "pgrep", "-f", "sleep 4829", check=False).returncode == 1
+    assert active("isoctl-session-1000.service", "user@1000.service") == ["active", "active"]
+
+
 def test_a_deleted_file_starts_nothing_new_and_ends_nothing(lab: Lab, shared_policy: Path) -> None:
     hers = run_app(lab, "alice", "shared", "sh", "-c", "echo deleted-later; exec sleep 4823")
     wait_for_state(lab, "alice", hers, "running")
@@ -121,6 +139,8 @@ def test_only_an_administrator_reloads(lab: Lab, shared_policy: Path) -> None:
             done = lab.run("isoctl", "reload", *flags, user=user, check=False)
             assert done.returncode == 1
             assert done.stdout == ""
+            # N23: it named polkit's reasons, and no way out.
+            assert "as root by `sudo isoctl reload`" in done.stderr
     assert "shared" not in lab.run("isoctl", "list", user="mallory").stdout
 
 

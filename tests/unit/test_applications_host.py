@@ -309,6 +309,14 @@ def test_a_program_is_looked_for_inside_and_must_be_one(root: Root, tmp_path: Pa
     assert root.names() == []
 
 
+def test_an_entry_in_latin_1_can_be_read(root: Root) -> None:
+    """Section 7 of desktop.md: the menu showed `Caf` and a sign for what it could not read."""
+    file = root.write(f"{SYSTEM}/cafe.desktop", "")
+    file.write_bytes(entry("Café").encode("latin-1") + "Comment=Café ü\n".encode())
+    ((name, comment),) = [(item.name, item.comment) for item in root.applications()]
+    assert (name, comment) == ("Café", "Café ü")
+
+
 GLIB = """
 import sys
 from gi.repository import Gio

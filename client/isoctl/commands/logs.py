@@ -33,7 +33,12 @@ def execute(request: cli.Request) -> int:
 def _copy(fd: int) -> None:
     from isoctl.render import clean
 
+    line = b""
     with os.fdopen(fd, "rb") as log:
         for line in iter(lambda: log.readline(_LINE_BYTES_MAX), b""):
             # What is longer goes on in the next line: a container's journalctl may write whatever it likes.
             print(clean(line.decode(errors="backslashreplace").rstrip("\n").replace("\t", "    ")), flush=True)
+    if not line and os.isatty(2):
+        from isoctl.progress import write_error
+
+        write_error("isoctl: nothing; apps of `isoctl run -d` write here, all others where they were started\n")

@@ -1,13 +1,23 @@
 """`isoctl reload`: have isod read its policy again."""
 
-from isoctl import cli, isod, render
-from isoctl.contract_generated import POLKIT_TIMEOUT_SEC
+import os
+
+from isoctl import cli, isod, render, wire
+from isoctl.contract_generated import ERROR_PREFIX, POLKIT_TIMEOUT_SEC
+
+_REFUSALS = (f"{ERROR_PREFIX}NotPermitted", f"{ERROR_PREFIX}NoAuthentication")
 
 
 def execute(request: cli.Request) -> int:
     """Print what changes; gives 1 if a file is refused."""
     options = {"dry-run": ("b", True)} if "dry-run" in request.options else {}
-    changes = isod.manager(isod.connect(), "Reload", "a{sv}", options, timeout_sec=POLKIT_TIMEOUT_SEC + 10)
+    try:
+        changes = isod.manager(isod.connect(), "Reload", "a{sv}", options, timeout_sec=POLKIT_TIMEOUT_SEC + 10)
+    except wire.RemoteError as error:
+        if os.geteuid() != 0 and error.name in _REFUSALS:
+            text = f"only an administrator has policy read again, as root by `sudo isoctl reload` ({error.text})"
+            raise wire.RemoteError(error.name, text) from None
+        raise
     if "json" in request.options:
         render.as_json(changes)
     else:

@@ -63,8 +63,12 @@ async def own_entries(guest: Any, uid: int, accounts: Iterable[str]) -> list[str
     """Give what journal entries of a uid's apps have, which run as `accounts` (systemd.journal-fields(7)).
 
     Any process inside can send ISOCTL_UID= with a line of its own. _UID= is journald's word, and by it other
-    accounts' processes put nothing into this user's log.
+    accounts' processes put nothing into this user's log. What an app writes to its streams before it has its own uid is
+    root's; so are systemd's own lines about its unit, which come another way and are left out.
     """
     found = [await guest.account(name) for name in sorted(accounts) if name]
-    uids = {0, *(account.uid for account in found if account is not None)}
-    return [f"ISOCTL_UID={uid}", *(f"_UID={account_uid}" for account_uid in sorted(uids))]
+    own = f"ISOCTL_UID={uid}"
+    uids = sorted({account.uid for account in found if account is not None} - {0})
+    # Alternatives are separated by a plus (journalctl(1)).
+    by_account = [own, *(f"_UID={account_uid}" for account_uid in uids), "+"] if uids else []
+    return [*by_account, own, "_UID=0", "_TRANSPORT=stdout", "_TRANSPORT=syslog"]

@@ -14,6 +14,7 @@ from isod.core.containers import Containers
 from isod.core.devices import Devices
 from isod.core.host_users import caller_of, unknown_names
 from isod.core.idle import Idle
+from isod.core.keepers import Keepers
 from isod.core.reconcile import Reconciler
 from isod.core.shorten import shortened
 from isod.policy import ContainerPolicy
@@ -54,6 +55,7 @@ class PolicyInForce:
         self._devices = devices
         self._idle = idle
         self._audit = audit
+        self._keepers = Keepers(containers=containers, apps=apps)
         self._turn = asyncio.Lock()
         self._seen = PolicyView()
         self._looked_sec = -_LOOK_AGAIN_SEC
@@ -118,6 +120,8 @@ class PolicyInForce:
                     self._apps.warn(app, reason)
         # Out of the turn: whoever looks at the policy meanwhile does not wait for containers.
         late = [] if dry_run else await self._apps.stop_all(app for app, _, _ in ending)
+        if not dry_run:
+            self._keepers.look_at_all()
         return [*changes, *(_told(app, owner, is_late=app in late) for app, owner, _ in ending)]
 
     def _staying(self, after: Policy) -> Iterator[Mapping[str, object]]:

@@ -176,8 +176,19 @@ def _read(root_fd: int, path: str) -> str:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > limits.DESKTOP_ENTRY_BYTES_MAX:
             return ""
-        return os.read(fd, limits.DESKTOP_ENTRY_BYTES_MAX).decode(errors="replace")
+        return _decoded(os.read(fd, limits.DESKTOP_ENTRY_BYTES_MAX))
     except OSError:
         return ""
     finally:
         os.close(fd)
+
+
+def _decoded(raw: bytes) -> str:
+    """Give the text of a file; a line that is no UTF-8 is Latin-1, as of old ("Legacy-Mixed" in the specification)."""
+    lines = []
+    for line in raw.split(b"\n"):
+        try:
+            lines.append(line.decode())
+        except UnicodeDecodeError:
+            lines.append(line.decode("latin-1"))
+    return "\n".join(lines)

@@ -199,6 +199,16 @@ class GuestManager:
         except WireError as error:
             raise self._gone(error) from None
 
+    async def running_units(self, pattern: str) -> list[str]:
+        """Give the names of the units inside that run or are about to, by a pattern. Raises ContainerGone."""
+        try:
+            listed = await self.call_manager(
+                "ListUnitsByPatterns", "asas", [["active", "activating"], [pattern]], expect="a(ssssssouso)"
+            )
+        except RemoteError as error:
+            raise ContainerGone(container=self.machine, reason=f"its systemd lists no units ({error.text})") from None
+        return [str(unit[0]) for unit in listed[0]]
+
     async def processes(self, unit: str) -> dict[int, str]:
         """Give a unit's processes as the container numbers them, with their command lines; none where it is gone."""
         try:

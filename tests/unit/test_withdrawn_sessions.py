@@ -1,0 +1,176 @@
+"""The sessions that isod holds open inside for accounts, when policy no longer admits anybody as them."""
+
+import asyncio
+import pwd
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from isod.core import keepers
+from isod.core.app import App, AppRecord
+from isod.core.container import Container
+from isod.policy import ContainerPolicy
+from isod.ports import Account, Caller
+from isod_contract.errors import ContainerGone
+from isod_contract.names import keeper_unit
+from isod_contract.states import AppState, ContainerState
+
+UNIT = "container@blog.service"
+UIDS = {"root": 0, "alice": 1000, "carol": 1003, "dev": 2000, "ghost": 3000}
+HOST = {"alice": 1000, "carol": 1003}  # who has an account on the host
+
+
+class Guest:
+    """A container's systemd with these sessions."""
+
+    def __init__(self, *accounts: str) -> None:
+        self.sessions = {keeper_unit(UIDS[name]): name for name in accounts}
+        self.stopped: list[str] = []
+        self.hangs = 0
+        self.on_list: Callable[[], None] = lambda: None
+
+    async def running_units(self, pattern: str) -> list[str]:
+        assert pattern == "isoctl-session-*.service"
+        if self.hangs:
+            self.hangs -= 1
+            raise ContainerGone(container="blog", reason="its systemd does not answer")
+        self.on_list()
+        return list(self.sessions)
+
+    async def unit_properties(self, unit: str, interface: str) -> dict[str, Any]:
+        assert interface == "Service"
+        return {"User": self.sessions[unit]}
+
+    async def account(self, name: str) -> Account | None:
+        return Account(name, UIDS[name], UIDS[name], "/", "/bin/sh") if name in UIDS else None
+
+    async def stop_unit(self, unit: str) -> None:
+        self.stopped.append(self.sessions.pop(unit))
+
+
+class World:
+    """One container and its apps."""
+
+    def __init__(self, guest: Guest, policy: ContainerPolicy) -> None:
+        self.container = Container("blog", UNIT, "blog", policy)
+        self.container.state = ContainerState.RUNNING
+        self.container.guest = self.guest = guest  # type: ignore[assignment]
+        self.apps: list[App] = []
+        self.keepers = keepers.Keepers(containers=self, apps=Apps(self.apps))  # type: ignore[arg-type]
+
+    def all(self) -> list[Container]:
+        return [self.container]
+
+    def app(self, account: str) -> App:
+        record = AppRecord(
+            id="00", container="blog", host_unit=UNIT, machine="blog", owner_uid=1, user=account, argv=("true",)
+        )
+        record.running, record.state = True, AppState.RUNNING
+        self.apps.append(App(record))
+        return self.apps[-1]
+
+    async def policy_changed(self) -> list[str]:
+        self.keepers.look_at_all()
+        await self.keepers._background.settle()
+        return self.guest.stopped
+
+
+class Apps:
+    """The apps of a world."""
+
+    def __init__(self, apps: list[App]) -> None:
+        self._apps = apps
+
+    def all(self) -> list[App]:
+        return self._apps
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(name: str) -> pwd.struct_passwd:
+        return pwd.struct_passwd((name, "x", HOST[name], HOST[name], "", "/", "/bin/sh"))
+
+    def caller_of(uid: int) -> Caller:
+        name = next(name for name in HOST if HOST[name] == uid)
+        return Caller("", uid, name, groups=frozenset({"team"} if name == "carol" else ()))
+
+    monkeypatch.setattr(keepers.pwd, "getpwnam", look_up)
+    monkeypatch.setattr(keepers, "caller_of", caller_of)
+    monkeypatch.setattr(keepers, "_WAITS_SEC", (0.0, 0.0, 0.01))
+    monkeypatch.setattr(keepers, "_LATER_SEC", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("policy", "ended"),
+    [
+        ({"users": ("alice",)}, {"carol", "dev", "ghost"}),
+        ({"users": ("alice",), "groups": ("team",)}, {"dev", "ghost"}),
+        ({"ask": ("carol",)}, {"alice", "dev", "ghost"}),
+        # All as one account: nobody has their own.
+        ({"users": ("alice", "carol"), "user": "dev", "shared_account": True}, {"alice", "carol", "ghost"}),
+        # Whoever may be root may be anybody.
+        ({"users": ("alice",), "grants": {"root": "yes"}}, set()),
+        ({}, {"alice", "carol", "dev", "ghost"}),
+    ],
+)
+async def test_a_session_ends_when_nobody_may_have_apps_as_its_account(policy: dict[str, Any], ended: set[str]) -> None:
+    """N28: those of withdrawn users stayed until the container stopped."""
+    world = World(Guest(*UIDS), ContainerPolicy.model_validate(policy))
+    assert set(await world.policy_changed()) == ended
+
+
+async def test_a_session_waits_for_the_apps_of_its_account() -> None:
+    """What they run is ended by whoever took their leave; one that hangs is ended later, and the session after it."""
+    guest = Guest("carol")
+    world = World(guest, ContainerPolicy(users=("alice",)))
+    app = world.app("carol")
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        assert guest.stopped == []
+        if looks == 5:
+            app.record.running, app.record.state = False, AppState.EXITED
+
+    guest.on_list = look
+    assert await world.policy_changed() == ["carol"]
+    assert looks >= 5
+
+
+async def test_a_container_that_hangs_is_asked_again() -> None:
+    guest = Guest("carol")
+    guest.hangs = 4
+    assert await World(guest, ContainerPolicy(users=("alice",))).policy_changed() == ["carol"]
+
+
+async def test_nothing_is_ended_in_a_container_that_was_started_anew_meanwhile() -> None:
+    guest = Guest("carol")
+    world = World(guest, ContainerPolicy(users=("alice",)))
+    guest.on_list = lambda: setattr(world.container, "guest", Guest("carol"))
+    assert await world.policy_changed() == []
+
+
+async def test_a_user_who_is_admitted_again_keeps_theirs() -> None:
+    guest = Guest("carol")
+    world = World(guest, ContainerPolicy(users=("alice",)))
+    world.app("carol")
+    world.keepers.look_at_all()
+    await asyncio.sleep(0.05)
+    world.container.policy = ContainerPolicy(users=("alice", "carol"))
+    assert await world.policy_changed() == []
+
+
+@pytest.mark.attack("C21")
+async def test_a_container_that_lies_about_its_units_has_nothing_else_stopped() -> None:
+    guest = Guest()
+    # Whose unit it is said to be must be that account, and a name must be one.
+    guest.sessions = {
+        "isoctl-session-1003.service": "alice",
+        "isoctl-session-99999999999.service": "carol",
+        "isoctl-session-1003.service\nx": "carol",
+        "ssh.service": "carol",
+        "isoctl-session-4.service": "nobody",
+    }
+    assert await World(guest, ContainerPolicy(users=("alice",))).policy_changed() == []

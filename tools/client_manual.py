@@ -72,8 +72,9 @@ then ends with the command's code, and the processes live on. So does a pipe: it
 .B ps
 shows what is left as part of the app, and
 .B kill
-ends it. On a terminal they get SIGHUP when the command ends, unless they are in a session of their own
-(\\fBsetsid\\fR(1)), as on the host when a terminal is closed. To start something that stays, use
+ends it. On a terminal they get SIGHUP when the command ends, as on the host when a terminal is closed. They live on if
+they are in a session of their own by then (\\fBsetsid\\fR(1)), or ignore it (\\fBtrap "" HUP\\fR before they are
+started). To start something that stays, use
 .BR \\-\\-detach .
 .SH TERMINAL
 A command gets a terminal of its container's own if isoctl's standard streams are all a terminal, or with

@@ -37,6 +37,14 @@ def type_commands(lab: Lab) -> bool:
     return True
 
 
+def without_others(lab: Lab) -> None:
+    """Leave the containers of the picture alone: those that the tests have would fill a newcomer's list."""
+    policies = " ".join(f"{name}.toml" for name in CONTAINERS)
+    script = f"cd /etc/isod/containers && mkdir ../aside && mv * ../aside && cd ../aside && mv {policies} ../containers"
+    lab.run("sh", "-c", script)
+    lab.run("isoctl", "reload")
+
+
 def take_picture(lab: Lab) -> None:
     """Open a window from each of two containers on alice's compositor, and save her screen."""
     desktop = Sway(lab, "alice")
@@ -64,6 +72,7 @@ def settle(desktop: Desktop) -> Picture:
 def main() -> int:
     """Boot, type, print, take a picture; 1 if a command fails."""
     with Lab.boot(tree="demo") as lab:
+        without_others(lab)
         if not type_commands(lab):
             return 1
         take_picture(lab)

@@ -136,6 +136,10 @@ def _unescape(value: str) -> str:
     return os.fsdecode(raw)
 
 
+# Of accounts that exist only while a unit runs; dbus-daemon can't look them up (systemd.exec(5), DynamicUser=).
+_DYNAMIC_UIDS = range(61184, 65520)
+
+
 class Bus:
     """A connection to one message bus.
 
@@ -164,8 +168,15 @@ class Bus:
             raise WireError(message) from error
         try:
             self.unique_name = str(self.wait_reply(hello, timeout_sec).body[0])
-        except (WireError, RemoteError):
+        except RemoteError:
             self._socket.close()
+            raise
+        except WireError as error:
+            self._socket.close()
+            if os.geteuid() in _DYNAMIC_UIDS:
+                uid = os.geteuid()
+                message = f"the message bus takes no uid {uid}, of DynamicUser=yes; give the unit a User= that exists"
+                raise WireError(message) from error
             raise
 
     def renew(self, timeout_sec: float = 5.0) -> None:

@@ -231,6 +231,24 @@ def test_an_app_that_obeys_nothing_is_killed_after_the_policys_time(
     lab.wait_for(lambda: "/tmp/noted" not in lab.run("isoctl", "ps", user="alice").stdout)
 
 
+@pytest.mark.parametrize(
+    "start",
+    ["trap '' HUP; sleep 4951 &", "setsid sleep 4951 & until pgrep -f '^sleep 4951' >/dev/null; do :; done;"],
+    ids=["ignoring SIGHUP", "own session"],
+)
+def test_what_a_command_leaves_on_a_terminal_lives_as_the_manual_says(lab: Lab, start: str) -> None:
+    """N6: left-overs died with the terminal, and the manual said that they live on."""
+    with lab.pty("isoctl", "run", "blog", "sh", "-c", f"{start} echo STARTED", user="alice") as terminal:
+        terminal.read_until("STARTED")
+        assert terminal.wait(20) == 0
+    lab.wait_for(lambda: "4951" in lab.run("isoctl", "ps", user="alice").stdout)
+    time.sleep(1)  # time for what must not happen
+    assert runs(lab, "sleep 4951")
+    (app,) = [app for app in json.loads(lab.run("isoctl", "ps", "--json", user="alice").stdout) if "4951" in str(app)]
+    lab.run("isoctl", "kill", app["id"], user="alice")
+    lab.wait_for(lambda: not runs(lab, "sleep 4951"))
+
+
 def test_a_detached_app_outlives_the_terminal_and_is_found(lab: Lab, noted: Callable[[], list[str]]) -> None:
     arguments = noting("SIGTERM")
     arguments.insert(2, "--detach")

@@ -2,6 +2,7 @@
 {
   config,
   lib,
+  options,
   pkgs,
   ...
 }:
@@ -113,7 +114,19 @@ in
     system.stateVersion = lib.mkDefault cfg.host.system.stateVersion;
     system.extraDependencies = cfg.gcRoots;
     time.timeZone = lib.mkDefault cfg.host.time.timeZone;
-    i18n.defaultLocale = lib.mkDefault cfg.host.i18n.defaultLocale;
+    # A zone that only the container has was chosen for it; isod has apps follow the host's unless something here says TZ.
+    environment.sessionVariables = lib.mkIf (
+      config.time.timeZone != null && config.time.timeZone != cfg.host.time.timeZone
+    ) { TZ = lib.mkDefault config.time.timeZone; };
+    # With the locales of LC_TIME and its like, of which NixOS makes those that are named here.
+    i18n = {
+      defaultLocale = lib.mkDefault cfg.host.i18n.defaultLocale;
+      extraLocaleSettings = lib.mapAttrs (_: lib.mkDefault) cfg.host.i18n.extraLocaleSettings;
+    }
+    # Of NixOS 25.05 and newer.
+    // lib.optionalAttrs (options.i18n ? extraLocales) {
+      extraLocales = lib.mkDefault (cfg.host.i18n.extraLocales or [ ]);
+    };
 
     hardware.graphics = lib.mkIf (cfg.graphics && cfg.host.hardware.graphics.enable) {
       enable = lib.mkDefault true;

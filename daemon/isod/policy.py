@@ -89,6 +89,13 @@ Environment = Annotated[
 ]
 
 
+Variables = Annotated[
+    tuple[Annotated[str, AfterValidator(_variable)], ...],
+    Field(strict=False, max_length=limits.ENVIRONMENT_ENTRIES_MAX),
+    AfterValidator(_unique),
+]
+
+
 class GrantsBase(StrictModel):
     """The granted level of each kind of resource, by the kind's key."""
 
@@ -190,12 +197,20 @@ class ContainerPolicy(StrictModel):
         default_factory=dict, description="Variables set in every app, over those of the login profile and the session."
     )
 
+    unset: Variables = Field(
+        (),
+        description="Variables that apps do not get from isod, the session, or the login profile, as in "
+        '["QT_QPA_PLATFORM"]; `isoctl run --env` sets them all the same.',
+    )
+
     _never: frozenset[str] = PrivateAttr(default=frozenset())
 
     @after_all(mode="after")
     def _check_together(self) -> Self:
         if self.wrapper and self.wrapper_shell:
             raise ValueError("wrapper and wrapper_shell exclude each other")
+        if both := sorted(self.environment.keys() & set(self.unset)):
+            raise ValueError(f"environment sets {both[0]}, and unset takes it away: say one of them")
         several = bool(self.groups) or len({*self.users, *self.ask}) > 1
         if self.user and several and not self.shared_account:
             raise ValueError(f"user = {self.user!r} would serve several users: say shared_account = true if it may")

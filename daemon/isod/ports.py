@@ -230,6 +230,9 @@ class Guest(Protocol):
     async def locales(self) -> frozenset[str]:
         """Give the names of the locales inside, as `locale -a` writes them; none where that can't be told."""
 
+    async def time_zone(self) -> str:
+        """Give the host's time zone if the container shows another one and knows that one; else ""."""
+
     async def terminal_type(self, account: Account, names: Iterable[str]) -> str:
         """Give the first of these terminals that programs of the account know; "" for none."""
 

@@ -22,6 +22,10 @@ HINT_NAMES = frozenset(
         "XDG_CURRENT_DESKTOP",
         "XCURSOR_THEME",
         "XCURSOR_SIZE",
+        # Which graphics card, and how large (gtk3(7), Qt's "High DPI").
+        "DRI_PRIME",
+        "GDK_SCALE",
+        "QT_SCALE_FACTOR",
         "XDG_ACTIVATION_TOKEN",
         "DESKTOP_STARTUP_ID",
     }

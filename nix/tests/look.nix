@@ -35,6 +35,8 @@ rec {
     hostName = config.networking.hostName;
     stateVersion = config.system.stateVersion;
     timeZone = config.time.timeZone;
+    zoneOfItsOwn = config.environment.sessionVariables.TZ or null;
+    locales = { inherit (config.i18n) defaultLocale extraLocaleSettings; };
     extraDependencies = names config.system.extraDependencies;
     warnings = config.warnings;
     services = lib.mapAttrs (_: unit: {

@@ -20,6 +20,28 @@ TYPES_AND_MODULES = (
         ["git", "git"],
     ),
     Case(
+        "R-46: formats follow the host's, each one unless the container says otherwise",
+        one('config.i18n.extraLocaleSettings.LC_PAPER = "en_US.UTF-8";')
+        + ' { i18n.extraLocaleSettings = { LC_TIME = "de_DE.UTF-8"; LC_PAPER = "de_DE.UTF-8"; }; }',
+        f"{GUEST}.locales",
+        {
+            "defaultLocale": "en_US.UTF-8",
+            "extraLocaleSettings": {"LC_TIME": "de_DE.UTF-8", "LC_PAPER": "en_US.UTF-8"},
+        },
+    ),
+    Case(
+        "R-45: a time zone that only the container has is told to its apps, which follow the host's otherwise",
+        one('config.time.timeZone = "Asia/Tokyo";') + ' { time.timeZone = "Europe/Berlin"; }',
+        f"{GUEST}.zoneOfItsOwn",
+        "Asia/Tokyo",
+    ),
+    Case(
+        "R-45: one that is the host's, or nobody's, is not",
+        one("config.time.timeZone = null;") + ' { time.timeZone = "Europe/Berlin"; }',
+        f"{GUEST}.zoneOfItsOwn",
+        None,
+    ),
+    Case(
         "trap 2: a trait that comes by two ways counts once",
         one("config = (with isoctl.traits; [ golangDev ] ++ [ golangDev { imports = [ golangDev ]; } ]);"),
         f"{GUEST}.packages",

@@ -46,11 +46,15 @@ class FakeGuest:
         self.watchers: dict[str, Callable[[dict[str, Any]], None]] = {}
         self.fault: Exception | None = None
         self.closed = False
+        self.zone = ""
         self.terminals = {"xterm", "xterm-256color", "screen", "vt100", "dumb"}
         self.left: dict[str, dict[int, str]] = {}
 
     async def locales(self) -> frozenset[str]:
         return frozenset()
+
+    async def time_zone(self) -> str:
+        return self.zone
 
     async def terminal_type(self, _account: Account, names: Iterable[str]) -> str:
         return next((name for name in names if name in self.terminals), "")

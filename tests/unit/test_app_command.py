@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -60,7 +61,7 @@ def test_arguments_arrive_as_they_are_in_every_login_shell(shell: str, tmp_path:
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=8))
 @settings(max_examples=25, deadline=None)
 def test_arguments_arrive_as_they_are_without_a_login_shell(arguments: list[str]) -> None:
-    done = run(command.plain(["sh", "-c", SHOW, "sh", *arguments], {}, "alice"), Path("/"))
+    done = run(command.plain(["sh", "-c", SHOW, "sh", *arguments], {}, ACCOUNT), Path("/"))
     assert done.stdout.decode().split("\0")[:-1] == arguments
 
 
@@ -85,7 +86,7 @@ def test_a_profile_changes_nothing_that_isod_set_and_no_value_is_in_an_argument(
 @pytest.mark.parametrize("name", ["nosuch", "-nosuch"])
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_is_not_there_gives_127_and_a_sentence(shell: str, name: str, tmp_path: Path) -> None:
-    for start in (command.login([name], {}, account(shell)), command.plain([name], {}, "alice")):
+    for start in (command.login([name], {}, account(shell)), command.plain([name], {}, ACCOUNT)):
         done = run(start, tmp_path)
         assert (done.returncode, b"nosuch" in done.stderr) == (127, True), done.stderr
 
@@ -106,8 +107,8 @@ def test_a_program_that_is_not_there_is_told_with_a_way_out(shell: str, name: st
     """N11: `bash: line 1: exec: foot: not found` named neither the container nor what to do."""
     starts = (
         command.login([name, "x"], {}, account(shell), "", "blog"),
-        command.plain([name, "x"], {}, "alice", "", "blog"),
-        command.plain(command.on_terminal([name], "/dev/null", "blog"), {}, "alice", "", "blog"),
+        command.plain([name, "x"], {}, ACCOUNT, "", "blog"),
+        command.plain(command.on_terminal([name], "/dev/null", "blog"), {}, ACCOUNT, "", "blog"),
     )
     for start in starts:
         done = run(start, tmp_path)
@@ -124,9 +125,28 @@ def test_what_is_there_starts_as_before_though_a_shell_knows_it_too(shell: str, 
     for argv, code in ((["echo", "x"], 0), (["[", "x", "]"], 0), (["/bin/echo", "x"], 0), (["/etc/passwd"], 126)):
         for start in (
             command.login(argv, {}, account(shell), "", "blog"),
-            command.plain(argv, {}, "alice", "", "blog"),
+            command.plain(argv, {}, ACCOUNT, "", "blog"),
         ):
             assert run(start, tmp_path).returncode == code
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_fallbacks_stand_in_for_what_nothing_inside_sets_and_what_is_unset_is_gone(shell: str, tmp_path: Path) -> None:
+    """R-45, R-16, R-10: a profile may choose its own zone; policy may take anything away."""
+    for name in (".profile", ".bash_profile", ".zprofile"):
+        (tmp_path / name).write_text("export TZ=profile GONE=profile\n")
+    fish = tmp_path / ".config/fish/config.fish"
+    fish.parent.mkdir(parents=True)
+    fish.write_text("set -gx TZ profile; set -gx GONE profile\n")
+    given: Any = {"fallbacks": {"TZ": "host", "LANG": "C.UTF-8"}, "unset": ["GONE", "ALSO"]}
+    script = 'echo "$TZ $LANG ${GONE-none} ${ALSO-none} $OWN"; env | grep -c _ISOCTL'
+    for start, zone in (
+        (command.login(["sh", "-c", script], {"OWN": "own"}, account(shell), **given), "profile"),
+        (command.plain(["sh", "-c", script], {"OWN": "own"}, ACCOUNT, **given), "host"),
+    ):
+        assert run(start, tmp_path, ALSO="inherited").stdout.decode() == f"{zone} C.UTF-8 none none own\n0\n"
+        inherited = run(start, tmp_path, LANG="de_DE.UTF-8").stdout.decode()
+        assert inherited == f"{zone} de_DE.UTF-8 none none own\n0\n"
 
 
 def test_a_shell_that_is_none_of_the_known_is_not_used() -> None:

@@ -10,6 +10,7 @@ from isod.core.environment import (
     assemble,
     check_asked,
     display_variables,
+    fallbacks,
     session_variables,
 )
 from isod.policy import ContainerPolicy
@@ -77,8 +78,6 @@ def test_a_display_of_policy_or_an_old_terminal_does_not_hide_the_one_that_is_th
             {
                 "XDG_SESSION_TYPE": "wayland",
                 "QT_QPA_PLATFORM": "wayland",
-                "SDL_VIDEODRIVER": "wayland",
-                "CLUTTER_BACKEND": "wayland",
                 "MOZ_ENABLE_WAYLAND": "1",
                 "NIXOS_OZONE_WL": "1",
                 "ELECTRON_OZONE_PLATFORM_HINT": "auto",
@@ -89,8 +88,6 @@ def test_a_display_of_policy_or_an_old_terminal_does_not_hide_the_one_that_is_th
             {
                 "XDG_SESSION_TYPE": "x11",
                 "QT_QPA_PLATFORM": "xcb",
-                "SDL_VIDEODRIVER": "x11",
-                "CLUTTER_BACKEND": "x11",
                 "_JAVA_AWT_WM_NONREPARENTING": "1",
             },
         ),
@@ -99,8 +96,6 @@ def test_a_display_of_policy_or_an_old_terminal_does_not_hide_the_one_that_is_th
             {
                 "XDG_SESSION_TYPE": "wayland",
                 "QT_QPA_PLATFORM": "wayland;xcb",
-                "SDL_VIDEODRIVER": "wayland,x11",
-                "CLUTTER_BACKEND": "wayland",
                 "MOZ_ENABLE_WAYLAND": "1",
                 "NIXOS_OZONE_WL": "1",
                 "ELECTRON_OZONE_PLATFORM_HINT": "auto",
@@ -146,7 +141,7 @@ def test_the_order_is_session_hints_toolkits_policy_display_asked_and_isods_own(
         "LANGUAGE": "policy",
         "QT_QPA_PLATFORM": "policy",
         "SDL_VIDEODRIVER": "asked",
-        "CLUTTER_BACKEND": "wayland",
+        "MOZ_ENABLE_WAYLAND": "1",
         "WAYLAND_DISPLAY": "/mine",
         "XDG_RUNTIME_DIR": "/run/user/1000",
     }
@@ -168,6 +163,48 @@ def test_the_terminal_that_is_known_inside_stands_in_for_the_callers() -> None:
     assert made(hints=["TERM="], terminal=True)["TERM"] == "xterm"
     assert made(hints=["TERM=foot"], terminal=True, terminal_type="xterm", asked=["TERM=st"])["TERM"] == "st"
     assert made(hints=["TERM=foot"], terminal=True, terminal_type="xterm", policy={"TERM": "st"})["TERM"] == "st"
+
+
+def test_no_driver_of_sdl_or_clutter_is_forced() -> None:
+    """R-10: SDL before 2.0.15 knows no wayland, before 2.0.22 no list, and ends; each finds the display itself."""
+    for display in (WAYLAND, X11, WAYLAND | X11):
+        assert not {"SDL_VIDEODRIVER", "CLUTTER_BACKEND"} & made(display=display).keys()
+
+
+def test_policy_takes_variables_away_and_the_user_may_still_set_them() -> None:
+    """R-10: `environment` could only set."""
+    unset = ("QT_QPA_PLATFORM", "NO_COLOR", "LANG")
+    session = {"LANG": "C.UTF-8", "NO_COLOR": "1"}
+    result = made(session=session, display=WAYLAND, unset=unset, asked=["NO_COLOR=2"])
+    assert {name: result.get(name) for name in unset} == {"QT_QPA_PLATFORM": None, "NO_COLOR": "2", "LANG": None}
+
+
+def test_sizes_and_cards_are_the_callers() -> None:
+    """R-12: GDK_SCALE was lost, and programs for X11 were tiny."""
+    hints = {"GDK_SCALE": "2", "QT_SCALE_FACTOR": "1.5", "DRI_PRIME": "1"}
+    assert made(hints=[f"{name}={value}" for name, value in hints.items()]).items() >= hints.items()
+
+
+def test_a_language_that_is_unknown_inside_is_utf8_all_the_same() -> None:
+    """R-16: without any no accent could be typed; what is known, or not about characters, changes nothing."""
+    known = frozenset({"C.utf8", "de_DE.utf8"})
+
+    def language(told: dict[str, str], variables: dict[str, str] | None = None) -> dict[str, str]:
+        return fallbacks(variables=variables or {}, told=told, locales=known, zone="")
+
+    for told in ({"LANG": "fr_FR.UTF-8"}, {"LC_ALL": "fr_FR.UTF-8"}, {"LC_CTYPE": "fr_FR.UTF-8", "LANG": ""}):
+        assert language(told) == {"LANG": "C.UTF-8"}
+    for told in ({"LANG": "de_DE.UTF-8"}, {"LC_TIME": "fr_FR.UTF-8"}, {"LANGUAGE": "fr"}, {}):
+        assert language(told) == {}
+    assert language({"LC_ALL": "fr_FR.UTF-8"}, {"LANG": "de_DE.UTF-8"}) == {}
+    assert fallbacks(variables={}, told={"LANG": "x"}, locales=frozenset(), zone="") == {}
+
+
+def test_the_zone_of_the_host_counts_where_nobody_chose_one() -> None:
+    """R-45."""
+    told = {"told": {}, "locales": frozenset[str]()}
+    assert fallbacks(variables={}, zone="Asia/Tokyo", **told) == {"TZ": "Asia/Tokyo"}
+    assert fallbacks(variables={"TZ": "UTC"}, zone="Asia/Tokyo", **told) == {}
 
 
 # -- what policy does not grant

@@ -86,18 +86,8 @@ class AppStarter:
         StartFailed, InvalidArgument, NotPermitted (the caller left), ContainerGone, LimitExceeded.
         """
         options, policy, name = request.options, request.container.policy, request.container.name
-        variables = environment.assemble(
-            session=self._sessions.environment(request.caller.uid),
-            hints=options.hints or (),
-            policy=policy.environment,
-            asked=options.environment or (),
-            account=account,
-            terminal=bool(options.terminal),
-            display=display,
-            refused=[key for key, level in request.container.grants().items() if level == "none"],
-            locales=await guest.locales(),
-            terminal_type=await self._terminal_type(request, guest, account) if options.terminal else "",
-        )
+        variables, fallbacks = await self._variables(request, guest, account, display)
+        gone = [variable for variable in policy.unset if variable not in variables]
         app.record.lends_streams = request.lends_streams
         argv = command.wrap(request.argv, policy.wrapper, policy.wrapper_shell)
         if options.terminal:
@@ -106,11 +96,8 @@ class AppStarter:
         use_login = policy.login_shell if options.login_shell is None else options.login_shell
         # Nobody reads what a detached app's shell says, so isod must see whether that found the command.
         mark = f"isoctl-{app.record.id}" if app.record.detached else ""
-        start = (
-            command.login(argv, variables, account, mark, name)
-            if use_login
-            else command.plain(argv, variables, account.name, mark, name)
-        )
+        make = command.login if use_login else command.plain
+        start = make(argv, variables, account, mark, name, fallbacks=fallbacks, unset=gone)
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
         directory = working_directory(await self._directory(request, guest), account)
@@ -140,6 +127,30 @@ class AppStarter:
             request.close()
             self._apps.launched(app)
             await self._await_start(app, guest, job, directory, mark)
+
+    async def _variables(
+        self, request: LaunchRequest, guest: Any, account: Account, display: dict[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Give what is set whatever the profile says, and what is if nothing inside sets it."""
+        options, policy = request.options, request.container.policy
+        session, locales = self._sessions.environment(request.caller.uid), await guest.locales()
+        variables = environment.assemble(
+            session=session,
+            hints=options.hints or (),
+            policy=policy.environment,
+            unset=policy.unset,
+            asked=options.environment or (),
+            account=account,
+            terminal=bool(options.terminal),
+            display=display,
+            refused=[key for key, level in request.container.grants().items() if level == "none"],
+            locales=locales,
+            terminal_type=await self._terminal_type(request, guest, account) if options.terminal else "",
+        )
+        # A zone of its own has what somebody chose: policy, the caller, the profile, the container's systemd.
+        zone = "" if "TZ" in variables else await guest.time_zone()
+        told = {**session, **dict(entry.split("=", 1) for entry in options.hints or ())}
+        return variables, environment.fallbacks(variables=variables, told=told, locales=locales, zone=zone)
 
     async def _directory(self, request: LaunchRequest, guest: Any) -> str | None:
         """Give the directory inside that was asked for. Raises InvalidArgument if it is the host's alone."""

@@ -2,7 +2,8 @@
 
 import posixpath
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from isod.core import login_profile, missing_program
@@ -12,6 +13,7 @@ DEFAULT_PATH = (
     "/etc/profiles/per-user/{user}/bin:/run/current-system/sw/bin:"
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
+NOTHING: Mapping[str, str] = MappingProxyType({})
 CARRIER_PREFIX = "_ISOCTL_"
 
 
@@ -46,15 +48,26 @@ def on_terminal(argv: Sequence[str], path: str, container: str = "") -> tuple[st
     return ("/bin/sh", "-c", f'true <"$0";{_exec_posix(argv, container)}', path, *argv)
 
 
-def plain(argv: Sequence[str], environment: Mapping[str, str], user: str, mark: str = "", container: str = "") -> Start:
+def plain(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    account: Account,
+    mark: str = "",
+    container: str = "",
+    *,
+    fallbacks: Mapping[str, str] = NOTHING,
+    unset: Collection[str] = (),
+) -> Start:
     """Start without a login shell. The shell in between makes 126, 127 and their sentences (exec by systemd: 203).
 
     `mark` is a word that stands in the shell's command line, until the command has taken its place; `container` is
-    named if the program is not there.
+    named if the program is not there. `fallbacks` are for what is not set inside, `unset` names what the command must
+    not have.
     """
-    path = {"PATH": default_path(user)}
-    script = _marked(mark) + _exec_posix(argv, container)
-    return Start("/bin/sh", ("sh", "-c", script, "sh", *argv), {**path, **environment})
+    path = {"PATH": default_path(account.name)}
+    script, carried = _restoring({}, fallbacks, "")
+    script = _marked(mark) + script + _without(unset) + _exec_posix(argv, container)
+    return Start("/bin/sh", ("sh", "-c", script, "sh", *argv), {**path, **environment, **carried})
 
 
 def login(
@@ -63,6 +76,9 @@ def login(
     account: Account,
     mark: str = "",
     container: str = "",
+    *,
+    fallbacks: Mapping[str, str] = NOTHING,
+    unset: Collection[str] = (),
 ) -> Start:
     """Start with the environment of the account's login profile. Values travel in the environment only, never as words.
 
@@ -72,22 +88,31 @@ def login(
     name = posixpath.basename(shell)
     if name not in ("bash", "zsh", "fish", "ksh", "dash", "sh") or not shell.startswith("/"):
         shell = "/bin/sh"
-    carriers = {name: f"{CARRIER_PREFIX}{number}" for number, name in enumerate(environment)}
-    both = dict(environment) | {carrier: environment[name] for name, carrier in carriers.items()}
     profile = login_profile.script(shell, account.name, container, default_path(account.name))
-    script = _marked(mark) + _restoring(carriers, profile) + _exec_posix(argv, container)
-    return Start("/bin/sh", ("sh", "-c", script, "sh", *argv), both)
+    restoring, carried = _restoring(environment, fallbacks, profile)
+    script = _marked(mark) + restoring + _without(unset) + _exec_posix(argv, container)
+    return Start("/bin/sh", ("sh", "-c", script, "sh", *argv), {**environment, **carried})
 
 
-def _restoring(carriers: Mapping[str, str], script: str) -> str:
-    """Give a script after which these variables have the values of their carriers, which it neither sees nor leaves."""
-    if not carriers:
-        return script
-    # In positional parameters: no profile reaches them.
-    kept = " ".join(f'"${carrier}"' for carrier in carriers.values())
-    restored = " ".join(f'{name}="${{{number}}}"' for number, name in enumerate(carriers, 1))
-    gone = f"unset {' '.join(carriers.values())};"
-    return f'set -- {kept} "$@";{gone}{script}{gone}export {restored};shift {len(carriers)};'
+def _restoring(environment: Mapping[str, str], fallbacks: Mapping[str, str], script: str) -> tuple[str, dict[str, str]]:
+    """Give a script after which variables are as they shall be, fallbacks where nothing else set them; and carriers.
+
+    The script in between neither sees these nor leaves any. Values are in positional parameters meanwhile, which no
+    profile reaches.
+    """
+    values = [*environment.values(), *fallbacks.values()]
+    if not values:
+        return script, {}
+    carried = {f"{CARRIER_PREFIX}{number}": value for number, value in enumerate(values)}
+    kept = " ".join(f'"${carrier}"' for carrier in carried)
+    restored = [f'{name}="${{{number}}}"' for number, name in enumerate(environment, 1)]
+    restored += [f'{name}="${{{name}:-${{{number}}}}}"' for number, name in enumerate(fallbacks, len(environment) + 1)]
+    gone = f"unset {' '.join(carried)};"
+    return f'set -- {kept} "$@";{gone}{script}{gone}export {" ".join(restored)};shift {len(values)};', carried
+
+
+def _without(names: Collection[str]) -> str:
+    return f"unset {' '.join(names)};" if names else ""
 
 
 def _marked(mark: str) -> str:

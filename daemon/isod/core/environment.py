@@ -16,12 +16,10 @@ _OWN = frozenset({"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"})
 # Of one terminal: an app without one would draw colours and cursor movements into a pipe.
 _OF_TERMINAL = ("TERM", "COLORTERM")
 
-# What tells toolkits to use the display that is there; without these some look for the other one first, or for none.
+# What tells toolkits to use the display that is there, as far as one of them does not find it itself (ADR 0015).
 _WAYLAND = {
     "XDG_SESSION_TYPE": "wayland",
     "QT_QPA_PLATFORM": "wayland",
-    "SDL_VIDEODRIVER": "wayland",
-    "CLUTTER_BACKEND": "wayland",
     "MOZ_ENABLE_WAYLAND": "1",
     "NIXOS_OZONE_WL": "1",
     "ELECTRON_OZONE_PLATFORM_HINT": "auto",
@@ -29,14 +27,14 @@ _WAYLAND = {
 _X11 = {
     "XDG_SESSION_TYPE": "x11",
     "QT_QPA_PLATFORM": "xcb",
-    "SDL_VIDEODRIVER": "x11",
-    "CLUTTER_BACKEND": "x11",
 }
-_BOTH = {"QT_QPA_PLATFORM": "wayland;xcb", "SDL_VIDEODRIVER": "wayland,x11"}
+_BOTH = {"QT_QPA_PLATFORM": "wayland;xcb"}
 # Window managers that give each client the whole of its window; Java draws nothing in them otherwise.
 _ANY_X11 = {"_JAVA_AWT_WM_NONREPARENTING": "1"}
 # Of the C library itself (locale(7), setlocale(3)).
 _BUILT_IN_LOCALES = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8", ""})
+# C knows ASCII alone: in it accents could not even be typed (Compose(5)).
+_FALLBACK_LOCALE = "C.UTF-8"
 # Compositors that draw the windows' borders themselves.
 _WLROOTS_DESKTOPS = frozenset({"sway", "wlroots", "hyprland", "river", "labwc", "niri", "wayfire", "dwl"})
 
@@ -111,6 +109,7 @@ def assemble(
     session: Mapping[str, str],
     hints: Iterable[str],
     policy: Mapping[str, str],
+    unset: Iterable[str] = (),
     asked: Iterable[str],
     account: Account,
     terminal: bool,
@@ -121,9 +120,9 @@ def assemble(
 ) -> dict[str, str]:
     """Give all variables that isod sets over the login profile; entries are NAME=VALUE, already checked.
 
-    `display` is what `display_variables` gave, `refused` the resources that policy does not grant at all, `locales`
-    those of the container, which bind what comes from the host but not what policy or the user asked for; so does
-    `terminal_type`, which it knows in place of TERM.
+    `unset` are those that policy takes away, `display` is what `display_variables` gave, `refused` the resources that
+    policy does not grant at all, `locales` those of the container, which bind what comes from the host but not what
+    policy or the user asked for; so does `terminal_type`, which it knows in place of TERM.
     """
     result: dict[str, str] = {}
     given = dict(entry.split("=", 1) for entry in hints)
@@ -139,6 +138,8 @@ def assemble(
             result.pop(name, None)
     result.update(_toolkits(display, result.get("XDG_CURRENT_DESKTOP", "")))
     result.update(policy)
+    for name in unset:
+        result.pop(name, None)
     result.update(display)
     result.update(dict(entry.split("=", 1) for entry in asked))
     for variable, key in owned_variables().items():
@@ -148,6 +149,19 @@ def assemble(
     result["XDG_RUNTIME_DIR"] = runtime
     result["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime}/bus"
     return result
+
+
+def fallbacks(
+    *, variables: Mapping[str, str], told: Mapping[str, str], locales: frozenset[str], zone: str
+) -> dict[str, str]:
+    """Give what an app gets that neither these variables of its own nor its container name.
+
+    `told` is what session and caller say, `zone` the host's time zone where the container shows another.
+    """
+    dropped = told.keys() - with_known_locales(told, locales).keys()
+    language = {} if dropped.isdisjoint(("LANG", "LC_ALL", "LC_CTYPE")) else {"LANG": _FALLBACK_LOCALE}
+    found = language | ({"TZ": zone} if zone else {})
+    return {name: value for name, value in found.items() if name not in variables}
 
 
 def _toolkits(display: Mapping[str, str], desktop: str) -> dict[str, str]:

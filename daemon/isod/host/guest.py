@@ -19,6 +19,7 @@ from isod.host.offload import Offload
 from isod.host.patient_calls import PatientCalls
 from isod.host.properties import read_properties
 from isod.host.terminfo import first_known
+from isod.host.time_zone import host_zone, zone_to_tell
 from isod.host.unit_signals import UnitSignals
 from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_EXISTS, unit_path
 from isod.ports import Account
@@ -127,6 +128,10 @@ class GuestManager:
     async def locales(self) -> frozenset[str]:
         """Give the names of the locales inside, as `locale -a` writes them; none where that can't be told."""
         return await self.offload.run(lambda: locale_names(self.root_fd))
+
+    async def time_zone(self) -> str:
+        """Give the host's time zone if the container shows another one and knows that one; else ""."""
+        return await self.offload.run(lambda: zone_to_tell(self.root_fd, host_zone()))
 
     async def terminal_type(self, account: Account, names: Iterable[str]) -> str:
         """Give the first of these terminals that programs of the account know; "" for none."""

@@ -165,6 +165,7 @@ let
         fonts.fontconfig.defaultFonts = lib.genAttrs [ "serif" "sansSerif" "monospace" "emoji" ] (_: option texts [ ]);
         time.timeZone = option (types.nullOr types.str) null;
         i18n.defaultLocale = option types.str "en_US.UTF-8";
+        i18n.extraLocaleSettings = option (types.attrsOf types.str) { };
 
         networking = {
           hostName = option types.str "nixos";

@@ -340,7 +340,7 @@ def test_without_isod_every_verb_names_the_way_out(isoctl: Isoctl, isod: FakeIso
 
 
 def test_status_fits_a_screen_however_many_apps_there_were(isoctl: Isoctl, isod: FakeIsod) -> None:
-    """N9: it printed the path of each app that had ended, thousands of characters on one line."""
+    """N9, N-6: it printed the path of each app that had ended, thousands of characters on one line."""
     (path, values) = container("blog")
     values["Apps"] = ("ao", [f"/org/isoctl1/app/{number:032x}" for number in range(500)])
     values["AppCount"] = ("u", 3)

@@ -55,7 +55,7 @@ def named(lab: Lab) -> Iterator[Lab]:
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("name", [name for name in ACCOUNTS if name != "far"], ids=ascii)
 def test_one_runs_apps_under_the_name_that_the_host_gave_them(named: Lab, name: str, container: str) -> None:
-    """N3: "has no account 'Karl'", though `id Karl` worked there."""
+    """N3, N-3: "has no account 'Karl'", though `id Karl` worked there."""
     done = named.run(
         "isoctl", "run", container, "sh", "-c", 'id -un; id -u; printf "%s\\n" "$USER"', user=name, check=False
     )
@@ -65,7 +65,7 @@ def test_one_runs_apps_under_the_name_that_the_host_gave_them(named: Lab, name: 
 
 @pytest.mark.parametrize("name", ["anna.maria", "alice@corp.example", "CORP\\alice"])
 def test_one_can_be_asked_for_by_name(named: Lab, name: str) -> None:
-    """N3: "user: is not the name of an account". In a user namespace, where another user's number is nobody's."""
+    """N3, N-3: "user: is not the name of an account". In a user namespace, where another user's number is nobody's."""
     done = named.run("isoctl", "run", f"{name}@priv", "id", "-un", user="alice", check=False)
     assert (done.stderr, done.stdout) == ("", f"{name}\n")
 

@@ -13,11 +13,21 @@ from lab.changes import kept
 from lab.container_faults import inside
 from lab.faults import Fault, Planted, command_in, drop_in
 from lab.machine import Lab
+from lab.policies import added_policy
 from test_doctor import doctor
 
 LINK = "ve-deb"
 HOSTS_END, ITS_END = "10.233.5.1", "10.233.5.2"
 BLOG = "container@blog.service"
+WATCHES = "/proc/sys/fs/inotify/max_user_watches"
+WATCHER = """
+import ctypes, tempfile, time
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init1(0)
+for number in range(60):
+    assert libc.inotify_add_watch(fd, tempfile.mkdtemp().encode(), 0x100) >= 0
+time.sleep(600)
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,7 +140,92 @@ def the_host_asks_another(lab: Lab) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def its_root_is_shifted(lab: Lab) -> Iterator[None]:
+    """As after a run with PrivateUsers=pick that gave the files away, and one without."""
+    lab.run("chown", "1876951040:1876951040", *inside("blog", ""))
+    yield
+    lab.run("chown", "root:root", *inside("blog", ""))
+
+
+def shift_it_back(lab: Lab, fix: str) -> None:
+    """The command that it names takes what an ordinary root has and those of the lab have not, a /usr."""
+    assert "--private-users=0 --private-users-ownership=chown" in command_in(fix)
+    lab.run("chown", "root:root", *inside("blog", ""))
+
+
+@contextmanager
+def few_watches(lab: Lab) -> Iterator[None]:
+    """Not the real bound, which is the whole machine's: a file over it, which sysctl(8) writes just so."""
+    bound = lab.host_path("/run/lab-watches")
+    bound.write_text("40\n")
+    lab.run("mount", "--bind", "/run/lab-watches", WATCHES)
+    app = lab.run("isoctl", "run", "-d", "blog", "python3", "-c", WATCHER, user="alice").stdout.strip()
+    try:
+        # It has them a moment after it began.
+        lab.wait_for(lambda: bool(doctor(lab, "blog")), what="nothing is found")
+        yield
+    finally:
+        lab.run("isoctl", "kill", app, user="alice", check=False)
+        lab.run("umount", WATCHES)
+        bound.unlink()
+
+
+@contextmanager
+def a_card_is_named(lab: Lab) -> Iterator[None]:
+    lab.in_container("blog", "mkdir", "-p", "/run/opengl-driver/lib/dri")
+    with added_policy(lab, "blog", "[grants]", 'gpu = ["0000:01:00.0", "/dev/nvidia0"]'):
+        yield
+
+
+@contextmanager
+def a_match_of_usb(lab: Lab) -> Iterator[None]:
+    with added_policy(lab, "blog", "[grants]", 'devices = ["SUBSYSTEM=usb ID_VENDOR_ID=1050"]'):
+        yield
+
+
+def correct(lab: Lab, fix: str) -> None:
+    path = "/etc/isod/containers/blog.toml"
+    assert path in fix
+    lab.host_path(path).write_text('users = ["alice"]\n')
+    lab.run("isoctl", "reload")
+
+
+@contextmanager
+def isod_is_older_than_its_files(lab: Lab) -> Iterator[None]:
+    """As after `make install` of the same version; what is installed keeps all but the time of that."""
+    lab.run("chmod", "644", "/usr/lib/isoctl/isod/__init__.py")
+    yield
+
+
+@contextmanager
+def a_second_installation(lab: Lab) -> Iterator[None]:
+    lab.run("mkdir", "-p", "/usr/local/lib/isoctl/isoctl")
+    yield
+    lab.run("rm", "-rf", "/usr/local/lib/isoctl")
+
+
+def uninstall_it(lab: Lab, fix: str) -> None:
+    assert "`make uninstall PREFIX=/usr/local`" in fix
+    lab.run("rm", "-rf", "/usr/local/lib/isoctl")
+
+
+@contextmanager
+def sockets_are_not_enabled(lab: Lab) -> Iterator[None]:
+    sockets = ("isod-helper-node.socket", "isod-helper-devices.socket")
+    lab.run("systemctl", "stop", *sockets)
+    yield
+    lab.run("systemctl", "start", *sockets)
+
+
 REPORTS = {
+    "N-5": Fault("root-shifted", its_root_is_shifted, ("blog",), mend=shift_it_back),
+    "N18 without a restart": Fault("isod-other-version", isod_is_older_than_its_files),
+    "N18 sockets": Fault("helper-stopped", sockets_are_not_enabled),
+    "N18 a second one": Fault("two-installations", a_second_installation, mend=uninstall_it),
+    "R-20": Fault("device-never", a_match_of_usb, ("blog",), mend=correct),
+    "R-22": Fault("inotify-watches", few_watches, ("blog",)),
+    "R-26": Fault("device-absent", a_card_is_named, ("blog",), mend=correct),
     "R-23": Fault("hostname-unresolved", nobody_knows_its_name, ("blog",)),
     "R-34 the link taken": Fault("link-unaddressed", network_manager_takes_the_link, ("deb",), mend=let_it_be),
     "R-34 no route": Fault(
@@ -156,11 +251,13 @@ REPORTS = {
 @pytest.mark.breaks("host-files")
 @pytest.mark.parametrize("report", REPORTS)
 def test_what_was_silent_is_found_and_its_way_out_mends_it(lab: Lab, report: str) -> None:
-    """R-23, R-34, R-37, R-38, R-39, R-40: doctor said "nothing wrong found"."""
+    """N-5, N18, R-20, R-22, R-23, R-26, R-34, R-37, R-38, R-39, R-40: doctor said "nothing wrong found"."""
     fault = REPORTS[report]
     assert doctor(lab, *fault.where) == []
     with ExitStack() as stack:
         stack.enter_context(fault.planted(lab))
+        # isod reads the policy's files at most once a second
+        lab.wait_for(lambda: bool(doctor(lab, *fault.where)), what="nothing is found")
         (finding,) = doctor(lab, *fault.where)
         assert finding["code"] == fault.code
         if fault.mend:

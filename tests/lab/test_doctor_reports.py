@@ -14,6 +14,7 @@ from lab.container_faults import inside
 from lab.faults import Fault, Planted, command_in, drop_in
 from lab.machine import Lab
 from lab.policies import added_policy
+from nixeval import evaluate
 from test_doctor import doctor
 
 LINK = "ve-deb"
@@ -287,3 +288,70 @@ def test_a_place_that_never_answers_is_told_and_spoils_nothing_else(lab: Lab) ->
                 server.end()
     assert set(found) == {"hostname-unresolved", "not-looked-at"}
     assert re.search("home.*fuse", found["not-looked-at"])
+
+
+# What docker leaves, and a program that shows it and takes more, since the lab has no iptables.
+DOCKERS = "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT ACCEPT\n-N DOCKER-USER\n-A FORWARD -i docker0 -j ACCEPT\n"
+IPTABLES = """#!/bin/sh
+case $1 in
+-S) cat /run/lab-rules ;;
+-I) shift; echo "-A $*" >> /run/lab-rules ;;
+esac
+"""
+
+
+@pytest.mark.breaks("host-files")
+def test_a_firewall_that_forwards_nothing_is_found_by_who_may_see_it(lab: Lab) -> None:
+    """R-35, R-36: docker set FORWARD to DROP, and curl in a container waited for ever."""
+    program = lab.host_path("/usr/sbin/iptables")
+    lab.host_path("/run/lab-rules").write_text(DOCKERS)
+    program.write_text(IPTABLES)
+    program.chmod(0o755)
+    lab.run("ip", "link", "add", "docker0", "type", "veth", "peer", "name", "docker0peer")
+    try:
+        assert doctor(lab) == []
+        told = lab.run("isoctl", "doctor", user="alice")
+        assert told.stdout == "nothing wrong found\n"
+        assert "takes root to see: `sudo isoctl doctor`" in told.stderr
+        (finding,) = doctor(lab, user="root")
+        assert finding["code"] == "forward-dropped"
+        lab.run("sh", "-c", command_in(finding["fix"]))
+        assert doctor(lab, user="root") == []
+    finally:
+        program.unlink()
+        lab.run("ip", "link", "del", "docker0")
+
+
+def followed(names: str) -> str:
+    """The script that NixOS runs when the host's resolv.conf changes, for containers of these names."""
+    containers = " ".join(f'"{name}" = {{ }};' for name in names.split())
+    alice = 'users.users.alice = { isNormalUser = true; uid = 1000; }; betterContainers.base.userName = "alice";'
+    module = f"{{ {alice} betterContainers.containers = {{ {containers} }}; }}"
+    script = evaluate(f"(t.look.host (t.host [ ({module}) ]).config).resolvConf.isod-resolv-conf.script")
+    assert isinstance(script, str)
+    return script
+
+
+@pytest.mark.attack("C02")
+@pytest.mark.breaks("host-files")
+def test_a_resolv_conf_that_changes_is_followed_on_nixos(lab: Lab) -> None:
+    """R-38: in containers of every kind; none of them makes another wait, nor leads the copy out of its root."""
+    lab.start("priv")
+    lab.run("isoctl", "start", "evil")
+    lab.in_container(
+        "blog", "sh", "-c", "rm /etc/resolv.conf; ln -s /../../../../etc/motd-of-the-host /etc/resolv.conf"
+    )
+    names = ("blog", "priv", "evil")
+    copies = [copy for name in names for copy in inside(name, "/etc/resolv.conf")]
+    leader = lab.run("machinectl", "show", "-P", "Leader", "evil").stdout.strip()
+    with kept(lab, "/etc/resolv.conf"), kept(lab, *copies[1:]):
+        lab.host_path("/etc/resolv.conf").write_text("nameserver 192.0.2.77\n")
+        lab.run("kill", "-STOP", leader)
+        try:
+            lab.run("sh", "-ec", followed("ghost blog priv evil"), timeout_sec=60)
+        finally:
+            lab.run("kill", "-CONT", leader)
+        for name in names[:2]:
+            assert lab.in_container(name, "cat", "/etc/resolv.conf").stdout == "nameserver 192.0.2.77\n"
+        assert not lab.host_path("/etc/motd-of-the-host").exists()
+    lab.in_container("blog", "sh", "-c", "rm -f /etc/resolv.conf /etc/motd-of-the-host; touch /etc/resolv.conf")

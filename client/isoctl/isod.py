@@ -3,7 +3,7 @@
 import time
 
 from isoctl import wire
-from isoctl.contract_generated import APP_PATH_PREFIX, BUS_NAME, MANAGER, PROPERTIES, ROOT_PATH
+from isoctl.contract_generated import APP_PATH_PREFIX, MANAGER, PROPERTIES, ROOT_PATH
 from isoctl.marshal import plain
 from isod_contract.names import is_app_id
 
@@ -12,17 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _UNITS_SEC = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-def connect() -> wire.Bus:
-    """Connect to the system bus, with an isod on it. Raises WireError, RemoteError."""
-    bus = wire.Bus(wire.system_bus_address())
-    owned = bus.call(wire.DBUS_PATH, wire.DBUS, "NameHasOwner", "s", (BUS_NAME,), destination=wire.DBUS)
-    if not owned.body[0]:
-        from isoctl.absent import await_isod
-
-        await_isod(bus)
-    return bus
 
 
 def manager(bus: wire.Bus, member: str, signature: str = "", *body: "Any", timeout_sec: float = 20.0) -> "Any":

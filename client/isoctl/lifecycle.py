@@ -3,6 +3,7 @@
 import time
 
 from isoctl import cli, isod, wire
+from isoctl.connect import connect
 from isoctl.contract_generated import CONTAINER, MANAGER, POLKIT_TIMEOUT_SEC, ROOT_PATH
 from isoctl.progress import Progress
 from isoctl.render import clean
@@ -23,7 +24,7 @@ def execute(request: cli.Request, member: str, wanted: str) -> int:
     """Call `member` on each container and wait until its state is `wanted`; gives 1 if one has a problem."""
     from isoctl.__main__ import complain
 
-    bus = isod.connect()
+    bus = connect()
     bus.call(ROOT_PATH, MANAGER, "Subscribe")
     code = 0
     for name in request.operands:

@@ -43,6 +43,10 @@ class NoBus(WireError):
     """Nothing listens at the bus's address."""
 
 
+class BusGone(WireError):
+    """The bus left while it was in use: it is being restarted, or it ended the connection."""
+
+
 class CallTimeout(WireError):
     """No reply in time."""
 
@@ -275,7 +279,7 @@ class Bus:
             self._socket.sendall(raw)
         except OSError as error:
             message = f"the message bus went away: {error.strerror or error}"
-            raise WireError(message) from error
+            raise BusGone(message) from error
         if reply:
             self._expected.add(serial)
         return serial
@@ -332,13 +336,13 @@ class Bus:
             return
         except OSError as error:
             message = f"the message bus went away: {error.strerror}"
-            raise WireError(message) from error
+            raise BusGone(message) from error
         for level, kind, raw in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 self._received_fds += struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
         if not data or flags & _socket.MSG_CTRUNC:
             message = "the message bus closed the connection"
-            raise WireError(message)
+            raise BusGone(message)
         self._buffer += data
         self._sort()
 

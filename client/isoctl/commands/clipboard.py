@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from isoctl import cli, isod
+from isoctl.connect import connect
 from isoctl.contract_generated import CLIPBOARD_BYTES_MAX, CLIPBOARD_TIMEOUT_SEC
 
 # The text is any, so that of a page or a spreadsheet is there too; without the line end that wl-paste would add.
@@ -27,7 +28,7 @@ def execute(request: cli.Request) -> int:
     if direction not in _DIRECTIONS:
         message = f"{direction!r} is neither copy nor paste"
         raise cli.UsageError(message)
-    isod.container_path(isod.connect(), name)
+    isod.container_path(connect(), name)
     try:
         if direction == "copy":
             _set_own(_ask(name, b"copy\n"))

@@ -1,6 +1,7 @@
 """`isoctl exposure`: what an app in a container can reach of the host, measured from inside."""
 
 from isoctl import cli, isod, render, session
+from isoctl.connect import connect
 from isoctl.contract_generated import CONTAINER
 from isoctl.exposure.host import Owners
 from isoctl.exposure.judge import Container, Exposure, judge
@@ -18,7 +19,7 @@ def execute(request: cli.Request) -> int:
 
     name = request.operands[0]
     session.ensure_session()
-    bus = isod.connect()
+    bus = connect()
     values = isod.properties(bus, isod.container_path(bus, name), CONTAINER)
     try:
         report = parse(measure(bus, name))

@@ -1,6 +1,7 @@
 """`isoctl grant`: devices of the host for a running container, until it stops."""
 
 from isoctl import cli, isod
+from isoctl.connect import connect
 from isoctl.contract_generated import CONTAINER, POLKIT_TIMEOUT_SEC
 from isoctl.progress import write_error
 
@@ -14,7 +15,7 @@ def execute(request: cli.Request) -> int:
         if not equals or not resource or not value:
             raise cli.UsageError(f"{operand!r} is not RESOURCE=VALUE, as in gpu=render", "grant")
         grants[resource] = ("s", value)
-    bus = isod.connect()
+    bus = connect()
     path = isod.container_path(bus, name)
     bus.call(path, CONTAINER, "Grant", "a{sv}", (grants,), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
     attached = {item["resource"] for item in isod.properties(bus, path, CONTAINER)["Attachments"]}

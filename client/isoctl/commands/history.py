@@ -3,6 +3,7 @@
 import time
 
 from isoctl import cli, isod, render
+from isoctl.connect import connect
 
 
 def execute(request: cli.Request) -> int:
@@ -14,7 +15,7 @@ def execute(request: cli.Request) -> int:
         wanted["limit"] = ("u", request.options["limit"])
     if "since-usec" in request.options:
         wanted["since-usec"] = ("t", isod.since_usec(str(request.options["since-usec"])))
-    records = isod.manager(isod.connect(), "History", "a{sv}", wanted)
+    records = isod.manager(connect(), "History", "a{sv}", wanted)
     if "json" in request.options:
         render.as_json(records)
         return 0

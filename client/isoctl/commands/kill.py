@@ -1,13 +1,14 @@
 """`isoctl kill`: a signal to all processes of an app."""
 
 from isoctl import cli, isod
+from isoctl.connect import connect
 from isoctl.contract_generated import APP
 
 
 def execute(request: cli.Request) -> int:
     """Send the signal to each app named."""
     number = _number(str(request.options.get("signal", "TERM")))
-    bus = isod.connect()
+    bus = connect()
     for name in request.operands:
         for app_id in isod.find_apps(bus, name):
             bus.call(isod.app_object(app_id), APP, "Signal", "i", (number,))

@@ -1,12 +1,13 @@
 """`isoctl list`: the caller's containers."""
 
 from isoctl import cli, isod, render
+from isoctl.connect import connect
 from isoctl.progress import write_error
 
 
 def execute(request: cli.Request) -> int:
     """Print a table or JSON."""
-    containers = isod.objects(isod.connect(), "ListContainers")
+    containers = isod.objects(connect(), "ListContainers")
     if "json" in request.options:
         render.as_json(containers)
     elif not containers:

@@ -3,6 +3,7 @@
 import os
 
 from isoctl import cli, isod, wire
+from isoctl.connect import connect
 from isoctl.contract_generated import APP, CONTAINER
 from isoctl.interrupts import end_by_broken_pipe
 
@@ -11,7 +12,7 @@ _LINE_BYTES_MAX = 64 * 1024
 
 def execute(request: cli.Request) -> int:
     """Copy the log to stdout, line by line made harmless for a terminal."""
-    bus = isod.connect()
+    bus = connect()
     name = request.operands[0]
     try:
         path, interface = isod.container_path(bus, name), CONTAINER

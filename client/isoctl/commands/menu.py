@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from isoctl import cli, emulator, isod, lifecycle, wire
 from isoctl.commands import run
+from isoctl.connect import connect
 from isoctl.contract_generated import CONTAINER, MANAGER, POLKIT_TIMEOUT_SEC, ROOT_PATH
 from isoctl.marshal import plain
 from isoctl.progress import Progress
@@ -64,7 +65,7 @@ def _choose_command(request: cli.Request) -> _Chosen:
 
     Raises UsageError, RemoteError, WireError.
     """
-    bus = isod.connect()
+    bus = connect()
     name = request.operands[0] if request.operands else _choose_container(bus)
     if not name:
         return _Chosen("", [])

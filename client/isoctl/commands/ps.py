@@ -3,11 +3,12 @@
 import time
 
 from isoctl import cli, isod, render
+from isoctl.connect import connect
 
 
 def execute(request: cli.Request) -> int:
     """Print a table or JSON; apps that are over are left out."""
-    bus = isod.connect()
+    bus = connect()
     if request.operands:
         isod.container_path(bus, request.operands[0])
     apps = [

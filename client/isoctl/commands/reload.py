@@ -3,6 +3,7 @@
 import os
 
 from isoctl import cli, isod, render, wire
+from isoctl.connect import connect
 from isoctl.contract_generated import ERROR_PREFIX, POLKIT_TIMEOUT_SEC
 
 _REFUSALS = (f"{ERROR_PREFIX}NotPermitted", f"{ERROR_PREFIX}NoAuthentication")
@@ -12,7 +13,7 @@ def execute(request: cli.Request) -> int:
     """Print what changes; gives 1 if a file is refused."""
     options = {"dry-run": ("b", True)} if "dry-run" in request.options else {}
     try:
-        changes = isod.manager(isod.connect(), "Reload", "a{sv}", options, timeout_sec=POLKIT_TIMEOUT_SEC + 10)
+        changes = isod.manager(connect(), "Reload", "a{sv}", options, timeout_sec=POLKIT_TIMEOUT_SEC + 10)
     except wire.RemoteError as error:
         if os.geteuid() != 0 and error.name in _REFUSALS:
             text = f"only an administrator has policy read again, as root by `sudo isoctl reload` ({error.text})"

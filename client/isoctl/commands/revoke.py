@@ -1,6 +1,7 @@
 """`isoctl revoke`: take back what was granted to a running container."""
 
 from isoctl import cli, isod
+from isoctl.connect import connect
 from isoctl.contract_generated import CONTAINER, POLKIT_TIMEOUT_SEC
 from isoctl.progress import write_error
 
@@ -8,7 +9,7 @@ from isoctl.progress import write_error
 def execute(request: cli.Request) -> int:
     """Revoke, and say what that does not end."""
     name, *resources = request.operands
-    bus = isod.connect()
+    bus = connect()
     path = isod.container_path(bus, name)
     bus.call(path, CONTAINER, "Revoke", "as", (resources,), timeout_sec=POLKIT_TIMEOUT_SEC + 10)
     if "quiet" not in request.options:

@@ -2,10 +2,10 @@
 
 import os
 import sys
-import time
 
 from isoctl import cli, terminal
-from isoctl.contract_generated import BUS_NAME, HINT_NAMES
+from isoctl.connect import connect
+from isoctl.contract_generated import HINT_NAMES
 from isoctl.descriptors import named
 from isoctl.interrupts import Interrupts
 from isoctl.launch import FAILED, NOT_EXECUTED, Launch
@@ -13,7 +13,7 @@ from isoctl.progress import Progress, write_error
 from isoctl.session import ensure_session
 from isoctl.stdio import Refused, Streams, is_watched, open_missing
 from isoctl.watch import AppWatch, LaunchFailed
-from isoctl.wire import DBUS, DBUS_PATH, Bus, NoBus, RemoteError, WireError, system_bus_address
+from isoctl.wire import RemoteError, WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Options = dict[str, tuple[str, Any]]
 
 _HINT_BYTES_MAX = 1024
-_BUS_SEC = 5.0
 
 
 def execute(request: cli.Request) -> int:
@@ -128,8 +127,7 @@ def _launch(
     elsewhere = "" if request.options.get("display") == "none" else ensure_session()
     if elsewhere and not progress.warn(elsewhere) and not quiet and os.isatty(2):
         write_error(f"isoctl: {elsewhere}\n")
-    bus = _connect()
-    _await_isod(bus)
+    bus = connect()
     signals = Interrupts()
     watch = AppWatch(bus, app_id, (container, words, options))
     launch = Launch(bus, watch, signals, streams, progress, joint=joint, detach=detach, quiet=quiet)
@@ -142,31 +140,6 @@ def _launch(
         print(app_id)
         sys.stdout.flush()
     return code
-
-
-def _connect() -> Bus:
-    """Connect to the system bus, again and again for a while if it is just being restarted. Raises WireError."""
-    deadline = time.monotonic() + _BUS_SEC
-    while True:
-        try:
-            return Bus(system_bus_address())
-        except NoBus:
-            raise
-        except WireError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-def _await_isod(bus: Bus) -> None:
-    """Wait for an isod, without any descriptor on the way to it: a bus that starts one holds them for half a minute.
-
-    Raises WireError, RemoteError where none comes.
-    """
-    if not bus.call(DBUS_PATH, DBUS, "NameHasOwner", "s", (BUS_NAME,), destination=DBUS).body[0]:
-        from isoctl import absent
-
-        absent.await_isod(bus)
 
 
 def _joint(request: cli.Request) -> terminal.Joint | None:

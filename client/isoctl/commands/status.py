@@ -1,6 +1,7 @@
 """`isoctl status`: isod itself, or one container."""
 
 from isoctl import cli, isod, render
+from isoctl.connect import connect
 from isoctl.contract_generated import CONTAINER, MANAGER, ROOT_PATH
 
 TYPE_CHECKING = False
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 def execute(request: cli.Request) -> int:
     """Print properties, a line each, or JSON."""
-    bus = isod.connect()
+    bus = connect()
     if request.operands:
         values = isod.properties(bus, isod.container_path(bus, request.operands[0]), CONTAINER)
     else:

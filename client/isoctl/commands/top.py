@@ -5,6 +5,7 @@ import sys
 import time
 
 from isoctl import cli, isod, render, wire
+from isoctl.connect import connect
 from isoctl.contract_generated import BUS_NAME, CONTAINER
 from isoctl.marshal import plain
 from isoctl.progress import write_error
@@ -20,7 +21,7 @@ _ANSWER_SEC = 1.0
 
 def execute(request: cli.Request) -> int:
     """Print once, or again every 2 s on a terminal until Ctrl-C."""
-    bus = isod.connect()
+    bus = connect()
     while True:
         rows, silent = _rows(bus, request.operands)
         if "json" in request.options:

@@ -4,6 +4,7 @@ import os
 import pwd
 
 from isoctl import cli, isod, render
+from isoctl.connect import connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def execute(request: cli.Request) -> int:
     """Print the decision; gives 1 if it is a refusal."""
     action = request.operands[1] if len(request.operands) > 1 else "run"
     options = {"user": ("s", request.options["user"])} if "user" in request.options else {}
-    decision = isod.manager(isod.connect(), "Explain", "ssa{sv}", request.operands[0], action, options)
+    decision = isod.manager(connect(), "Explain", "ssa{sv}", request.operands[0], action, options)
     if "json" in request.options:
         render.as_json(decision)
     else:

@@ -113,6 +113,13 @@ class Starts:
         began_usec = time.time_ns() // 1000
         try:
             container.note_problem(None)
+            is_new = await self._run_job_twice(container, caller, deadline, began_usec)
+            try:
+                return await self._connect(container, deadline)
+            except ContainerGone:
+                if is_new or container.stops:
+                    raise
+            # It was going down, by whatever was done inside: what was asked for is one that runs.
             await self._run_job_twice(container, caller, deadline, began_usec)
             return await self._connect(container, deadline)
         except IsodError as fault:
@@ -144,26 +151,26 @@ class Starts:
             return error
         return StartFailed(container=container.name, reason=lack) if lack else error
 
-    async def _run_job_twice(self, container: Container, caller: Caller, deadline: float, began_usec: int) -> None:
-        """Once more only if what the run before left behind was in the way."""
+    async def _run_job_twice(self, container: Container, caller: Caller, deadline: float, began_usec: int) -> bool:
+        """Once more only if what the run before left behind was in the way; tells whether it did not run before."""
         try:
-            await self._run_job(container, caller, deadline)
+            return await self._run_job(container, caller, deadline)
         except StartFailed:
             lines = await self._unit_log.last_lines(container.unit, began_usec)
             if not await self._leftovers.clear(container, lines):
                 raise
-            await self._run_job(container, caller, deadline)
+            return await self._run_job(container, caller, deadline)
 
     def _note_problem(self, container: Container, error: IsodError) -> None:
         container.note_problem(error)
         self._events.container_changed(container, "Problem")
 
-    async def _run_job(self, container: Container, caller: Caller, deadline: float) -> None:
+    async def _run_job(self, container: Container, caller: Caller, deadline: float) -> bool:
         status = await self._units.status(container.unit)
         if status.load_state != "loaded":
             raise StartFailed(container=container.name, reason=f"unit {container.unit} is {status.load_state}")
         if status.active_state == "active" and container.state is not ContainerState.STOPPING:
-            return
+            return False
         if status.active_state == "deactivating":
             # Waits for the end that is under way. A start queued now would fail with it if that end is a failure.
             await self._until(self._units.stop(container.unit), container, deadline, "its unit is still stopping")
@@ -185,6 +192,7 @@ class Starts:
             raise StartFailed(
                 container=container.name, reason=f"{container.unit}: {result}; see `systemctl status {container.unit}`"
             )
+        return True
 
     async def _until(self, job: Coroutine[Any, Any, str], container: Container, deadline: float, late: str) -> str:
         """Wait for a job; it is left to systemd when we stop waiting. Raises StartTimeout."""

@@ -21,12 +21,12 @@ from isod.host.properties import read_properties
 from isod.host.terminfo import first_known
 from isod.host.time_zone import host_zone, zone_to_tell
 from isod.host.unit_signals import UnitSignals
-from isod.host.unitpath import MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_EXISTS, unit_path
+from isod.host.unitpath import IS_DESTRUCTIVE, MANAGER_INTERFACE, SYSTEMD, SYSTEMD_PATH, UNIT_EXISTS, unit_path
 from isod.ports import Account
 from isod_contract.errors import ContainerGone, IsodError, StartFailed
 from isod_contract.limits import GUEST_CALL_TIMEOUT_SEC
 from isod_contract.names import PEER
-from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
+from isod_wire import CallTimeout, Connection, MatchRule, Message, RemoteError, Variant, WireError
 
 _log = logging.getLogger(__name__)
 
@@ -167,10 +167,14 @@ class GuestManager:
         except RemoteError as error:
             if error.name == UNIT_EXISTS:
                 return None
+            if error.name == IS_DESTRUCTIVE:
+                raise ContainerGone(container=self.machine, reason="it is shutting down") from None
             raise StartFailed(container=self.machine, reason=f"its systemd refused the app ({error.text})") from None
         except WireError as error:
             gone = self._gone(error)
-            held = "; pipes that it was given it holds until it answers or stops" if fds else ""
+            # What it never answers it may have; a connection that is gone took along what was not read yet.
+            holds = fds and isinstance(error, CallTimeout)
+            held = "; pipes that it was given it holds until it answers or stops" if holds else ""
             raise ContainerGone(container=self.machine, reason=f"{gone.fields['reason']}{held}") from None
 
     async def queue_existing(self, member: str, unit: str) -> None:

@@ -9,6 +9,7 @@ from isod.host.patient_calls import PatientCalls
 from isod.host.properties import read_properties
 from isod.host.survey import command_of
 from isod.host.unitpath import (
+    IS_DESTRUCTIVE,
     MANAGER_INTERFACE,
     PROPERTIES_INTERFACE,
     SYSTEMD,
@@ -22,7 +23,6 @@ from isod_contract.limits import HOST_CALL_TIMEOUT_SEC
 from isod_wire import Connection, MatchRule, Message, RemoteError, Variant, WireError
 
 _MANAGER = (SYSTEMD, SYSTEMD_PATH, MANAGER_INTERFACE)
-_IS_DESTRUCTIVE = f"{SYSTEMD}.TransactionIsDestructive"
 _ENDED = frozenset({"inactive", "failed"})
 # nspawn's words (src/nspawn/nspawn.c) and, after them, the two that PID 1 has had for the end of the boot.
 _BOOTED = ("Container running: Ready.", "Container running: Startup finished")
@@ -152,7 +152,7 @@ class SystemdUnits:
         try:
             return await (await self._jobs.queue(member, "ss", [unit, "replace"], timeout_sec=HOST_CALL_TIMEOUT_SEC))
         except RemoteError as error:
-            return DESTRUCTIVE if error.name == _IS_DESTRUCTIVE else f"refused: {error.text}"
+            return DESTRUCTIVE if error.name == IS_DESTRUCTIVE else f"refused: {error.text}"
         except WireError as error:
             raise _silent(error) from None
 

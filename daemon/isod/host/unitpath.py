@@ -9,6 +9,8 @@ UNIT_INTERFACE = "org.freedesktop.systemd1.Unit"
 PROPERTIES_INTERFACE = "org.freedesktop.DBus.Properties"
 
 UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
+# A job that conflicts with those that are under way: nothing is started in what shuts down.
+IS_DESTRUCTIVE = "org.freedesktop.systemd1.TransactionIsDestructive"
 
 
 def unit_path(unit: str) -> str:

@@ -34,13 +34,15 @@ _USUAL = ("-e",)
 # isoctl's own sentences would vanish with the window (isoctl(1), EXIT STATUS).
 _HOLD = '"$@"; case $? in 125|126|127) printf "\\n[Enter closes this window]"; read -r _;; esac'
 
+_IN_DIRECTORY = 'cd -- "$0" && exec "$@"'
+
 
 def run_in_terminal(container: str, command: list[str], directory: str) -> None:
     """Open a terminal in which a command of a container runs; does not wait. Raises UsageError where there is none."""
     own = [*sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1], "run", "-t"]
-    if directory:
-        own += ["-w", directory]
-    words = [*_emulator(command[0]), "sh", "-c", _HOLD, "sh", *own, container, "--", *command]
+    # Not by -w, which looks at the host's directories too: this one is what a container's file says.
+    inside = ["sh", "-c", _IN_DIRECTORY, directory, *command] if directory else command
+    words = [*_emulator(command[0]), "sh", "-c", _HOLD, "sh", *own, container, "--", *inside]
     try:
         subprocess.Popen(
             words,

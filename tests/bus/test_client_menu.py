@@ -273,11 +273,12 @@ def test_a_slow_start_is_told_within_a_second_and_no_longer_than_it_lasts(host: 
 
 
 def test_it_starts_in_the_directory_of_its_entry(host: Host) -> None:
-    """D-14: `Path=` of a desktop entry."""
+    """D-14: `Path=` of a desktop entry. It is a path inside: nothing of the host's is opened for it."""
     host.offer(("foo", "Foo", ["touch", str(host.directory / MARK)]), directory="/usr/share")
     host.launcher("wofi", "Foo")
     assert host.run("blog").returncode == 0
     assert host.isod.only_app.options["directory"] == "/usr/share"
+    assert "directory-fd" not in host.isod.only_app.options
 
 
 def test_the_language_and_the_desktop_of_the_caller_are_sent(host: Host) -> None:
@@ -314,7 +315,8 @@ def test_what_needs_a_terminal_gets_the_users_own(
     until((host.directory / MARK).exists)
     words = (host.directory / MARK).read_text().splitlines()
     assert " ".join(words).startswith(expected)
-    assert words[-9:] == ["run", "-t", "-w", "/srv", "blog", "--", "htop", "-x", "a b"]
+    own, inside = words[words.index("run") :], ["sh", "-c", 'cd -- "$0" && exec "$@"', "/srv", "htop", "-x", "a b"]
+    assert own == ["run", "-t", "blog", "--", *inside]
     assert not host.isod.apps
 
 

@@ -55,7 +55,7 @@ def execute(request: cli.Request) -> int:
     # It outlives the menu, and without a display there would be nothing to see.
     launch.options = {**request.options, "detach": True, "display": "require"}
     if chosen.directory:
-        launch.options["directory"] = chosen.directory
+        launch.options["directory-inside"] = chosen.directory
     # What goes wrong from here on it tells itself.
     return run.start(launch, chosen.command, says_id=False)
 

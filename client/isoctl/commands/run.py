@@ -176,6 +176,9 @@ def _options(request: cli.Request, account: str | None) -> "Options":
     options: Options = {}
     if "directory" in given:
         options |= _directory(str(given["directory"]))
+    if "directory-inside" in given:
+        # What a container's file says is no path of the host, and is not looked at as one.
+        options["directory"] = ("s", _utf8(str(given["directory-inside"]), "Path"))
     for key, signature in (("user", "s"), ("display", "s")):
         if key in given:
             options[key] = (signature, _utf8(str(given[key]), f"--{key}"))

@@ -16,7 +16,7 @@ from isod.core.windows import ShownSocket, UnknownUse
 from isod.host.survey import network_of, pid_of
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_TABLE_BYTES_MAX = 16 * 1024 * 1024  # 150,000 sockets; whoever makes more makes it unknown
+_TABLE_BYTES_MAX = 4 * 1024 * 1024  # 40,000 sockets; whoever makes more makes it unknown
 _CGROUPS_READ_MAX = 2000
 _LISTENING = 0x10000  # __SO_ACCEPTCON
 _CONNECTED = ("02", "03")  # connecting, connected: one that the server has not taken yet waits for it

@@ -268,7 +268,7 @@ def test_a_detached_app_outlives_the_terminal_and_is_found(lab: Lab, noted: Call
 
 
 def test_a_terminal_that_the_container_does_not_know_is_told_as_the_nearest(lab: Lab) -> None:
-    """N24: with kitty and others clear, less and vim said "unknown terminal type", and doctor nothing."""
+    """N24, R-3: with kitty and others clear, less and vim said "unknown terminal type", and doctor nothing."""
     kitty = {"TERM": "xterm-kitty"}
     show = ["isoctl", "run", "blog", "--", "sh", "-c", "echo TERM:$TERM:; tput -V >/dev/null; clear && echo CLEARED"]
     with lab.pty(*show, user="alice", env=kitty) as terminal:

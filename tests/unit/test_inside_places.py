@@ -65,6 +65,25 @@ def test_a_home_that_is_not_the_accounts_is_found(looked: Looked) -> None:
     assert looked.places().home == ""  # root's own
 
 
+def test_a_home_behind_a_link_is_looked_at(looked: Looked) -> None:
+    """As systems have it whose /home is a link into /var; a link of the account's own leads out of nothing."""
+    looked.write("var/home/alice/x", "")
+    (looked.path / "home").symlink_to("var/home")
+    assert looked.places().home == "belongs to root inside"
+    (looked.path / "var/home/alice/x").unlink()
+    (looked.path / "var/home/alice").rmdir()
+    (looked.path / "var/home/alice").symlink_to("/../../../../../../../../")
+    assert looked.places().home == "belongs to root inside"
+    (looked.path / "var/home/alice").unlink()
+    (looked.path / "var/home/alice").symlink_to("/var/home/alice")
+    assert "the account's home" in str(looked.places().unseen)
+
+
+def test_a_root_of_another_machine_is_looked_at(looked: Looked) -> None:
+    looked.mounts = ROOT.replace("ext4", "nfs4")
+    assert looked.places().home == "is not there"
+
+
 def test_roots_directories_above_mounts_in_the_home_are_found(looked: Looked) -> None:
     """R-39: the IDE can't make its settings, since nspawn made ~/.config as root."""
     looked.write("home/alice/.config/JetBrains/x", "")

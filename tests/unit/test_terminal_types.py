@@ -55,7 +55,7 @@ def entry(root: Path, name: str, directory: str = "usr/share/terminfo", letter: 
     ],
 )
 def test_a_terminal_that_is_not_known_inside_becomes_the_nearest(tmp_path: Path, asked: str, told: str) -> None:
-    """N24: with foot, alacritty, kitty and ghostty clear, less and vim said "unknown terminal type"."""
+    """N24, R-3: with foot, alacritty, kitty and ghostty clear, less and vim said "unknown terminal type"."""
     for name in SMALL:
         entry(tmp_path, name, "lib/terminfo")
     assert known(tmp_path, nearest_types(asked)) == told

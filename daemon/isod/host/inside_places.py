@@ -1,5 +1,6 @@
 """What lies on file systems of a container's own: by descriptor from its root, and only where the kernel answers."""
 
+import errno
 import os
 import posixpath
 import stat
@@ -106,10 +107,22 @@ class PlacesOf:
     def _status(self, path: str) -> os.stat_result | None:
         self._check_answers(path)
         try:
-            with rootfs.opened(self._root_fd, path.strip("/") or ".", os.O_PATH | os.O_NOFOLLOW) as fd:
-                return os.fstat(fd)
+            fd = self._open(path.strip("/") or ".")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def _open(self, path: str) -> int:
+        """Open a path as O_PATH; links on the way may lead anywhere on the root's own file system, and no further."""
+        try:
+            return rootfs.openat2(self._root_fd, path, os.O_PATH | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        return rootfs.open_in_root(self._root_fd, path, os.O_PATH, same_file_system=True)
 
     # -- names
 

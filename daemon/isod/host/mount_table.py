@@ -69,8 +69,12 @@ def is_below(place: str, directory: str) -> bool:
 
 
 def unanswering(mounts: Sequence[Mount], path: str) -> str:
-    """Name a file system on the way to a path that may never answer; "" where the kernel answers for all."""
-    return next((mount.kind for mount in mounts if is_below(path, mount.place) and mount.kind not in _ANSWERING), "")
+    """Name a file system on the way to a path that may never answer; "" where the kernel answers for all.
+
+    The root is not asked about: a container that boots from another machine's files depends on it in all else, too.
+    """
+    on_the_way = (mount for mount in mounts if mount.place != "/" and is_below(path, mount.place))
+    return next((mount.kind for mount in on_the_way if mount.kind not in _ANSWERING), "")
 
 
 def at(mounts: Sequence[Mount], place: str) -> Mount | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from isod_session.compositors import Served, connect_privately, look_at, register
 from isod_session.inotify import watching
 from isod_session.persistence import persist
+from isod_session.threads import in_thread
 from isod_session.wayland import WaylandError
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Display:
         try:
             if not _is_own_socket(path):
                 return False
-            (await asyncio.to_thread(look_at, path, self._directory)).close()
+            (await in_thread(look_at, path, self._directory, undo=Served.close)).close()
         except (OSError, WaylandError):
             return False
         return True
@@ -145,7 +146,7 @@ class Display:
         if served is None:
             raise WaylandError("no compositor answers")
         path = self._directory / f"isoctl/wayland-{container}"
-        return await asyncio.to_thread(connect_privately, served, path, container)
+        return await in_thread(connect_privately, served, path, container, undo=_disconnect)
 
     def forget(self, container: str) -> None:
         """End what is done for a container: no new client is served."""
@@ -162,7 +163,7 @@ class Display:
             # What is short for a moment, an OSError or a RuntimeError, is the caller's to try again.
             copy_fd = os.dup(context.listen_fd)
             try:
-                close_fd = await asyncio.to_thread(register, served.path, copy_fd, container)
+                close_fd = await in_thread(register, served.path, copy_fd, container, undo=os.close)
             except WaylandError as error:
                 _log.warning("container %s has no display: %s", container, error)
                 return
@@ -205,7 +206,7 @@ class Display:
     async def _find(self) -> Served | None:
         for path in self._candidates():
             try:
-                return await asyncio.to_thread(look_at, path, self._directory)
+                return await in_thread(look_at, path, self._directory, undo=Served.close)
             except WaylandError as error:
                 _log.info("no compositor: %s", error)
         return None
@@ -280,6 +281,13 @@ class Display:
     def _drop_contexts(self) -> None:
         for container in list(self._contexts):
             self.forget(container)
+
+
+def _disconnect(private: tuple[socket.socket, int]) -> None:
+    connection, close_fd = private
+    connection.close()
+    if close_fd >= 0:
+        os.close(close_fd)
 
 
 def _is_own_socket(path: Path) -> bool:

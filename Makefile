@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 SOURCES := daemon client tools tests
 
-.PHONY: help demo test lab-trees test-unit test-bus test-nix test-lab test-lab-odd test-lab-even test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install enable uninstall lab-shell bootstrap venv clean
+.PHONY: help demo test lab-trees test-unit test-bus test-nix test-lab test-lab-1 test-lab-2 test-lab-3 test-lab-gui test-gui test-gui-full test-vm test-security test-fuzz fuzz bench lint fmt generate generate-check install enable uninstall lab-shell bootstrap venv clean
 
 help:
 	@echo "make demo        see it work: boots a host with containers, runs isoctl as an ordinary user"
@@ -61,13 +61,12 @@ lab-trees: venv
 	PYTHONPATH=tests/lab $(BIN)/python -m lab prepare --tree plain desktop fresh
 
 test-lab: lab-trees
-	@# on three labs at once: most tests wait
-	+$(MAKE) --no-print-directory -j3 --output-sync=target test-lab-odd test-lab-even test-lab-gui
+	@# on four labs at once: most tests wait
+	+$(MAKE) --no-print-directory -j4 --output-sync=target test-lab-1 test-lab-2 test-lab-3 test-lab-gui
 
-test-lab-odd: LAB_TESTS = $(shell ls tests/lab/test_*.py | awk 'NR % 2 == 1')
-test-lab-even: LAB_TESTS = $(shell ls tests/lab/test_*.py | awk 'NR % 2 == 0')
+test-lab-1 test-lab-2 test-lab-3: LAB_TESTS = $(shell ls tests/lab/test_*.py | awk 'NR % 3 == $(subst test-lab-,,$@) - 1')
 test-lab-gui: LAB_TESTS = tests/lab/gui
-test-lab-odd test-lab-even test-lab-gui: venv
+test-lab-1 test-lab-2 test-lab-3 test-lab-gui: venv
 	$(call twice,$(LAB_TESTS))
 
 test-gui: venv

@@ -94,6 +94,16 @@ def test_roots_directories_above_mounts_in_the_home_are_found(looked: Looked) ->
     assert looked.places().parents == ("/home/alice/.config", "/home/alice/a b")
 
 
+def test_one_is_told_nothing_of_homes_of_others(looked: Looked) -> None:
+    """Who may use a container that others use too asks about their own account."""
+    looked.write("home/alice/.profile", "")
+    looked.write("home/bob/secret/x/y", "")
+    looked.mounts += "2 1 0:2 / /home/bob/secret/x rw - fuse.sshfs /dev/sdb rw\n"
+    places = looked.places()
+    assert (places.parents, places.unseen) == ((), ())
+    assert "bob" not in str(places)
+
+
 @pytest.mark.attack("C21")
 @pytest.mark.parametrize("kind", ["fuse", "fuse.sshfs", "nfs4", "autofs", "9p", "cifs"])
 def test_what_may_never_answer_is_not_asked_and_told(looked: Looked, kind: str) -> None:

@@ -32,6 +32,7 @@ rec {
     autostart = option types.bool "`false`" "Start the container when one of its users logs in.";
     on_logout = option (types.enum [ "keep" "stop" ]) "`\"keep\"`" "What happens to the container when the last of its users leaves their desktop.";
     environment = option (types.attrsOf types.str) "none" "Variables set in every app, over those of the login profile and the session.";
+    hints = option (types.listOf types.str) "none" "More variables of the caller that apps get, as in [\"http_proxy\", \"EDITOR\"]; language, time zone, terminal, scale, and what leads to a display come anyway.";
     unset = option (types.listOf types.str) "none" "Variables that apps do not get from isod, the session, or the login profile, as in [\"QT_QPA_PLATFORM\"]; `isoctl run --env` sets them all the same.";
     inherit grants;
   };

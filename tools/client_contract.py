@@ -38,6 +38,7 @@ def constants() -> dict[str, object]:
         "SESSION": names.SESSION,
         "SESSION_PATH": names.SESSION_PATH,
         "PROPERTIES": names.PROPERTIES,
+        "CONTAINER_PATH_PREFIX": names.CONTAINER_PATH_PREFIX,
         "APP_PATH_PREFIX": names.APP_PATH_PREFIX,
         "ERROR_PREFIX": errors.PREFIX,
         "EXIT_CODES": {

@@ -47,7 +47,9 @@ Pipes and stream sockets enter the container as they are. Files, devices and ter
 them through a pipe, so the app sees a pipe. A directory is refused. Other descriptors stay outside; a command that
 names one that is open (\\fBcat <(echo hi)\\fR in bash(1), \\fB<&5\\fR) is refused with its number.
 .PP
-Of the caller's environment nothing else goes in than language, time zone, terminal and display.
+Of the caller's environment nothing else goes in than language, time zone, terminal, scale and display, and what
+.B hints
+in the container's policy name.
 .B \\-e
 adds to that.
 .SH LOGIN PROFILE

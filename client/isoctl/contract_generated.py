@@ -9,6 +9,7 @@ APP = "org.isoctl1.App"
 SESSION = "org.isoctl1.Session"
 SESSION_PATH = "/org/isoctl1/session"
 PROPERTIES = "org.freedesktop.DBus.Properties"
+CONTAINER_PATH_PREFIX = "/org/isoctl1/container/"
 APP_PATH_PREFIX = "/org/isoctl1/app/"
 ERROR_PREFIX = "org.isoctl1.Error."
 EXIT_CODES = {

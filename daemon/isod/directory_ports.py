@@ -1,5 +1,6 @@
 """What passes between the core and the outside about directories of the host that callers have open."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 
@@ -22,3 +23,6 @@ class CallersDirectories(Protocol):
 
         Raises UnsafePath, ContainerGone, LimitExceeded.
         """
+
+    async def missing(self, guest: Any, paths: Mapping[str, str]) -> tuple[str, ...]:
+        """Give the names of the paths that are not there in a running container. Raises as above."""

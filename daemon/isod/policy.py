@@ -9,7 +9,7 @@ from pydantic import model_validator as after_all
 
 from isod.resources import GrantValue, kinds, owned_variables
 from isod_contract import limits
-from isod_contract.names import is_account_name, is_unit_user_name
+from isod_contract.names import CARRIER_PREFIX, is_account_name, is_unit_user_name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 # systemd.unit(5), with `%u` for the caller's name; nothing else may be a specifier.
@@ -64,11 +64,20 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _variable(name: str) -> str:
     owner = _OWN_VARIABLES.get(name) or owned_variables().get(name)
+    if name.startswith(CARRIER_PREFIX):
+        owner = "isod"
     if owner:
         raise ValueError("set by isod alone" + ("" if owner == "isod" else f"; see [grants] {owner}"))
     if not _VARIABLE.fullmatch(name):
         raise ValueError("not the name of a variable")
     return name
+
+
+def _listed_variable(name: str) -> str:
+    try:
+        return _variable(name)
+    except ValueError as error:
+        raise ValueError(f"{name!r} is {error}") from None
 
 
 def _value(text: str) -> str:
@@ -90,8 +99,15 @@ Environment = Annotated[
 
 
 Variables = Annotated[
-    tuple[Annotated[str, AfterValidator(_variable)], ...],
+    tuple[Annotated[str, AfterValidator(_listed_variable)], ...],
     Field(strict=False, max_length=limits.ENVIRONMENT_ENTRIES_MAX),
+    AfterValidator(_unique),
+]
+
+
+Hints = Annotated[
+    tuple[Annotated[str, AfterValidator(_listed_variable)], ...],
+    Field(strict=False, max_length=limits.POLICY_HINTS_MAX),
     AfterValidator(_unique),
 ]
 
@@ -197,6 +213,11 @@ class ContainerPolicy(StrictModel):
         default_factory=dict, description="Variables set in every app, over those of the login profile and the session."
     )
 
+    hints: Hints = Field(
+        (),
+        description='More variables of the caller that apps get, as in ["http_proxy", "EDITOR"]; language, time zone, '
+        "terminal, scale, and what leads to a display come anyway.",
+    )
     unset: Variables = Field(
         (),
         description="Variables that apps do not get from isod, the session, or the login profile, as in "

@@ -346,6 +346,7 @@ PROPERTIES = (
     Property(names.CONTAINER, "Unit", "s", "The systemd unit on the host; a reload may name another.", Emits.FALSE),
     Property(names.CONTAINER, "User", "s", "The account inside that the caller's apps run as."),
     Property(names.CONTAINER, "Menu", "as", "The command inside that is its menu; empty: the host's launcher."),
+    Property(names.CONTAINER, "Hints", "as", "More variables of the caller that policy lets in.", Emits.FALSE),
     Property(names.CONTAINER, "Grants", "a{sv}", "Resource and level, by policy or by Grant."),
     Property(names.CONTAINER, "Attachments", "aa{sv}", "What of the host is reachable in it right now."),
     Property(

@@ -78,6 +78,10 @@ def is_account_name(untrusted_name: str) -> bool:
     return _ACCOUNT_NAME.fullmatch(untrusted_name) is not None and untrusted_name.isprintable()
 
 
+# Of the names under which variables travel past a login profile; nobody else's begin so.
+CARRIER_PREFIX = "_ISOCTL_"
+
+
 def is_unit_user_name(untrusted_name: str) -> bool:
     """Tell whether an account's name may stand in a unit's name as it is (systemd's strict rule, USER_NAMES)."""
     return _UNIT_USER_NAME.fullmatch(untrusted_name) is not None

@@ -93,6 +93,12 @@ class RunOptions:
         metavar="NAME[=VALUE]",
     )
     hints: tuple[str, ...] | None = option("as", "variables of the caller's session; dropped where not allowed or bad")
+    more_hints: tuple[str, ...] | None = option(
+        "as", "variables that the container's `Hints` name; dropped where not allowed or bad"
+    )
+    host_paths: tuple[str, ...] | None = option(
+        "as", "names in `environment` of values that are paths for the caller: isod tells which are not inside"
+    )
     directory: str | None = option(
         "s",
         "working directory inside the container, or one of the host that is shared with it, `.` too; default: the home "

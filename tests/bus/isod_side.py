@@ -53,6 +53,7 @@ class FakeContainer:
     state: str = "running"
     problem: tuple[str, str] = ("", "")
     is_outdated: bool = False
+    hints: Callable[[], tuple[str, ...]] = tuple
 
     @property
     def unit(self) -> str:

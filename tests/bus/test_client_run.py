@@ -126,6 +126,24 @@ def test_a_directory_of_the_host_travels_as_what_it_is(isoctl: Isoctl, isod: Fak
     assert b"--directory nosuch: No such file or directory" in done.stderr
 
 
+def test_variables_that_policy_names_travel_if_the_caller_has_them(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """R-10: http_proxy and EDITOR of the host, for containers whose policy says so."""
+    isod.answers["Get"] = ("v", (("as", ["http_proxy", "EDITOR", "ODD"]),))
+    environment = {"http_proxy": "http://proxy:3128", "ODD": "a\nb", "OTHER": "x"}
+    for container in ("blog", "with-dash.1"):
+        isoctl.run("run", container, "true", environment=environment)
+    asked = [body for member, body in isod.calls if member == "Get"]
+    assert asked == [("org.isoctl1.Container", "Hints")] * 2
+    assert [app.options.get("more-hints") for app in isod.apps.values()] == [["http_proxy=http://proxy:3128"]] * 2
+
+
+def test_values_that_are_paths_of_the_host_are_named(isoctl: Isoctl, isod: FakeIsod, tmp_path: Path) -> None:
+    """Issue 13.12: `-e SSH_AUTH_SOCK` gave a path that nothing inside has, in silence."""
+    entries = (f"SSH_AUTH_SOCK={tmp_path}", "OUT=/nowhere/new", "WORD=x", f"LIST={tmp_path}:/x")
+    isoctl.run("run", *(f"-e{entry}" for entry in entries), "blog", "true")
+    assert isod.only_app.options["host-paths"] == ["SSH_AUTH_SOCK"]
+
+
 def test_a_variable_that_is_not_set_is_refused(isoctl: Isoctl, isod: FakeIsod) -> None:
     done = isoctl.run("run", "-e", "NOT_SET_HERE", "blog", "true")
     assert done.returncode == 2

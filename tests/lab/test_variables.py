@@ -46,6 +46,31 @@ def test_an_unknown_language_is_utf8_inside(lab: Lab) -> None:
     assert said(lab, "printenv", "LANG", env=env) == "C.UTF-8"
 
 
+def test_policy_lets_more_of_the_callers_variables_in(lab: Lab) -> None:
+    """Issue 13.12: a proxy of the host had to be written into policy or typed each time."""
+    script = "echo ${http_proxy-none} ${EDITOR-none} ${SECRET-none}"
+    env = {"http_proxy": "http://proxy:3128", "EDITOR": "vi", "SECRET": "s"}
+    assert said(lab, "sh", "-c", script, env=env) == "none none none"
+    with added_policy(lab, "blog", 'hints = ["http_proxy", "EDITOR"]'):
+        assert said(lab, "sh", "-c", script, env=env) == "http://proxy:3128 vi none"
+        # What the user asks for is theirs.
+        assert said(lab, "sh", "-c", script, env=env, flags=("-e", "EDITOR=nano")) == "http://proxy:3128 nano none"
+
+
+def test_a_variable_that_leads_to_a_path_of_the_host_is_told(lab: Lab) -> None:
+    """Issue 13.12: `-e SSH_AUTH_SOCK` gave the app a path that nothing inside has, in silence."""
+    lab.run("sh", "-c", "touch ~/agent ~/known", user="alice")
+    lab.start("blog")
+    lab.in_container("blog", "touch", "/home/alice/known", user="alice")
+    script = "isoctl run -e SSH_AUTH_SOCK=$HOME/agent blog true; echo END1; "
+    script += "isoctl run -e X=$HOME/known -e OUT=/not/yet blog true; echo END2"
+    with lab.pty("sh", "-c", script, user="alice") as terminal:
+        shown = terminal.read_until("END1", 30)
+        assert b"the use of SSH_AUTH_SOCK is not possible here: it names a path of the host" in shown
+        assert b"there is no grant for ssh agents yet" in shown
+        assert b"possible" not in terminal.read_until("END2", 30)
+
+
 def test_policy_takes_variables_away_and_the_user_gives_them_back(lab: Lab) -> None:
     """R-10, R-12."""
     with added_policy(lab, "blog", 'unset = ["LANG", "NO_COLOR", "FROM_PROFILE"]'):

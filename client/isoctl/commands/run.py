@@ -5,10 +5,11 @@ import sys
 
 from isoctl import cli, terminal
 from isoctl.connect import connect
-from isoctl.contract_generated import HINT_NAMES
+from isoctl.contract_generated import CONTAINER, CONTAINER_PATH_PREFIX, HINT_NAMES, PROPERTIES
 from isoctl.descriptors import named
 from isoctl.interrupts import Interrupts
 from isoctl.launch import FAILED, NOT_EXECUTED, Launch
+from isoctl.marshal import plain
 from isoctl.progress import Progress, write_error
 from isoctl.session import ensure_session
 from isoctl.stdio import Refused, Streams, is_watched, open_missing
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from isoctl.notify import Notifier
+    from isoctl.wire import Bus
 
     Options = dict[str, tuple[str, Any]]
 
 _HINT_BYTES_MAX = 1024
+_HINTS_SEC = 5.0
 
 
 def execute(request: cli.Request) -> int:
@@ -128,6 +131,8 @@ def _launch(
     if elsewhere and not progress.warn(elsewhere) and not quiet and os.isatty(2):
         write_error(f"isoctl: {elsewhere}\n")
     bus = connect()
+    if more := _more_hints(bus, container):
+        options["more-hints"] = ("as", more)
     signals = Interrupts()
     watch = AppWatch(bus, app_id, (container, words, options))
     launch = Launch(bus, watch, signals, streams, progress, joint=joint, detach=detach, quiet=quiet)
@@ -192,7 +197,10 @@ def _options(request: cli.Request, account: str | None) -> "Options":
     variables = given.get("environment", [])
     assert isinstance(variables, list)
     if variables:
-        options["environment"] = ("as", [_variable(entry) for entry in variables])
+        complete = [_variable(entry) for entry in variables]
+        options["environment"] = ("as", complete)
+        if paths := [name for name, _, value in (entry.partition("=") for entry in complete) if _is_own_path(value)]:
+            options["host-paths"] = ("as", paths)
     if told := hints():
         options["hints"] = ("as", told)
     return options
@@ -214,6 +222,29 @@ def _directory(path: str) -> "Options":
             message = f"--directory {path}: {error.strerror}; one inside begins with / or ~/"
             raise cli.UsageError(message, "run") from None
     return options
+
+
+def _is_own_path(value: str) -> bool:
+    return value.startswith("/") and os.path.lexists(value)
+
+
+def _more_hints(bus: "Bus", container: str) -> list[str]:
+    """Give the variables that the container's policy wants beside the usual; none where isod does not say."""
+    try:
+        asked = (CONTAINER, "Hints")
+        names = plain(bus.call(_path_of(container), PROPERTIES, "Get", "ss", asked, timeout_sec=_HINTS_SEC).body[0])
+    except (RemoteError, WireError):
+        return []
+    return [f"{name}={os.environ[name]}" for name in names if _is_hint(os.environ.get(name))]
+
+
+def _path_of(container: str) -> str:
+    if container.isascii() and container.isalpha():
+        return CONTAINER_PATH_PREFIX + container
+    # Costs a start more than all else here.
+    from isod_contract.names import container_path
+
+    return container_path(container)
 
 
 def hints() -> list[str]:

@@ -189,14 +189,24 @@ def _hints(untrusted_entries: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(entry for entry in untrusted_entries[: limits.HINT_ENTRIES_MAX] if _is_hint(entry))
 
 
+def _more_hints(untrusted_entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep what is well-formed; whether it is allowed says the container's policy."""
+    entries = (entry.partition("=") for entry in untrusted_entries[: limits.POLICY_HINTS_MAX])
+    return tuple(f"{name}={value}" for name, equals, value in entries if equals and _is_hint_value(name, value))
+
+
+def _host_paths(untrusted_names: tuple[str, ...]) -> tuple[str, ...]:
+    return untrusted_names[: limits.ENVIRONMENT_ENTRIES_MAX]
+
+
 def _is_hint(entry: str) -> bool:
     name, equals, value = entry.partition("=")
-    return (
-        bool(equals)
-        and name in HINT_NAMES
-        and len(value.encode()) <= limits.HINT_VALUE_BYTES_MAX
-        and _PRINTABLE.fullmatch(value) is not None
-    )
+    return bool(equals) and name in HINT_NAMES and _is_hint_value(name, value)
+
+
+def _is_hint_value(name: str, value: str) -> bool:
+    is_short = len(value.encode()) <= limits.HINT_VALUE_BYTES_MAX
+    return is_short and bool(_VARIABLE.fullmatch(name)) and _PRINTABLE.fullmatch(value) is not None
 
 
 def _directory(untrusted_path: str) -> str:
@@ -263,6 +273,8 @@ _RULES: dict[str, Callable[[Any], Any]] = {
     "pixel_width": _between(1, 0xFFFF),
     "environment": _assignments,
     "hints": _hints,
+    "more_hints": _more_hints,
+    "host_paths": _host_paths,
     "directory": _directory,
     "user": _only(is_account_name, "is not the name of an account"),
     "display": _only(DISPLAY_MODES.__contains__, f"is none of {', '.join(DISPLAY_MODES)}"),

@@ -38,6 +38,9 @@ class ContainerView(Protocol):
     def account_for(self, caller: Caller) -> str:
         """Give the account inside that the caller's apps run as."""
 
+    def hints(self) -> Sequence[str]:
+        """Give the names of more variables of callers that apps get."""
+
     def menu(self) -> Sequence[str]:
         """Give the command inside that is its menu; empty where the host's launcher is."""
 

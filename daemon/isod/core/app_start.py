@@ -12,6 +12,7 @@ from isod.core import command, environment, terminal_types
 from isod.core.app import App
 from isod.core.app_unit import (
     EXEC_FAILED,
+    not_inside,
     not_shared,
     stream_properties,
     unit_properties,
@@ -98,6 +99,7 @@ class AppStarter:
         mark = f"isoctl-{app.record.id}" if app.record.detached else ""
         make = command.login if use_login else command.plain
         start = make(argv, variables, account, mark, name, fallbacks=fallbacks, unset=gone)
+        await self._check_paths(app, request, guest)
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
         directory = working_directory(await self._directory(request, guest), account)
@@ -133,10 +135,11 @@ class AppStarter:
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Give what is set whatever the profile says, and what is if nothing inside sets it."""
         options, policy = request.options, request.container.policy
+        more = [entry for entry in options.more_hints or () if entry.partition("=")[0] in policy.hints]
         session, locales = self._sessions.environment(request.caller.uid), await guest.locales()
         variables = environment.assemble(
             session=session,
-            hints=options.hints or (),
+            hints=(*(options.hints or ()), *more),
             policy=policy.environment,
             unset=policy.unset,
             asked=options.environment or (),
@@ -151,6 +154,15 @@ class AppStarter:
         zone = "" if "TZ" in variables else await guest.time_zone()
         told = {**session, **dict(entry.split("=", 1) for entry in options.hints or ())}
         return variables, environment.fallbacks(variables=variables, told=told, locales=locales, zone=zone)
+
+    async def _check_paths(self, app: App, request: LaunchRequest, guest: Any) -> None:
+        """Tell of a variable that leads to a path of the caller's which is not inside; the app starts all the same."""
+        options = request.options
+        asked = dict(entry.split("=", 1) for entry in options.environment or ())
+        paths = {name: asked[name] for name in options.host_paths or () if asked.get(name, "").startswith("/")}
+        missing = await self._directories.missing(guest, paths) if paths else ()
+        if missing and not app.record.problem[1]:
+            self._apps.warn(app, not_inside(missing[0], request.container.name))
 
     async def _directory(self, request: LaunchRequest, guest: Any) -> str | None:
         """Give the directory inside that was asked for. Raises InvalidArgument if it is the host's alone."""

@@ -6,7 +6,7 @@ from typing import Any
 from isod.core.app import App, AppRecord
 from isod.core.command import Start
 from isod.ports import Account
-from isod_contract.errors import InvalidArgument, IsodError, StartFailed
+from isod_contract.errors import InvalidArgument, IsodError, StartFailed, Unsupported
 
 # systemd's own exit codes (systemd.exec(5), "Process Exit Codes").
 EXEC_FAILED = range(200, 244)
@@ -72,6 +72,19 @@ def stream_properties(streams: Mapping[str, int | None]) -> tuple[list[tuple[str
         else:
             properties.append((key, "s", "journal"))
     return properties, fds
+
+
+# What gives an app what a variable leads to; not yet for these.
+_NO_GRANT = {"SSH_AUTH_SOCK": "ssh agents", "GPG_AGENT_INFO": "gpg agents"}
+
+
+def not_inside(variable: str, container: str) -> Unsupported:
+    """Give the warning for a variable that leads to a path which only the host has."""
+    kind = _NO_GRANT.get(variable)
+    way_out = f"there is no grant for {kind} yet" if kind else "share it, or give a path inside"
+    return Unsupported(
+        what=f"the use of {variable}", reason=f"it names a path of the host that container {container} lacks; {way_out}"
+    )
 
 
 def not_shared(path: str, container: str) -> InvalidArgument:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from isod.core import login_profile, missing_program
 from isod.ports import Account
+from isod_contract.names import CARRIER_PREFIX
 
 DEFAULT_PATH = (
     "/etc/profiles/per-user/{user}/bin:/run/current-system/sw/bin:"
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 NOTHING: Mapping[str, str] = MappingProxyType({})
-CARRIER_PREFIX = "_ISOCTL_"
 
 
 class Start(NamedTuple):

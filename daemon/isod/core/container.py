@@ -40,6 +40,10 @@ class Container:
         """Give the command inside that is its menu; empty where policy names none."""
         return self.policy.menu or ()
 
+    def hints(self) -> tuple[str, ...]:
+        """Give the names of variables of callers that policy lets in beside the usual."""
+        return self.policy.hints
+
     def grants(self) -> dict[str, str]:
         """Give the granted level by kind of resource."""
         return self.policy.grants.texts() | {key: kinds()[key].text_of(value) for key, value in self.granted.items()}

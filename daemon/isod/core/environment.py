@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-from isod.core.command import CARRIER_PREFIX
 from isod.policy import GrantsBase
 from isod.ports import Account
 from isod.resources import owned_variables
 from isod.resources.base import Attachment, How
 from isod_contract.errors import InvalidArgument
-from isod_contract.names import GUEST_DIRECTORY, WAYLAND_SOCKET, X11_AUTHORITY, X11_SOCKET
+from isod_contract.names import CARRIER_PREFIX, GUEST_DIRECTORY, WAYLAND_SOCKET, X11_AUTHORITY, X11_SOCKET
 
 # Pointers into the host: meaningless or dangerous inside; an attached resource sets its own value instead.
 _HOST_ONLY = frozenset({"XDG_SESSION_ID", "XDG_SESSION_TYPE"})

@@ -7,7 +7,7 @@ is on and where below that, and which mounts the container's first process has (
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from isod.directory_ports import HostDirectory
@@ -54,6 +54,13 @@ class HostDirectories:
         "" where the container does not see that. Raises UnsafePath, ContainerGone, LimitExceeded.
         """
         found: str = await guest.offload.run(lambda: _path_inside(guest.root_fd, guest.pidfd, directory, asked))
+        return found
+
+    async def missing(self, guest: Any, paths: Mapping[str, str]) -> tuple[str, ...]:
+        """Give the names of the paths that are not there in a running container. Raises as above."""
+        found: tuple[str, ...] = await guest.offload.run(
+            lambda: tuple(name for name, path in paths.items() if not rootfs.is_there(guest.root_fd, path))
+        )
         return found
 
 

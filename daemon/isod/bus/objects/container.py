@@ -53,8 +53,8 @@ class ContainerObject:
                 return Variant("s", container.unit)
             case "User":
                 return Variant("s", container.account_for(caller))
-            case "Menu":
-                return Variant("as", list(container.menu()))
+            case "Menu" | "Hints":
+                return Variant("as", list(container.menu() if key == "Menu" else container.hints()))
             case "Grants":
                 return Variant("a{sv}", variants(container.grants()))
             case "Attachments":

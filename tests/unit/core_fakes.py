@@ -16,6 +16,7 @@ from isod.core.events import Events
 from isod.core.launch import Launcher
 from isod.core.recovery import Recovery
 from isod.core.state_files import StateFiles
+from isod.directory_ports import HostDirectory
 from isod.policy import ContainerPolicy
 from isod.policy_loader import Policy
 from isod.ports import Account, Caller
@@ -178,6 +179,24 @@ class FakeEnvironments:
             self.there.discard(name)
 
 
+class FakeDirectories:
+    """Directories of the host, of which the container has those in `inside`."""
+
+    def __init__(self) -> None:
+        self.inside: dict[str, str] = {}
+
+    def locate(self, fd: int, pid: int) -> HostDirectory:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        os.close(fd)
+        return HostDirectory(path, 1, pid)
+
+    async def path_inside(self, _guest: Any, directory: HostDirectory, asked: str) -> str:
+        return asked if asked in self.inside.values() else self.inside.get(directory.path, "")
+
+    async def missing(self, _guest: Any, paths: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(name for name, path in paths.items() if path not in self.inside.values())
+
+
 class Nothing:
     """Parts of a launch that have nothing to do here."""
 
@@ -219,6 +238,7 @@ class Core:
         self.recovery = Recovery(apps=self.apps, files=files, **parts)
         nothing: Any = Nothing()
         self.environments: Any = FakeEnvironments()
+        self.directories = FakeDirectories()
         self.launcher = Launcher(
             apps=self.apps,
             prepare=nothing,
@@ -231,7 +251,7 @@ class Core:
                 sessions=nothing,
                 store=parts["store"],
                 environments=self.environments,
-                directories=nothing,
+                directories=self.directories,
             ),
             sessions=nothing,
             containers=parts["containers"],

@@ -1,6 +1,7 @@
 """A launch step by step, and the end of an app: what systemd is given, who owns which descriptor, what is told."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -311,3 +312,42 @@ async def test_others_are_running_counts_everybody_but_the_caller(tmp_path: Path
     core.guest.tell(app.unit, ExecMainCode=CLD_EXITED, ExecMainStatus=0, SubState="exited")
     await until(lambda: not app.record.running)
     assert not others(core.container, CAROL)
+
+
+async def test_a_directory_of_the_host_is_the_one_inside_or_the_launch_fails(
+    core: Core, tmp_path: Path, fds_left: Callable[[], int]
+) -> None:
+    """Issue 13.4: it is known by a descriptor, which nobody keeps."""
+    app = core.launch(directory_fd=os.open(tmp_path, os.O_PATH))
+    await until(lambda: app.ended)
+    assert app.record.problem[1].startswith(f"directory: '{tmp_path}' of the host is not shared with container blog; ")
+    core.directories.inside[str(tmp_path)] = "/mnt/work"
+    await running(core, directory_fd=os.open(tmp_path, os.O_PATH))
+    assert core.guest.started[-1][1]["WorkingDirectory"] == ("s", "/mnt/work")
+    for refused in ({"environment": ("DISPLAY=:0",)}, {"id": "ab"}):
+        with contextlib.suppress(InvalidArgument):
+            core.launch(directory_fd=os.open(tmp_path, os.O_PATH), **refused)
+    await until(lambda: fds_left() == 0)
+
+
+@pytest.mark.attack("C08")
+async def test_of_more_hints_those_arrive_that_policy_names(tmp_path: Path) -> None:
+    """R-10: http_proxy of the caller, in containers that shall have it; nothing by that way is isod's own."""
+    core = Core(tmp_path, policy=ContainerPolicy(users=("alice",), hints=("http_proxy",)))
+    more = ("http_proxy=http://p", "LD_PRELOAD=/evil.so", "XDG_RUNTIME_DIR=/evil", "WAYLAND_DISPLAY=w")
+    app = await running(core, more_hints=more)
+    variables = core.environments.written[app.record.id]
+    assert variables["http_proxy"] == "http://p"
+    assert variables["XDG_RUNTIME_DIR"] == "/run/user/1000"
+    assert not {"LD_PRELOAD", "WAYLAND_DISPLAY"} & variables.keys()
+
+
+async def test_a_variable_that_leads_nowhere_inside_is_told_and_the_app_starts(core: Core) -> None:
+    """Issue 13.12."""
+    asked = ("SSH_AUTH_SOCK=/run/user/1000/agent", "KNOWN=/srv", "OUT=/new")
+    core.directories.inside["x"] = "/srv"
+    app = await running(core, environment=asked, host_paths=("SSH_AUTH_SOCK", "KNOWN", "NOT_ASKED"))
+    assert "SSH_AUTH_SOCK" in app.record.problem[1]
+    assert "no grant for ssh agents yet" in app.record.problem[1]
+    app = await running(core, environment=asked, host_paths=("KNOWN",))
+    assert app.record.problem == ("", "")

@@ -282,7 +282,7 @@ IMPATIENT = (
     [("stop", "stopping", "stopped"), ("start", "starting", "running"), ("restart", "stopping", "running")],
 )
 def test_what_takes_long_is_waited_for(isoctl: Isoctl, isod: FakeIsod, verb: str, before: str, after: str) -> None:
-    """N-1: after the 30 s of its socket it said "the message bus went away: None", while the container went on."""
+    """N-1, R-42: after the 30 s of its socket it said "the message bus went away: None", while the container went on."""
     isod.answers |= {verb.capitalize(): ("", ()), "GetAll": ("a{sv}", (container("blog", before)[1],))}
     command = [sys.executable, "-S", "-c", IMPATIENT, verb, "blog"]
     process = subprocess.Popen(command, env=isoctl.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

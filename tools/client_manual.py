@@ -58,10 +58,8 @@ nobody who reads what it prints. The command gets what the profile set: variable
 itself wins over that. All else is the command's own, whatever the profile does: its streams, its directory, its exit
 code. A profile that starts another shell in its place (\\fBexec fish\\fR) is understood. One that ends early
 (\\fBexit\\fR, \\fBexec tmux\\fR), or takes over 10 seconds, gives nothing: the command then runs with a default PATH,
-and a line says so.
-Functions that bash(1) exports do not come along where
-.I /bin/sh
-is another shell.
+and a line says so. The 10 seconds take timeout(1) inside, of coreutils or busybox; without it there is no limit.
+Functions that bash(1) exports do not come along.
 .PP
 .B shell
 runs the profile once, on the terminal, as logging in does.

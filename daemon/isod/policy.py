@@ -9,7 +9,7 @@ from pydantic import model_validator as after_all
 
 from isod.resources import GrantValue, kinds, owned_variables
 from isod_contract import limits
-from isod_contract.names import CARRIER_PREFIX, is_account_name, is_unit_user_name
+from isod_contract.names import CARRIER_PREFIX, SHELLS_OWN_VARIABLES, is_account_name, is_unit_user_name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 # systemd.unit(5), with `%u` for the caller's name; nothing else may be a specifier.
@@ -68,6 +68,8 @@ def _variable(name: str) -> str:
         owner = "isod"
     if owner:
         raise ValueError("set by isod alone" + ("" if owner == "isod" else f"; see [grants] {owner}"))
+    if name in SHELLS_OWN_VARIABLES:
+        raise ValueError("kept by the shell that starts commands")
     if not _VARIABLE.fullmatch(name):
         raise ValueError("not the name of a variable")
     return name

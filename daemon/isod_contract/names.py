@@ -78,6 +78,8 @@ def is_account_name(untrusted_name: str) -> bool:
     return _ACCOUNT_NAME.fullmatch(untrusted_name) is not None and untrusted_name.isprintable()
 
 
+# What a shell keeps for itself, so that the one which starts a command would end at them, or obey them: bash(1), sh(1).
+SHELLS_OWN_VARIABLES = frozenset(["BASHOPTS", "BASH_VERSINFO", "EUID", "OPTIND", "PPID", "SHELLOPTS", "UID"])
 # Of the names under which variables travel past a login profile; nobody else's begin so.
 CARRIER_PREFIX = "_ISOCTL_"
 

@@ -229,6 +229,12 @@ def test_a_variable_of_a_kind_that_is_not_granted_is_refused_and_never_set(varia
     assert variable not in result
 
 
+@pytest.mark.parametrize("name", ["PPID", "SHELLOPTS", "OPTIND", "UID"])
+def test_what_the_starting_shell_would_end_at_is_refused_with_a_way_out(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"{name} is kept by the shell that starts the command; run `env {name}="):
+        check_asked([f"{name}=5"], grants())
+
+
 @pytest.mark.attack("C08")
 @pytest.mark.parametrize("name", ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "_ISOCTL_0"])
 def test_what_isod_alone_sets_is_refused(name: str) -> None:

@@ -37,7 +37,12 @@ PROFILES = {
 
 
 def started(
-    tmp_path: Path, shell: str, sh: str, profile: str, argv: list[str] | None = None
+    tmp_path: Path,
+    shell: str,
+    sh: str,
+    profile: str,
+    argv: list[str] | None = None,
+    outside: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command by way of a profile; `sh` is what /bin/sh is."""
     for name in (".profile", ".bash_profile", ".zprofile"):
@@ -54,7 +59,7 @@ def started(
     )
     assert "isod's" not in " ".join(start.argv)
     words = [word.replace("/bin/sh", str(tmp_path / "sh")) for word in start.argv]
-    environment = {"HOME": str(tmp_path), "PATH": os.defpath, **start.environment}
+    environment = {**(outside or {}), "HOME": str(tmp_path), "PATH": os.defpath, **start.environment}
     return subprocess.run(
         words, executable=sh, env=environment, cwd=work, input="input", capture_output=True, text=True, check=False
     )
@@ -78,6 +83,31 @@ def test_the_environment_of_a_profile_is_all_that_it_gives(tmp_path: Path, shell
     if left.exists():
         os.kill(int(left.read_text()), 9)
     assert (done.returncode, done.stderr, done.stdout) == (7, "", expected(tmp_path))
+
+
+@pytest.mark.parametrize("sh", SH)
+@pytest.mark.parametrize("where", ["profile", "outside"])
+def test_no_name_of_a_variable_is_taken_by_what_starts_the_command(
+    tmp_path: Path, sh: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile's `own` arrived empty; a `p` of the container's systemd was a process number, in the profile too."""
+    names = ("own", "one", "kind", "p", "r", "t", "d", "c", "e", "s")
+    for name in names:
+        monkeypatch.setenv(name, "kept")
+    shown = " ".join(f'"${name}"' for name in names)
+    exporting = f"export {' '.join(f'{name}=kept' for name in names)}" if where == "profile" else ""
+    argv = ["sh", "-c", f'echo "$SEEN"; echo {shown}']
+    done = started(tmp_path, "/bin/bash", sh, f"SEEN=$(echo {shown})\n{exporting}", argv, dict(os.environ))
+    assert (done.stderr, done.stdout) == ("", f"{' '.join(['kept'] * len(names))}\n" * 2)
+
+
+@pytest.mark.parametrize("sh", SH)
+def test_options_of_a_shell_in_the_environment_do_not_reach_what_starts_the_command(tmp_path: Path, sh: str) -> None:
+    """SHELLOPTS=nounset in the container's systemd: "GPG_TTY: unbound variable", and no command."""
+    done = started(tmp_path, "/bin/bash", sh, "", outside={"SHELLOPTS": "nounset"})
+    # A profile that does not stand it is told as every other one that ends early.
+    assert done.returncode == 7
+    assert "unbound" not in done.stderr
 
 
 @pytest.mark.parametrize("sh", SH)

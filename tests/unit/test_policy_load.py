@@ -79,6 +79,7 @@ REFUSED = {
     'users = ["al ice"]': f"1: users: 'al ice' is not the name of an account{NO_ACCOUNT}",
     'users = ["1000"]': f"1: users: '1000' is not the name of an account{NO_ACCOUNT}",
     'users = ["alice"]\nhints = ["DISPLAY"]': "2: hints: 'DISPLAY' is set by isod alone; see [grants] x11",
+    'users = ["alice"]\nhints = ["PPID"]': "2: hints: 'PPID' is kept by the shell that starts commands",
     'users = ["alice"]\nhints = ["_ISOCTL_0"]': "2: hints: '_ISOCTL_0' is set by isod alone",
     'users = ["alice"]\nunset = ["XDG_RUNTIME_DIR"]': "2: unset: 'XDG_RUNTIME_DIR' is set by isod alone",
     'users = ["alice"]\nlogin_shell = 1': "2: login_shell: must be true or false",

@@ -7,7 +7,14 @@ from isod.ports import Account
 from isod.resources import owned_variables
 from isod.resources.base import Attachment, How
 from isod_contract.errors import InvalidArgument
-from isod_contract.names import CARRIER_PREFIX, GUEST_DIRECTORY, WAYLAND_SOCKET, X11_AUTHORITY, X11_SOCKET
+from isod_contract.names import (
+    CARRIER_PREFIX,
+    GUEST_DIRECTORY,
+    SHELLS_OWN_VARIABLES,
+    WAYLAND_SOCKET,
+    X11_AUTHORITY,
+    X11_SOCKET,
+)
 
 # Pointers into the host: meaningless or dangerous inside; an attached resource sets its own value instead.
 _HOST_ONLY = frozenset({"XDG_SESSION_ID", "XDG_SESSION_TYPE"})
@@ -71,6 +78,9 @@ def check_asked(asked: Iterable[str], grants: GrantsBase) -> None:
         kind = owned_variables().get(name)
         if name in _OWN or name.startswith(CARRIER_PREFIX):
             raise InvalidArgument(argument="environment", reason=f"{name} is set by isod alone")
+        if name in SHELLS_OWN_VARIABLES:
+            reason = f"{name} is kept by the shell that starts the command; run `env {name}=VALUE COMMAND` to set it"
+            raise InvalidArgument(argument="environment", reason=reason)
         if kind is not None and grants.level(kind) == "none":
             raise InvalidArgument(
                 argument="environment",

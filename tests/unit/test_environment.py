@@ -114,6 +114,12 @@ def test_toolkits_are_told_of_the_display_that_is_there_and_of_no_other(
     assert session_variables(display, {}) == {**display, **expected}
 
 
+def test_what_policy_takes_away_no_program_of_the_session_inside_gets() -> None:
+    told = session_variables(WAYLAND, {"XDG_CURRENT_DESKTOP": "sway"}, ("QT_QPA_PLATFORM", "XDG_CURRENT_DESKTOP"))
+    assert not {"QT_QPA_PLATFORM", "XDG_CURRENT_DESKTOP"} & told.keys()
+    assert told["WAYLAND_DISPLAY"] == WAYLAND["WAYLAND_DISPLAY"]
+
+
 @pytest.mark.parametrize(
     ("desktop", "borders"),
     [("sway", True), ("SWAY", True), ("foo:wlroots", True), ("GNOME", False), ("KDE", False), ("", False)],

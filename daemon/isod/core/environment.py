@@ -1,6 +1,6 @@
 """The environment of an app, low to high: session, hints, display, policy, the user's own, and what is isod's alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from isod.policy import GrantsBase
 from isod.ports import Account
@@ -63,13 +63,16 @@ def display_variables(attached: Mapping[str, Attachment], uid: int) -> dict[str,
     return result
 
 
-def session_variables(display: Mapping[str, str], session: Mapping[str, str]) -> dict[str, str]:
-    """Give what programs need that the container's own session starts."""
+def session_variables(
+    display: Mapping[str, str], session: Mapping[str, str], unset: Collection[str] = ()
+) -> dict[str, str]:
+    """Give what programs need that the container's own session starts, but for what policy takes away."""
     if not display:
         return {}
     desktop = session.get("XDG_CURRENT_DESKTOP", "")
     named = {"XDG_CURRENT_DESKTOP": desktop} if desktop else {}
-    return {**_toolkits(display, desktop), **named, **display}
+    variables = {**_toolkits(display, desktop), **named, **display}
+    return {name: value for name, value in variables.items() if name not in unset}
 
 
 def check_asked(asked: Iterable[str], grants: GrantsBase) -> None:

@@ -227,7 +227,8 @@ class Launcher:
         display = environment.display_variables(attached, caller.uid)
         if display:
             session = self._sessions.environment(caller.uid)
-            self._activation.show(request.container, guest, account, environment.session_variables(display, session))
+            told = environment.session_variables(display, session, request.container.policy.unset)
+            self._activation.show(request.container, guest, account, told)
         return display
 
     async def _authorise(self, app: App, request: LaunchRequest, account: str) -> str:

@@ -204,7 +204,8 @@ class ContainerPolicy(StrictModel):
         ge=0,
         le=31_536_000,
         description="Seconds without an app of ours, a login session inside, and a program that is connected to a "
-        "display, after which the container is stopped; 0: never. A window that D-Bus opened inside keeps it running.",
+        "display, after which the container is stopped; 0: never. A window keeps it running, whoever opened it; so "
+        "none is closed, and nobody is warned.",
     )
     autostart: bool = Field(False, description="Start the container when one of its users logs in.")
     on_logout: Literal["keep", "stop"] = Field(

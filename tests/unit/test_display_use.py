@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isod.core.windows import ShownSocket, UnknownUse
+from isod.core.windows import ShownSocket, UnknownUse, bound_to
 from isod.host import display_use
 from isod.host.display_use import used_by
 from isod.host.displays import ContainerDirectories
@@ -46,6 +46,9 @@ class World:
         client.connect(str(self.directory / name))
         return client
 
+    def shown(self, listener: int) -> ShownSocket:
+        return ShownSocket(UID, bound_to(listener), is_isods=True)
+
     def used_by(self, *sockets: ShownSocket) -> str:
         return used_by(self.pidfd, sockets, self.cgroups)
 
@@ -62,21 +65,21 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_nobody_is_connected(world: World) -> None:
     listener = world.listen()
     assert world.used_by() == ""
-    assert world.used_by(ShownSocket(UID, fd=listener)) == ""
+    assert world.used_by(world.shown(listener)) == ""
     os.close(listener)
 
 
 @pytest.mark.parametrize("accepted", [False, True])
 def test_a_client_is_seen_for_as_long_as_it_is_connected(world: World, accepted: bool) -> None:
     listener = world.listen()
-    shown = ShownSocket(UID, fd=listener)
+    shown = world.shown(listener)
     with world.connect(), contextlib.ExitStack() as stack:
         if accepted:
             with socket.socket(fileno=os.dup(listener)) as server:
                 stack.enter_context(server.accept()[0])
-        assert world.used_by(shown) == "1 connections to its display"
+        assert world.used_by(shown) == "1 connection to its display"
     os.close(listener)
-    assert "connections" not in world.used_by(ShownSocket(UID, path="/nowhere"))
+    assert "connections" not in world.used_by(ShownSocket(UID, "/nowhere"))
 
 
 def test_a_client_of_another_containers_socket_is_not(world: World) -> None:
@@ -85,8 +88,8 @@ def test_a_client_of_another_containers_socket_is_not(world: World) -> None:
     (world.directory / "wayland-0").unlink()
     second = world.listen()
     with world.connect():
-        assert world.used_by(ShownSocket(UID, fd=first)) == ""
-        assert world.used_by(ShownSocket(UID, fd=second)) != ""
+        assert world.used_by(world.shown(first)) == ""
+        assert world.used_by(world.shown(second)) != ""
     os.close(first)
     os.close(second)
 
@@ -94,7 +97,7 @@ def test_a_client_of_another_containers_socket_is_not(world: World) -> None:
 def test_services_that_are_connected_and_show_nothing_keep_nothing(world: World) -> None:
     """Else a container in which a program once opened a portal would never be idle."""
     listener = world.listen()
-    shown = ShownSocket(UID, fd=listener)
+    shown = world.shown(listener)
     world.unit("session.slice/xdg-desktop-portal-gtk.service", 1)
     world.unit("app.slice/xdg-desktop-portal-gone.service", 0)
     with world.connect():
@@ -104,11 +107,49 @@ def test_services_that_are_connected_and_show_nothing_keep_nothing(world: World)
     os.close(listener)
 
 
+def test_services_without_a_connection_excuse_nobodys(world: World) -> None:
+    """N6, and each kind of it: what shows nothing is often not connected either, and somebody else is."""
+    listener = world.listen()
+    for unit in ("gvfs-daemon", "at-spi-dbus-bus", "xdg-desktop-portal", "xdg-desktop-portal-gtk", "dconf"):
+        world.unit(f"session.slice/{unit}.service", 1)
+    with world.connect():
+        assert world.used_by(world.shown(listener)) == ""
+        world.unit("app.slice/gnome-terminal-server.service", 1)
+        assert world.used_by(world.shown(listener)) == "1 connection to its display"
+        with world.connect():
+            assert world.used_by(world.shown(listener)) == "2 connections to its display"
+    os.close(listener)
+
+
+@pytest.mark.attack("C14")
+@pytest.mark.parametrize(
+    "path",
+    ["x\n1 2 3 zz 5 \udcff 7 8", "x\n1 2 3 4 5 \udcff 7 8", "x\n1 2 3 zz 5 03 7 8", "x\n1", "\0x\n1 2 3 - 5 02 7 8"],
+)
+def test_names_that_look_like_lines_of_the_table_hide_nothing(world: World, path: str) -> None:
+    """Newlines of a path are printed as they are; with the host's network any of its users can bind such a socket."""
+    listener = world.listen()
+    with socket.socket(socket.AF_UNIX) as evil, world.connect():
+        evil.bind(path if path.startswith("\0") else f"{world.directory}/{path}")
+        assert world.used_by(world.shown(listener)) == "1 connection to its display"
+    os.close(listener)
+    assert "connection" not in world.used_by(ShownSocket(UID, "/nowhere"))
+
+
+def test_a_number_that_is_no_sockets_any_more_is_told_and_leaks_nothing(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with (tmp_path / "file").open("w") as other, pytest.raises(OSError, match="Socket operation on non-socket"):
+        bound_to(other.fileno())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize(
     ("unit", "processes", "counts"),
     [
         ("app.slice/app-org.gnome.Terminal.slice/gnome-terminal-server.service", 1, True),
         ("session.slice/dbus.service", 1, False),
+        ("session.slice/gpg-agent.service", 1, False),
+        ("session.slice/gpg-agent.service", 2, True),  # a pinentry of its
         ("session.slice/dbus.service", 2, True),  # what dbus-daemon starts itself
         ("session.slice/xdg-desktop-portal-gtk.service", 2, False),
         ("app.slice/ended.service", 0, False),
@@ -117,7 +158,7 @@ def test_services_that_are_connected_and_show_nothing_keep_nothing(world: World)
 def test_the_hosts_own_socket_is_judged_by_what_runs(world: World, unit: str, processes: int, counts: bool) -> None:
     """As on GNOME: connections of the host's own programs look the same, since it is one network here."""
     world.unit(unit, processes)
-    used = world.used_by(ShownSocket(UID, path="/run/user/1000/wayland-0"))
+    used = world.used_by(ShownSocket(UID, "/run/user/1000/wayland-0"))
     assert bool(used) is counts
     assert used in ("", f"{os.path.basename(unit)} of uid {UID}")
 
@@ -129,10 +170,10 @@ def test_too_much_of_either_is_unknown_and_not_read_on(world: World, monkeypatch
         world.unit(f"app.slice/{number}.service", 0)
     monkeypatch.setattr(display_use, "_CGROUPS_READ_MAX", 20)
     with pytest.raises(UnknownUse, match="control groups"):
-        world.used_by(ShownSocket(UID, fd=listener))
+        world.used_by(world.shown(listener))
     monkeypatch.setattr(display_use, "_TABLE_BYTES_MAX", 10)
     with pytest.raises(UnknownUse, match="connections"):
-        world.used_by(ShownSocket(UID, fd=listener))
+        world.used_by(world.shown(listener))
     os.close(listener)
 
 
@@ -142,5 +183,5 @@ def test_a_container_that_has_ended_uses_nothing(world: World) -> None:
         os._exit(0)
     pidfd = os.pidfd_open(pid)
     os.waitpid(pid, 0)
-    assert used_by(pidfd, [ShownSocket(UID, path="/x")], world.cgroups) == ""
+    assert used_by(pidfd, [ShownSocket(UID, "/x")], world.cgroups) == ""
     os.close(pidfd)

@@ -12,9 +12,11 @@ from isod.core.idle import Idle
 from isod.core.windows import ShownSocket, UnknownUse, Windows
 from isod.policy import ContainerPolicy
 from isod.ports import Caller, Login
+from isod_contract.errors import HostSilent
 from isod_contract.states import AppState, ContainerState
 
 PERSON = Login("c2", 1000)
+SHOWN = ShownSocket(1000, "/run/user/1000/wayland-0", is_isods=True)
 UNIT = "container@blog.service"
 
 
@@ -52,15 +54,18 @@ class World:
         self.container.guest = self.guest = Guest()
         self.apps: list[App] = []
         self.stopped = 0
+        self.stop_fails = False
         self.used_by = ""
         self.while_looked_at: Callable[[], object] = lambda: None
-        windows = Windows(lambda _container: [ShownSocket(1000, fd=0)], self.look_at)
+        windows = Windows(lambda _container: [SHOWN], self.look_at)
         self.idle = Idle(containers=Containers(self), apps=Apps(self), windows=windows)  # type: ignore[arg-type]
         self.idle.container_changed(self.container, frozenset({"State"}))
 
     def look_at(self, pidfd: int, sockets: Sequence[ShownSocket]) -> str:
-        assert (pidfd, sockets) == (Guest.pidfd, [ShownSocket(1000, fd=0)])
+        assert (pidfd, sockets) == (Guest.pidfd, [SHOWN])
         self.while_looked_at()
+        if self.used_by == "fault":
+            raise ValueError("a line of its")
         if self.used_by == "unknown":
             raise UnknownUse("nobody knows")
         return self.used_by
@@ -99,6 +104,8 @@ class Containers:
 
     async def stop(self, container: Container, caller: Caller, *, force: bool) -> None:
         assert (container, caller.uid, force) == (self._world.container, 0, True)
+        if self._world.stop_fails:
+            raise HostSilent(service="systemd", reason="busy")
         self._world.stopped += 1
 
 
@@ -182,7 +189,7 @@ async def test_a_new_policy_counts_from_now() -> None:
     assert world.timer is None
 
 
-@pytest.mark.parametrize("used_by", ["1 connections to its display", "unknown"])
+@pytest.mark.parametrize("used_by", ["1 connection to its display", "unknown"])
 async def test_a_window_that_no_app_of_ours_has_keeps_it_and_then_the_time_begins(used_by: str) -> None:
     """Of gnome-terminal and Nautilus D-Bus opens the windows inside: no app runs, and they were closed unasked."""
     world = World(idle_stop_sec=600)
@@ -195,6 +202,19 @@ async def test_a_window_that_no_app_of_ours_has_keeps_it_and_then_the_time_begin
     assert await world.time_is_over() == 0  # closed a moment ago
     assert world.timer.when() - asyncio.get_running_loop().time() > 500
     world.idle._seen_sec[world.container] -= 601
+    assert await world.time_is_over() == 1
+
+
+async def test_a_look_or_a_stop_that_fails_is_not_the_last() -> None:
+    """Whatever fails: else the container is never idle again, and one process in its network could see to that."""
+    world = World()
+    world.used_by = "fault"
+    for _ in range(2):
+        assert await world.time_is_over() == 0
+    world.used_by, world.stop_fails = "", True
+    for _ in range(2):
+        assert await world.time_is_over() == 0
+    world.stop_fails = False
     assert await world.time_is_over() == 1
 
 

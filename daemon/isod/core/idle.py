@@ -104,6 +104,17 @@ class Idle(Listener):
         self._background.spawn(self._stop_if_idle(container))
 
     async def _stop_if_idle(self, container: Container) -> None:
+        try:
+            await self._look(container)
+        except Exception as error:  # noqa: BLE001 - a fault costs one look; the container must not stay up for good
+            reason = error.text if isinstance(error, IsodError) else f"{type(error).__name__}: {error}"
+            _log.warning("container.not_stopped", extra={"container": container.name, "reason": reason})
+            idle_sec = container.policy.idle_stop_sec
+            if idle_sec and container not in self._timers and container.state is ContainerState.RUNNING:
+                self._look_in(container, idle_sec)
+
+    async def _look(self, container: Container) -> None:
+        """Stop a container whose time is over if nothing uses it. Raises whatever its stop does."""
         guest = container.guest
         if guest is None or self._in_use(container):
             return  # its end begins the time anew
@@ -116,10 +127,7 @@ class Idle(Listener):
         if self._waits_for_windows(container, used_by):
             return
         _log.info("container.stopped_idle", extra={"container": container.name, "sec": container.policy.idle_stop_sec})
-        try:
-            await self._containers.stop(container, Caller(sender="", uid=0, user="root"), force=True)
-        except IsodError as error:
-            _log.warning("container.not_stopped", extra={"container": container.name, "reason": error.text})
+        await self._containers.stop(container, Caller(sender="", uid=0, user="root"), force=True)
 
     def _waits_for_windows(self, container: Container, used_by: str) -> bool:
         """Tell whether there is a window, or was within the time; then it is looked at again."""

@@ -18,7 +18,7 @@ from isod.core.events import Events
 from isod.core.sessions import Sessions
 from isod.core.shown import ShownDirectories
 from isod.core.user_sockets import UserAttachments, UserSockets
-from isod.core.windows import ShownSocket
+from isod.core.windows import ShownSocket, bound_to
 from isod.ports import Account, AuditSink, Caller, Directories, Directory
 from isod.resources import kinds
 from isod.resources.base import Attachment, How
@@ -127,7 +127,7 @@ class Reconciler:
         }
 
     def sockets(self, container: Container) -> list[ShownSocket]:
-        """Give the sockets of displays that are shown in a container."""
+        """Give the sockets of displays that are shown in a container. Raises OSError."""
         found = []
         for uid, user in self._users.get(container, {}).items():
             session = self._sessions.find(uid)
@@ -138,10 +138,10 @@ class Reconciler:
                 listener = user.listeners.get(name)
                 host = session.sockets.get(name) if session is not None else None
                 if listener is not None:
-                    found.append(ShownSocket(account.uid, fd=listener.fd))
+                    found.append(ShownSocket(account.uid, bound_to(listener.fd), is_isods=True))
                 elif host is not None:
                     place = X11_DIRECTORY if name == X11_SOCKET else f"run/user/{uid}"
-                    found.append(ShownSocket(account.uid, path=f"/{place}/{host.name}"))
+                    found.append(ShownSocket(account.uid, f"/{place}/{host.name}"))
         return found
 
     def has_own_x_server(self, container: Container, caller: Caller) -> bool:

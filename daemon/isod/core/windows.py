@@ -1,7 +1,10 @@
 """Whether a container's displays are in use, by whatever: apps of isod's, or what D-Bus and systemd started inside."""
 
 import asyncio
+import contextlib
 import logging
+import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +17,26 @@ class ShownSocket(NamedTuple):
     """One socket of a display in a container, and the account inside that reaches it."""
 
     uid: int
-    fd: int = -1  # isod listens on it
-    path: str = ""  # else what the host's server is bound to
+    path: str  # what the server is bound to, as the kernel lists it
+    is_isods: bool = False  # isod listens on it; else a server of the host's
+
+
+def bound_to(listener_fd: int) -> str:
+    """Give what a listening socket is bound to. Does not block; raises OSError.
+
+    For the loop, which owns the descriptor: by the time a thread looks the number may be another file's.
+    """
+    with contextlib.closing(_copy(listener_fd)) as listener:
+        return str(listener.getsockname())
+
+
+def _copy(listener_fd: int) -> socket.socket:
+    copy_fd = os.dup(listener_fd)
+    try:
+        return socket.socket(fileno=copy_fd)
+    except OSError:
+        os.close(copy_fd)  # no socket at all: it has no other owner
+        raise
 
 
 class UnknownUse(Exception):
@@ -36,10 +57,10 @@ class Windows:
 
     async def used_by(self, container: Container, guest: Any) -> str:
         """Give what uses a display of a running container, "" for nothing; what can't be told counts as used."""
-        sockets = self._shown(container)
-        if not sockets:
-            return ""
         try:
+            sockets = self._shown(container)
+            if not sockets:
+                return ""
             # Files of the kernel alone, which answer at once: it needs no turn at the container's own.
             return await asyncio.to_thread(self._used_by, guest.pidfd, sockets)
         except (UnknownUse, OSError) as error:

@@ -7,7 +7,6 @@ have connections of the same path. Then what the account's manager runs is looke
 """
 
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,11 +18,14 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _TABLE_BYTES_MAX = 4 * 1024 * 1024  # 40,000 sockets; whoever makes more makes it unknown
 _CGROUPS_READ_MAX = 2000
 _LISTENING = 0x10000  # __SO_ACCEPTCON
-_CONNECTED = ("02", "03")  # connecting, connected: one that the server has not taken yet waits for it
+_CONNECTED = (b"02", b"03")  # connecting, connected: one that the server has not taken yet waits for it
 # What a user manager runs as soon as there is a display, with one connection each and no window.
 _WINDOWLESS = ("xdg-desktop-portal", "at-spi", "ibus", "fcitx", "gnome-keyring", "gcr-ssh-agent", "gvfs-")
-# Their programs start others, which then are theirs.
-_BUSES = ("dbus.service", "dbus-broker.service")
+# Without a window for as long as they are one process: what a bus or an agent starts has its control group.
+_WINDOWLESS_ALONE = (
+    *("dbus.service", "dbus-broker.service", "dconf.service", "gpg-agent.service", "ssh-agent.service"),
+    *("pipewire.service", "pipewire-pulse.service", "wireplumber.service", "pulseaudio.service"),
+)
 
 
 def used_by(pidfd: int, sockets: Sequence[ShownSocket], cgroups: Path = _CGROUPS) -> str:
@@ -39,20 +41,17 @@ def used_by(pidfd: int, sockets: Sequence[ShownSocket], cgroups: Path = _CGROUPS
     for uid in sorted({shown.uid for shown in sockets}):
         own = [shown for shown in sockets if shown.uid == uid]
         units = dict(_units(pid, uid, cgroups))
-        countable = [shown for shown in own if shown.fd >= 0 or not has_hosts_network]
-        clients = sum(connected[name] for name in {_bound_to(shown) for shown in countable})
-        if clients > sum(unit.startswith(_WINDOWLESS) for unit in units):
-            return f"{clients} connections to its display"
-        if len(countable) < len(own) and (busy := _busy(units)):
+        busy = _busy(units)
+        countable = [shown for shown in own if shown.is_isods or not has_hosts_network]
+        clients = sum(connected[name] for name in {shown.path for shown in countable})
+        # Whose connection it is can't be told. Services without a window often hold none: they excuse connections only
+        # where nothing else runs that could have one.
+        excused = 0 if busy else sum(unit.startswith(_WINDOWLESS) for unit in units)
+        if clients > excused:
+            return f"{clients} {'connection' if clients == 1 else 'connections'} to its display"
+        if len(countable) < len(own) and busy:
             return f"{busy} of uid {uid}"
     return ""
-
-
-def _bound_to(shown: ShownSocket) -> str:
-    if shown.fd < 0:
-        return shown.path
-    with socket.socket(fileno=os.dup(shown.fd)) as listener:
-        return str(listener.getsockname())
 
 
 def _connections(pid: int) -> Counter[str]:
@@ -65,11 +64,19 @@ def _connections(pid: int) -> Counter[str]:
             left_bytes -= len(line)
             if left_bytes < 0:
                 raise UnknownUse("it has too many connections")
-            # Num RefCount Protocol Flags Type St Inode Path; the path may hold anything.
+            # Num RefCount Protocol Flags Type St Inode Path. The path may hold anything, newlines too: whoever is in
+            # that network can add lines, and keep the container running; theirs hide no other line.
             fields = line.rstrip(b"\n").split(maxsplit=7)
-            if len(fields) == 8 and fields[5].decode() in _CONNECTED and not int(fields[3], 16) & _LISTENING:
+            if len(fields) == 8 and fields[5] in _CONNECTED and not _flags(fields[3]) & _LISTENING:
                 found[os.fsdecode(fields[7])] += 1
     return found
+
+
+def _flags(untrusted_field: bytes) -> int:
+    try:
+        return int(untrusted_field, 16)
+    except ValueError:
+        return _LISTENING  # no line of the kernel's
 
 
 def _units(pid: int, uid: int, cgroups: Path) -> Iterator[tuple[str, int]]:
@@ -98,7 +105,7 @@ def _units(pid: int, uid: int, cgroups: Path) -> Iterator[tuple[str, int]]:
 def _busy(units: dict[str, int]) -> str:
     """Give a unit that may show windows, "" for none."""
     for unit, processes in sorted(units.items()):
-        alone = 1 if unit in _BUSES else 0
+        alone = 1 if unit in _WINDOWLESS_ALONE else 0
         if processes > alone and unit != "init.scope" and not unit.startswith(_WINDOWLESS):
             return unit
     return ""

@@ -18,11 +18,14 @@ class CallersDirectories(Protocol):
     def locate(self, untrusted_fd: int, caller_pid: int) -> HostDirectory:
         """Take note of where it is, and close it; waits for nothing. Raises InvalidArgument."""
 
-    async def path_inside(self, guest: Any, directory: HostDirectory, asked: str) -> str:
-        """Give `asked` if that is there in a running container, else the path of the directory; "" if neither is.
+    async def path_inside(self, guest: Any, directory: HostDirectory) -> str:
+        """Give the path of the directory in a running container; "" where that does not see it.
 
         Raises UnsafePath, ContainerGone, LimitExceeded.
         """
 
-    async def missing(self, guest: Any, paths: Mapping[str, str]) -> tuple[str, ...]:
-        """Give the names of the paths that are not there in a running container. Raises as above."""
+    async def missing(self, guest: Any, account_uid: int, paths: Mapping[str, str]) -> tuple[str, ...]:
+        """Give the names of the paths that are not there in a running container, as far as an account may see that.
+
+        Raises as above.
+        """

@@ -109,8 +109,8 @@ class RunOptions:
     )
     directory_fd: int | None = option(
         "h",
-        "a directory of the host, opened with O_PATH: the working directory is where the container sees it, unless "
-        "`directory` is there inside",
+        "a directory of the host, opened with O_PATH: the working directory is where the container sees it, and "
+        "`directory` where it does not",
     )
     login_shell: bool | None = option(
         "b",

@@ -44,7 +44,7 @@ def test_a_shared_directory_is_found_where_the_container_has_it(lab: Lab, contai
         ("/home/alice/link/../b c", "/"): "/mnt/work/b c",
         # The same name inside, where it is the same directory, is preferred.
         (".", "/home/alice/src/same"): "/home/alice/src/same",
-        # What is there inside by its name means that, as ever.
+        # What the container does not share is meant as a path inside.
         ("/tmp", SOURCE): "/tmp",
         ("/mnt/work/b c", "/"): "/mnt/work/b c",
         ("~", SOURCE): "/home/alice",
@@ -82,3 +82,20 @@ def test_what_is_mounted_over_a_share_is_not_the_share(lab: Lab, container: str)
     assert "is not shared" in done.stderr
     # Nor does a mount of the container's own show a directory of the host that it was not given.
     assert "is not shared" in pwd(lab, container, ".", "/etc").stderr
+
+
+@pytest.mark.attack("C30")
+def test_directories_and_files_of_others_tell_nothing_by_being_there(lab: Lab, container: str) -> None:
+    """Where alice has such names on the host, bob has a closed directory inside: what is in it is bob's to know."""
+    for closed in ("/home/alice/closed", "/home/alice/src/closed"):
+        lab.run("mkdir", "-p", f"{closed}/x", f"{closed}/y", user="alice")
+        lab.in_container(container, "sh", "-c", f"install -d -m 700 -o bob {closed} && mkdir {closed}/x")
+    answers = []
+    for name in ("x", "y"):
+        alone, shared = f"/home/alice/closed/{name}", f"/home/alice/src/closed/{name}"
+        told = lab.run("isoctl", "run", "-e", f"V={alone}", container, "true", user="alice")
+        done = (pwd(lab, container, alone, "/"), pwd(lab, container, shared, "/"), told)
+        answers.append([(one.returncode, f"{one.stdout}{one.stderr}".replace(f"/{name}", "/?")) for one in done])
+    assert answers[0] == answers[1]
+    assert "is not shared with container" in answers[0][0][1]
+    assert answers[0][1:] == [(0, "/mnt/work/closed/?\n"), (0, "")]

@@ -190,10 +190,10 @@ class FakeDirectories:
         os.close(fd)
         return HostDirectory(path, 1, pid)
 
-    async def path_inside(self, _guest: Any, directory: HostDirectory, asked: str) -> str:
-        return asked if asked in self.inside.values() else self.inside.get(directory.path, "")
+    async def path_inside(self, _guest: Any, directory: HostDirectory) -> str:
+        return self.inside.get(directory.path, "")
 
-    async def missing(self, _guest: Any, paths: Mapping[str, str]) -> tuple[str, ...]:
+    async def missing(self, _guest: Any, _account_uid: int, paths: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(name for name, path in paths.items() if path not in self.inside.values())
 
 

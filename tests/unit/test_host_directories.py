@@ -1,11 +1,11 @@
-"""Which path inside a container is a directory that a caller has open on the host, by the kernel's lists of mounts."""
+"""Which path inside a container is what a caller has on the host: by the kernel's lists of mounts, and their rights."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from isod.host import host_directories
+from isod.host import host_directories, rootfs
 from isod.host.host_directories import HostDirectories, Mount, translated
 from isod_contract.errors import InvalidArgument
 
@@ -66,3 +66,36 @@ def test_a_descriptor_is_located_and_closed(tmp_path: Path) -> None:
     file = os.open(__file__, os.O_RDONLY)
     with pytest.raises(InvalidArgument, match="is no directory"):
         HostDirectories().locate(file, os.getpid())
+
+
+@pytest.mark.attack("C30")
+def test_who_may_not_look_into_a_directory_is_not_told_what_is_there(tmp_path: Path) -> None:
+    """`-e NAME=/home/bob/private/x` was warned of where that is not there, and not where it is."""
+    private = tmp_path / "home/private"
+    private.mkdir(parents=True)
+    (private / "x").write_text("")
+    (tmp_path / "home/link").symlink_to("private/x")
+    (tmp_path / "home/dangling").symlink_to("private/y")
+    owner, other = os.geteuid(), os.geteuid() + 1
+    for path in (tmp_path, tmp_path / "home"):
+        path.chmod(0o755)
+    root_fd = os.open(tmp_path, os.O_PATH)
+
+    def lacks(path: str, uid: int = other) -> bool:
+        return rootfs.lacks(root_fd, path, uid)
+
+    try:
+        for mode in (0o700, 0o701, 0o710, 0o766):
+            private.chmod(mode)
+            told = {lacks(f"/home/private/{name}") for name in ("x", "y", "x/z", "y/z", "../nosuch")}
+            assert told == {False}, oct(mode)
+            # Nor by a link of one's own that leads there.
+            assert {lacks("/home/link"), lacks("/home/dangling")} == {False}
+            assert lacks("/home/private/y", owner)
+        private.chmod(0o711)
+        assert not lacks("/home/private/x")
+        assert lacks("/home/private/y")
+        assert lacks("//home/./private/y/z")
+        assert not lacks("/home/private/x/z")
+    finally:
+        os.close(root_fd)

@@ -342,6 +342,28 @@ async def test_of_more_hints_those_arrive_that_policy_names(tmp_path: Path) -> N
     assert not {"LD_PRELOAD", "WAYLAND_DISPLAY"} & variables.keys()
 
 
+@pytest.mark.attack("C30")
+async def test_a_directory_of_others_decides_nothing_by_being_there(core: Core, tmp_path: Path) -> None:
+    """It looks with rights over files that the caller lacks: whether one is there is for the app's own rights."""
+    theirs = {"is there": "/home/bob/private/x", "is not": "/home/bob/private/y"}
+    core.directories.inside |= {str(tmp_path): "/mnt/work", "bob's": theirs["is there"]}
+    for path in theirs.values():
+        await running(core, directory_fd=os.open(tmp_path, os.O_PATH), directory=path)
+        assert core.guest.started[-1][1]["WorkingDirectory"] == ("s", "/mnt/work")
+    del core.directories.inside[str(tmp_path)]
+    core.guest.job_result = "failed"
+    told = set()
+    for path in theirs.values():
+        app = core.launch(directory_fd=os.open(tmp_path, os.O_PATH), directory=path)
+        unit = f"isoctl-app-{app.record.id}.service"
+        core.guest.units[unit] = {"LoadState": "loaded", "ExecMainCode": CLD_EXITED, "ExecMainStatus": 200}
+        await until(lambda app=app: app.ended)
+        assert core.guest.started[-1][1]["WorkingDirectory"] == ("s", path)
+        told.add(app.record.problem[1])
+    (text,) = told
+    assert f"'{tmp_path}' of the host is not shared" in text
+
+
 async def test_a_variable_that_leads_nowhere_inside_is_told_and_the_app_starts(core: Core) -> None:
     """Issue 13.12."""
     asked = ("SSH_AUTH_SOCK=/run/user/1000/agent", "KNOWN=/srv", "OUT=/new")

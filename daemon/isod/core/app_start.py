@@ -99,10 +99,11 @@ class AppStarter:
         mark = f"isoctl-{app.record.id}" if app.record.detached else ""
         make = command.login if use_login else command.plain
         start = make(argv, variables, account, mark, name, fallbacks=fallbacks, unset=gone)
-        await self._check_paths(app, request, guest)
+        await self._check_paths(app, request, guest, account)
         # After the terminal is made: this state is what a caller waits for to ask for it.
         self._apps.set_state(app, AppState.STARTING)
-        directory = working_directory(await self._directory(request, guest), account)
+        asked, unshared = await self._directory(request, guest)
+        directory = working_directory(asked, account)
         streams, fds = stream_properties(request.streams)
         app.record.stop_timeout_usec = policy.stop_timeout_sec * 1_000_000
         properties = unit_properties(app.record, start, account, directory)
@@ -128,7 +129,7 @@ class AppStarter:
             job = await guest.start_unit(app.unit, [*properties, environment_property, *streams], fds)
             request.close()
             self._apps.launched(app)
-            await self._await_start(app, guest, job, directory, mark)
+            await self._await_start(app, guest, job, (directory, unshared), mark)
 
     async def _variables(
         self, request: LaunchRequest, guest: Any, account: Account, display: dict[str, str]
@@ -155,24 +156,29 @@ class AppStarter:
         told = {**session, **dict(entry.split("=", 1) for entry in options.hints or ())}
         return variables, environment.fallbacks(variables=variables, told=told, locales=locales, zone=zone)
 
-    async def _check_paths(self, app: App, request: LaunchRequest, guest: Any) -> None:
+    async def _check_paths(self, app: App, request: LaunchRequest, guest: Any, account: Account) -> None:
         """Tell of a variable that leads to a path of the caller's which is not inside; the app starts all the same."""
         options = request.options
         asked = dict(entry.split("=", 1) for entry in options.environment or ())
         paths = {name: asked[name] for name in options.host_paths or () if asked.get(name, "").startswith("/")}
-        missing = await self._directories.missing(guest, paths) if paths else ()
+        missing = await self._directories.missing(guest, account.uid, paths) if paths else ()
         if missing and not app.record.problem[1]:
             self._apps.warn(app, not_inside(missing[0], request.container.name))
 
-    async def _directory(self, request: LaunchRequest, guest: Any) -> str | None:
-        """Give the directory inside that was asked for. Raises InvalidArgument if it is the host's alone."""
+    async def _directory(self, request: LaunchRequest, guest: Any) -> tuple[str | None, str]:
+        """Give the directory inside, and the host's that was meant, if that is not it. Raises InvalidArgument.
+
+        Whether what was asked for is there is for the app's own rights to find out: isod's would tell of others' files.
+        """
         asked, own = request.options.directory, request.host_directory
         if own is None:
-            return asked
-        inside = await self._directories.path_inside(guest, own, asked or "")
-        if not inside or not inside.isprintable():
+            return asked, ""
+        inside = await self._directories.path_inside(guest, own)
+        if inside and inside.isprintable():
+            return inside, ""
+        if not asked:
             raise not_shared(own.path, request.container.name)
-        return inside
+        return asked, own.path
 
     def _changed(self, app: App, changed: dict[str, Any]) -> None:
         # Whether 2xx is systemd's or the program's own exit code only the start job tells.
@@ -191,7 +197,7 @@ class AppStarter:
         self._apps.unit_changed(app, changed)
 
     async def _await_start(
-        self, app: App, guest: Any, job: asyncio.Future[str] | None, directory: str, mark: str
+        self, app: App, guest: Any, job: asyncio.Future[str] | None, directory: tuple[str, str], mark: str
     ) -> None:
         """Type=exec: the job is done when the program runs, failed when it could not be executed."""
         result = "lost" if job is None else await job

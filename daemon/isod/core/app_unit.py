@@ -97,13 +97,19 @@ def not_shared(path: str, container: str) -> InvalidArgument:
     )
 
 
-def why_not_started(app: App, *, directory: str, status: object, result: str) -> IsodError:
-    """Give the error for a start that ended with this job result and exit code."""
+def why_not_started(app: App, *, directory: tuple[str, str], status: object, result: str) -> IsodError:
+    """Give the error for a start that ended with this job result and exit code.
+
+    `directory` is the one inside, and the one of the host that was meant and is not shared, "" for none.
+    """
     record = app.record
+    if status == _CHDIR and directory[1]:
+        return not_shared(directory[1], record.container)
     if status == _CHDIR:
         return InvalidArgument(
             argument="directory",
-            reason=f"{directory!r} is not there in container {record.container}, or {record.user!r} may not enter it",
+            reason=f"{directory[0]!r} is not there in container {record.container}, or {record.user!r} may not enter "
+            "it",
         )
     known = _WHY.get(status) if isinstance(status, int) else None
     code = status if isinstance(status, int) else "no exit code"

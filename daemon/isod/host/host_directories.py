@@ -48,25 +48,33 @@ class HostDirectories:
             untrusted_fds.close(untrusted_fd)
         return HostDirectory(path, int(values.get("mnt_id", "-1")), caller_pid)
 
-    async def path_inside(self, guest: Any, directory: HostDirectory, asked: str) -> str:
-        """Give the path in a running container: what was asked for if it is there, else the caller's directory.
+    async def path_inside(self, guest: Any, directory: HostDirectory) -> str:
+        """Give the path of the caller's directory in a running container; "" where that does not see it.
 
-        "" where the container does not see that. Raises UnsafePath, ContainerGone, LimitExceeded.
+        Raises UnsafePath, ContainerGone, LimitExceeded.
         """
-        found: str = await guest.offload.run(lambda: _path_inside(guest.root_fd, guest.pidfd, directory, asked))
+        found: str = await guest.offload.run(lambda: _path_inside(guest.pidfd, directory))
         return found
 
-    async def missing(self, guest: Any, paths: Mapping[str, str]) -> tuple[str, ...]:
-        """Give the names of the paths that are not there in a running container. Raises as above."""
-        found: tuple[str, ...] = await guest.offload.run(
-            lambda: tuple(name for name, path in paths.items() if not rootfs.is_there(guest.root_fd, path))
-        )
+    async def missing(self, guest: Any, account_uid: int, paths: Mapping[str, str]) -> tuple[str, ...]:
+        """Give the names of the paths of which the account sees that they are not there. Raises as above."""
+        uid = guest.uid_shift + account_uid
+
+        def look() -> tuple[str, ...]:
+            return tuple(name for name, path in paths.items() if _lacks(guest.root_fd, path, uid))
+
+        found: tuple[str, ...] = await guest.offload.run(look)
         return found
 
 
-def _path_inside(root_fd: int, leader: int, directory: HostDirectory, asked: str) -> str:
-    if asked and rootfs.is_there(root_fd, asked):
-        return asked
+def _lacks(root_fd: int, path: str, uid: int) -> bool:
+    try:
+        return rootfs.lacks(root_fd, path, uid)
+    except OSError:
+        return False
+
+
+def _path_inside(leader: int, directory: HostDirectory) -> str:
     own = [mount for mount in _mounts_of(directory.pid) if mount.id == directory.mount]
     pid = pid_of(leader)
     mounts = list(_mounts_of(pid))

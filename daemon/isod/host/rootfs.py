@@ -42,6 +42,32 @@ def is_there(root_fd: int, path: str) -> bool:
     return True
 
 
+def lacks(root_fd: int, path: str, uid: int) -> bool:
+    """Tell whether an account (uid on the host) sees that an absolute path is not there. Raises OSError.
+
+    False where it may not look, by the mode of a directory on the way, and behind symlinks: isod looks with rights that
+    the account lacks, and must not tell it of others' files. A directory counts as open to the account as one of its
+    group and as one of all others, since an ACL or another group of its may take away what one of them gives.
+    """
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    current = os.dup(root_fd)
+    try:
+        for name in names:
+            status = os.fstat(current)
+            needed = 0o100 if status.st_uid == uid else 0o011
+            if name == ".." or not stat.S_ISDIR(status.st_mode) or status.st_mode & needed != needed:
+                return False
+            try:
+                below = openat2(current, name, os.O_PATH | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return True
+            os.close(current)
+            current = below
+    finally:
+        os.close(current)
+    return False
+
+
 def _open(directory_fd: int, path: str, flags: int, resolve: int) -> int:
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
     name = os.fsencode(path)  # names in a container may be no UTF-8

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
+_CHARACTERS_MAX = 2000
+
 
 class Problem(NamedTuple):
     """What one check found: the fact, and the setting or command that changes it; each on one line."""
@@ -31,11 +33,26 @@ class Check(NamedTuple):
     look: Callable[[Any], Iterable[Problem]]
 
     def findings(self, facts: object) -> list[Finding]:
-        """Look, and give what is wrong, without line breaks."""
-        return [
-            Finding(self.code, " ".join(what.split()), self.why, " ".join(fix.split()))
-            for what, fix in self.look(facts)
-        ]
+        """Look, and give what is wrong, in texts that every message can carry: facts may hold what others wrote."""
+        return [Finding(self.code, one_line(what), self.why, one_line(fix)) for what, fix in self.look(facts)]
+
+
+def one_line(untrusted_text: str) -> str:
+    """Make one short line of printable characters: bytes of names that are no UTF-8, and controls, become escapes.
+
+    Of more than 2,000 characters those in the middle are left out, and their number is told.
+    """
+    words = " ".join(untrusted_text.split())
+    line = "".join(character if character.isprintable() else _escaped(character) for character in words)
+    half = _CHARACTERS_MAX // 2
+    left_out = len(line) - 2 * half
+    return f"{line[:half]} … ({left_out} characters left out) … {line[-half:]}" if left_out > 0 else line
+
+
+def _escaped(character: str) -> str:
+    """Give what is not printable as Python writes it; a byte of a file's name (os.fsdecode) as that byte."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(character)[1:-1]
 
 
 def check(code: str, why: str) -> Callable[[Callable[[Any], Iterable[Problem]]], Check]:

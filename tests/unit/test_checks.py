@@ -1,6 +1,6 @@
 """Checks of isod's side: from facts to the one finding that fits."""
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from isod.policy_view import PolicyView
 from isod.ports import Account, Caller, LiveSession, UnitSettings
 from isod.survey_ports import Inside, Network, Places, Resolver, Space
 from isod_contract.errors import StartFailed, Unsupported
+from isod_wire.encode import encode_body
 
 ALICE = Caller(":1.2", 1000, "alice")
 ROOT = Caller(":1.3", 0, "root")
@@ -168,6 +169,35 @@ def test_each_fault_is_exactly_one_finding(code: str, changes: dict[str, Any]) -
     assert all("\n" not in text for text in finding)
     # something to copy: a command, a key of the policy, or what to install
     assert "`" in finding.fix or finding.fix.startswith("install")
+
+
+def _with(value: Any, added: str) -> Any:
+    """Give facts with something at the end of each text of theirs."""
+    if isinstance(value, str):
+        return value + added
+    if isinstance(value, tuple):
+        return tuple(_with(item, added) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _with(getattr(value, field.name), added) for field in fields(value)})
+    return value
+
+
+@pytest.mark.attack("C21")
+@pytest.mark.parametrize(
+    "added",
+    ["\udcff", chr(0xD800), "\0", "\x1b[2J", "\n", "\u2028", "\u202e", "x" * 65536],
+    ids=["byte", "half", "nul", "escape", "newline", "separator", "bidi", "long"],
+)
+def test_what_is_read_in_a_container_spoils_no_answer(added: str) -> None:
+    """A mount, a file or a program inside may have any name; one finding must not take the others with it."""
+    seen = set()
+    for _, changes in BROKEN:
+        told = {name: _with(value, added) if name == "running" else value for name, value in changes.items()}
+        found = container_findings(replace(FACTS, **told))
+        assert encode_body("a(ssss)", [[tuple(finding) for finding in found]])
+        assert all(text.isprintable() and len(text) < 3000 for finding in found for text in finding)
+        seen |= {finding.code for finding in found}
+    assert {"share-parents", "not-looked-at", "hostname-unresolved", "locale-dropped"} & seen
 
 
 def test_every_check_of_a_container_has_been_seen_to_find_something() -> None:

@@ -249,6 +249,7 @@ class Daemon:
             idle=self._idle,
             audit=self._audit,
         )
+        self._containers.look_at_sessions = self._policy.keepers.look_at
         x_servers = XServerUnits(
             units=self._units,
             sessions=self._sessions,

@@ -66,8 +66,14 @@ SESSION = Record(
     "a user's session was registered or ended",
     "The session service of ISOCTL_UID registered or left; ISOCTL_OUTCOME says which.",
 )
+SESSION_END = Record(
+    "session-end",
+    "6a42ae2fb4804bafa0e09a177e9f7ff8",
+    "isod ended a session in a container",
+    "Policy no longer admits anybody as ISOCTL_ACCOUNT in ISOCTL_CONTAINER: the session ISOCTL_UNIT inside was ended.",
+)
 
-RECORDS = (DECISION, LAUNCH, EXIT, CONTAINER_START, CONTAINER_STOP, ATTACH, DETACH, POLICY, SESSION)
+RECORDS = (DECISION, LAUNCH, EXIT, CONTAINER_START, CONTAINER_STOP, ATTACH, DETACH, POLICY, SESSION, SESSION_END)
 
 HISTORY_FIELDS = {
     "time_usec": "t",

@@ -97,7 +97,8 @@ def test_a_broken_file_keeps_the_last_good_one_and_says_where(
     lab.run("isoctl", "kill", app_id(carols), user="carol")
 
 
-def test_the_session_of_a_withdrawn_user_ends(lab: Lab, shared_policy: Path) -> None:
+@pytest.mark.parametrize("how", ["reload", "restart"])
+def test_the_session_of_a_withdrawn_user_ends(lab: Lab, shared_policy: Path, how: str) -> None:
     """N28: it stayed, with their user manager and all that runs there, until the container stopped."""
     for user in ("alice", "carol"):
         lab.run("isoctl", "run", "shared", "true", user=user)
@@ -109,8 +110,16 @@ def test_the_session_of_a_withdrawn_user_ends(lab: Lab, shared_policy: Path) -> 
     carols = ("isoctl-session-1003.service", "user@1003.service")
     assert active(*carols) == ["active", "active"]
     shared_policy.write_text('users = ["alice"]\n')
-    lab.run("isoctl", "reload")
+    if how == "reload":
+        shown = lab.run("isoctl", "reload", "--dry-run").stdout
+        assert "shared session: the session of carol inside ends" in shown
+        assert "of alice inside" not in shown
+        assert active(*carols) == ["active", "active"]
+        assert lab.run("isoctl", "reload").stdout == shown
+    else:
+        lab.run("systemctl", "restart", "isod")
     lab.wait_for(lambda: "active" not in active(*carols), 60, "the session of a withdrawn user stays")
+    assert lab.journal(unit="isod.service", ISOCTL_KIND="session-end")[-1]["ISOCTL_ACCOUNT"] == "carol"
     assert lab.in_container("shared", "pgrep", "-f", "sleep 4829", check=False).returncode == 1
     assert active("isoctl-session-1000.service", "user@1000.service") == ["active", "active"]
 

@@ -3,17 +3,22 @@
 import asyncio
 import pwd
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import pytest
 
-from isod.core import keepers
+from isod.core import admission, keepers
 from isod.core.app import App, AppRecord
 from isod.core.container import Container
+from isod.core.containers import Containers
+from isod.core.events import Events
 from isod.policy import ContainerPolicy
+from isod.policy_loader import Policy
 from isod.ports import Account, Caller
 from isod_contract.errors import ContainerGone
 from isod_contract.names import keeper_unit
+from isod_contract.records import Record
 from isod_contract.states import AppState, ContainerState
 
 UNIT = "container@blog.service"
@@ -24,11 +29,16 @@ HOST = {"alice": 1000, "carol": 1003}  # who has an account on the host
 class Guest:
     """A container's systemd with these sessions."""
 
+    invocation_id = "1"
+
     def __init__(self, *accounts: str) -> None:
         self.sessions = {keeper_unit(UIDS[name]): name for name in accounts}
         self.stopped: list[str] = []
         self.hangs = 0
         self.on_list: Callable[[], None] = lambda: None
+
+    def on_closed(self, _: Callable[[], None]) -> None:
+        """Stay."""
 
     async def running_units(self, pattern: str) -> list[str]:
         assert pattern == "isoctl-session-*.service"
@@ -57,10 +67,14 @@ class World:
         self.container.state = ContainerState.RUNNING
         self.container.guest = self.guest = guest  # type: ignore[assignment]
         self.apps: list[App] = []
-        self.keepers = keepers.Keepers(containers=self, apps=Apps(self.apps))  # type: ignore[arg-type]
+        self.records: list[tuple[str, str]] = []
+        self.keepers = keepers.Keepers(containers=self, apps=Apps(self.apps), audit=self)  # type: ignore[arg-type]
 
     def all(self) -> list[Container]:
         return [self.container]
+
+    def record(self, kind: Record, **fields: object) -> None:
+        self.records.append((kind.name, str(fields["account"])))
 
     def app(self, account: str) -> App:
         record = AppRecord(
@@ -86,19 +100,35 @@ class Apps:
         return self._apps
 
 
-@pytest.fixture(autouse=True)
-def host(monkeypatch: pytest.MonkeyPatch) -> None:
-    def look_up(name: str) -> pwd.struct_passwd:
+class Accounts:
+    """The host's accounts and groups; while they fail, nobody is known, as the pwd and grp modules have it."""
+
+    def __init__(self) -> None:
+        self.fails_for = 0
+
+    def look_up(self, name: str) -> pwd.struct_passwd:
+        if self.fails_for:
+            self.fails_for -= 1
+            raise KeyError(name)
         return pwd.struct_passwd((name, "x", HOST[name], HOST[name], "", "/", "/bin/sh"))
 
-    def caller_of(uid: int) -> Caller:
+    def caller_of(self, uid: int) -> Caller:
         name = next(name for name in HOST if HOST[name] == uid)
         return Caller("", uid, name, groups=frozenset({"team"} if name == "carol" else ()))
 
-    monkeypatch.setattr(keepers.pwd, "getpwnam", look_up)
-    monkeypatch.setattr(keepers, "caller_of", caller_of)
+    def group(self, name: str) -> str:
+        return {"team": name}[name]
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> Accounts:
+    accounts = Accounts()
+    monkeypatch.setattr(admission.pwd, "getpwnam", accounts.look_up)
+    monkeypatch.setattr(admission.grp, "getgrnam", accounts.group)
+    monkeypatch.setattr(admission, "caller_of", accounts.caller_of)
     monkeypatch.setattr(keepers, "_WAITS_SEC", (0.0, 0.0, 0.01))
     monkeypatch.setattr(keepers, "_LATER_SEC", 0.01)
+    return accounts
 
 
 @pytest.mark.parametrize(
@@ -118,6 +148,45 @@ async def test_a_session_ends_when_nobody_may_have_apps_as_its_account(policy: d
     """N28: those of withdrawn users stayed until the container stopped."""
     world = World(Guest(*UIDS), ContainerPolicy.model_validate(policy))
     assert set(await world.policy_changed()) == ended
+    assert set(world.records) == {("session-end", account) for account in ended}
+
+
+@pytest.mark.parametrize("policy", [{"users": ("alice",)}, {"ask": ("alice",)}, {"groups": ("team",)}])
+async def test_a_directory_service_that_fails_ends_no_session(host: Accounts, policy: dict[str, Any]) -> None:
+    """Down at a reload, or isod out of descriptors: it looks as if there were no such account, and all lost theirs."""
+    host.fails_for = 5
+    member = "carol" if "groups" in policy else "alice"
+    assert await World(Guest(member), ContainerPolicy.model_validate(policy)).policy_changed() == []
+    # Nor does it save one whom policy does not name.
+    if "groups" not in policy:
+        host.fails_for = 1000
+        assert await World(Guest("carol"), ContainerPolicy.model_validate(policy)).policy_changed() == ["carol"]
+
+
+async def test_a_container_that_was_away_is_looked_at_as_soon_as_it_answers() -> None:
+    """When it is connected again, and after a restart of isod, whose policy may be another by then."""
+    world = World(Guest("alice", "carol"), ContainerPolicy(users=("alice",)))
+    world.container.guest = None
+    assert await world.policy_changed() == []
+    world.container.guest = world.guest  # type: ignore[assignment]
+    world.keepers.look_at(world.container)
+    await world.keepers._background.settle()
+    assert world.guest.stopped == ["carol"]
+
+
+async def test_what_ends_is_told_beforehand_and_ends_nothing() -> None:
+    """A reload said that programs of theirs stay, and never that a session ends."""
+    before = ContainerPolicy(users=("alice", "carol"))
+    world = World(Guest("alice", "carol"), before)
+    after = ContainerPolicy(users=("alice",))
+    assert await world.keepers.told({"blog": before}, {"blog": before}) == []
+    (told,) = await world.keepers.told({"blog": before}, {"blog": after})
+    what = "the session of carol inside ends, with what D-Bus or systemd started there"
+    assert told == {"container": "blog", "key": "session", "change": what, "ends": True}
+    world.guest.hangs = 1
+    (told,) = await world.keepers.told({"blog": before}, {"blog": after})
+    assert "as soon as it does" in str(told["change"])
+    assert (world.guest.stopped, world.records) == ([], [])
 
 
 async def test_a_session_waits_for_the_apps_of_its_account() -> None:
@@ -174,3 +243,14 @@ async def test_a_container_that_lies_about_its_units_has_nothing_else_stopped() 
         "isoctl-session-4.service": "nobody",
     }
     assert await World(guest, ContainerPolicy(users=("alice",))).policy_changed() == []
+
+
+async def test_each_connection_to_a_container_has_its_sessions_looked_at() -> None:
+    world = World(Guest("carol"), ContainerPolicy(users=("alice",)))
+    parts: dict[str, Any] = dict.fromkeys(signature(Containers).parameters)
+    followed = Containers(**parts | {"policy": Policy({}), "events": Events()})
+    followed.look_at_sessions = world.keepers.look_at
+    world.container.guest = None
+    followed._connected(world.container, world.guest)  # type: ignore[arg-type]
+    await world.keepers._background.settle()
+    assert world.guest.stopped == ["carol"]

@@ -74,6 +74,7 @@ class Containers:
         self._background = Background()
         self.guest_ready: Callable[[Container], None] = lambda _: None
         self.guest_lost: Callable[[Container], None] = lambda _: None
+        self.look_at_sessions: Callable[[Container], None] = lambda _: None
         self.others_running: Callable[[Container, Caller], bool] = lambda _container, _caller: False
         self.authorise = Permission(
             policy_of=lambda container: self.policy.containers.get(container.name, ContainerPolicy()),
@@ -306,6 +307,7 @@ class Containers:
         container.note_problem(None)
         self._set_state(container, ContainerState.RUNNING)
         self.guest_ready(container)
+        self.look_at_sessions(container)
 
     def _guest_closed(self, container: Container, guest: Any) -> None:
         # The lost connection is often the first that is heard of an end. The guest still holds the container's root,

@@ -7,18 +7,20 @@ container's matter.
 
 import asyncio
 import logging
-import pwd
 import re
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from isod.authorise import account_for, sees
+from isod.core.admission import Admission, admission
 from isod.core.apps import Apps
 from isod.core.background import Background
 from isod.core.container import Container
 from isod.core.containers import Containers
-from isod.core.host_users import caller_of
 from isod.policy import ContainerPolicy
+from isod.ports import AuditSink
 from isod_contract.errors import IsodError
+from isod_contract.records import SESSION_END
 
 _log = logging.getLogger(__name__)
 
@@ -28,53 +30,101 @@ _UNITS_MAX = 256  # looked at in one go; a container may list what it likes
 # Until all are gone: apps of the account end first, and a container that hangs is asked again once it may answer.
 _WAITS_SEC = (0.0, 2.0, 5.0, 15.0, 30.0)
 _LATER_SEC = 60.0
+_TELLS_SEC = 5.0  # a reload waits for what is told beforehand
 
 
 class Keepers:
     """Ends sessions of withdrawn accounts, for as long as it takes."""
 
-    def __init__(self, *, containers: Containers, apps: Apps) -> None:
+    def __init__(self, *, containers: Containers, apps: Apps, audit: AuditSink) -> None:
         """Take the parts; nothing is under way."""
         self._containers = containers
         self._apps = apps
+        self._audit = audit
         self._under_way: dict[Container, asyncio.Task[None]] = {}
         self._background = Background()
 
     def look_at_all(self) -> None:
         """Look at all containers that run, once policy has changed; does not wait."""
         for container in self._containers.all():
-            before = self._under_way.pop(container, None)
-            if before is not None:
-                before.cancel()
-            if (guest := container.guest) is not None:
-                self._under_way[container] = self._background.spawn(self._end_all(container, guest))
+            self.look_at(container)
+
+    def look_at(self, container: Container) -> None:
+        """Look at a container, if it answers; does not wait.
+
+        Also whenever it begins to: it may have been away when policy changed, or isod was.
+        """
+        before = self._under_way.pop(container, None)
+        if before is not None:
+            before.cancel()
+        if (guest := container.guest) is not None:
+            self._under_way[container] = self._background.spawn(self._end_all(container, guest))
+
+    async def told(
+        self, before: Mapping[str, ContainerPolicy], after: Mapping[str, ContainerPolicy]
+    ) -> list[Mapping[str, object]]:
+        """Name the sessions that end with a new policy; waits a while for a container that does not answer."""
+        concerned = [
+            each
+            for each in self._containers.all()
+            if each.guest is not None
+            and (new := after.get(each.name)) is not None
+            and ((old := before.get(each.name)) is None or _admitted(old) != _admitted(new))
+        ]
+        found = await asyncio.gather(*(self._told(each, after[each.name]) for each in concerned))
+        return [change for changes in found for change in changes]
+
+    async def _told(self, container: Container, policy: ContainerPolicy) -> list[Mapping[str, object]]:
+        changes: list[tuple[str, bool]] = []
+        try:
+            async with asyncio.timeout(_TELLS_SEC):
+                async for _, account, answer in self._withdrawn(container.guest, policy):
+                    what = f"the session of {account} inside ends, with what D-Bus or systemd started there"
+                    if answer is Admission.UNKNOWN:
+                        what += ", if the host's accounts and groups still do not know of it in four minutes"
+                    changes.append((what, True))
+        except (IsodError, TimeoutError):
+            changes = [("it does not answer; sessions of withdrawn users inside end as soon as it does", False)]
+        return [
+            {"container": container.name, "key": "session", "change": change, "ends": ends} for change, ends in changes
+        ]
 
     async def _end_all(self, container: Container, guest: Any) -> None:
         number = 0
+        answers: Counter[tuple[str, Admission]] = Counter()
         while container.guest is guest:
             await asyncio.sleep(_WAITS_SEC[number] if number < len(_WAITS_SEC) else _LATER_SEC)
             number += 1
             try:
-                if container.guest is not guest or await self._look(container, guest):
+                if container.guest is not guest or await self._look(container, guest, answers):
                     return
             except (IsodError, TimeoutError) as error:
                 told = {"container": container.name, "reason": str(error)}
                 _log.info("session.not_ended", extra=told)
 
-    async def _look(self, container: Container, guest: Any) -> bool:
+    async def _look(self, container: Container, guest: Any, answers: Counter[tuple[str, Admission]]) -> bool:
         """End what is due; tells whether nothing is left of it. Raises ContainerGone, UnsafePath."""
-        is_left = False
+        withdrawn = [found async for found in self._withdrawn(guest, container.policy)]
+        given = {(unit, answer) for unit, _, answer in withdrawn}
+        for key in answers.keys() - given:
+            del answers[key]  # in a row
+        answers.update(given)
+        for unit, account, answer in withdrawn:
+            # Looked at after all waits: what runs as that account is ended by whoever takes its leave from it.
+            due = answers[unit, answer] >= answer.value
+            if due and container.guest is guest and not self._has_app(container, account):
+                self._audit.record(SESSION_END, container=container.name, account=account, unit=unit)
+                _log.info("session.withdrawn", extra={"container": container.name, "account": account})
+                await guest.stop_unit(unit)
+        return not withdrawn  # else to see whether they went
+
+    async def _withdrawn(self, guest: Any, policy: ContainerPolicy) -> AsyncIterator[tuple[str, str, Admission]]:
+        """Give unit, account and answer for each session that a policy does not admit. Raises as above."""
         for unit in (await guest.running_units(_PATTERN))[:_UNITS_MAX]:
             number = _UNIT.fullmatch(unit)
-            name = await _account_of(guest, unit, int(number[1])) if number else ""
-            if not name or await asyncio.to_thread(_is_admitted, container.policy, name):
-                continue
-            is_left = True  # to see whether it went
-            # Looked at after all waits: what runs as that account is ended by whoever takes its leave from it.
-            if container.guest is guest and not self._has_app(container, name):
-                _log.info("session.withdrawn", extra={"container": container.name, "account": name})
-                await guest.stop_unit(unit)
-        return not is_left
+            account = await _account_of(guest, unit, int(number[1])) if number else ""
+            if account and (answer := await asyncio.to_thread(admission, policy, account)) is not Admission.YES:
+                yield unit, account, answer
 
     def _has_app(self, container: Container, account: str) -> bool:
         return any(
@@ -85,25 +135,12 @@ class Keepers:
         )
 
 
+def _admitted(policy: ContainerPolicy) -> tuple[object, ...]:
+    return policy.users, policy.groups, policy.ask, policy.user, policy.grants.level("root")
+
+
 async def _account_of(guest: Any, unit: str, uid: int) -> str:
     """Give the account that a session is of, "" where the container contradicts itself."""
     untrusted_name = (await guest.unit_properties(unit, "Service")).get("User")
     account = await guest.account(untrusted_name) if isinstance(untrusted_name, str) and untrusted_name else None
     return account.name if account is not None and account.uid == uid else ""
-
-
-def _is_admitted(policy: ContainerPolicy, account: str) -> bool:
-    """Tell whether anybody may have apps as this account; NSS may block.
-
-    The host's root may as root; whoever policy lets be root may as anybody.
-    """
-    anybody = bool(policy.users or policy.groups or policy.ask)
-    if account == "root" or (anybody and (account == policy.user or policy.grants.level("root") != "none")):
-        return True
-    try:
-        caller = caller_of(pwd.getpwnam(account).pw_uid)
-    except KeyError:
-        return False
-    except OSError:
-        return True  # a directory service that fails does not say that they are gone
-    return sees(policy, caller) and account_for(policy, caller) == account

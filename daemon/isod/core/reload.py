@@ -4,10 +4,11 @@ import asyncio
 import logging
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from isod.authorise import is_withdrawn, sees
+from isod.authorise import account_for, is_withdrawn, sees
+from isod.core.admission import Admission, admission
 from isod.core.app import App
 from isod.core.apps import Apps
 from isod.core.containers import Containers
@@ -29,6 +30,7 @@ from isod_contract.records import POLICY
 _log = logging.getLogger(__name__)
 _COMMAND_CHARS = 80
 _LOOK_AGAIN_SEC = 1.0
+_NAMELESS_WAITS_SEC = (0.2, 0.5, 1.0)
 
 
 class PolicyInForce:
@@ -55,7 +57,7 @@ class PolicyInForce:
         self._devices = devices
         self._idle = idle
         self._audit = audit
-        self._keepers = Keepers(containers=containers, apps=apps)
+        self.keepers = Keepers(containers=containers, apps=apps, audit=audit)
         self._turn = asyncio.Lock()
         self._seen = PolicyView()
         self._looked_sec = -_LOOK_AGAIN_SEC
@@ -103,7 +105,7 @@ class PolicyInForce:
                 {"container": "", "change": f"refused: {problem}; {problem.effect}"} for problem in fresh.problems
             ]
             changes += _admitting_nobody(fresh.policy, await asyncio.to_thread(_unknown, fresh.policy))
-            changes += self._staying(fresh.policy)
+            changes += [each async for each in self._staying(fresh.policy)]
             if not dry_run:
                 # First in force, so that no launch is decided by the old one while apps are ended.
                 self._loaded = fresh
@@ -119,15 +121,17 @@ class PolicyInForce:
                 for app, _, reason in ending:
                     self._apps.warn(app, reason)
         # Out of the turn: whoever looks at the policy meanwhile does not wait for containers.
+        changes += await self.keepers.told(before.containers, fresh.policy.containers)
         late = [] if dry_run else await self._apps.stop_all(app for app, _, _ in ending)
         if not dry_run:
-            self._keepers.look_at_all()
+            self.keepers.look_at_all()
         return [*changes, *(_told(app, owner, is_late=app in late) for app, owner, _ in ending)]
 
-    def _staying(self, after: Policy) -> Iterator[Mapping[str, object]]:
+    async def _staying(self, after: Policy) -> AsyncIterator[Mapping[str, object]]:
         """Name the displays that a new policy takes from running containers where something may stay connected.
 
-        What D-Bus or systemd started inside is no app of isod's, and a compositor goes on serving who is connected.
+        What D-Bus or systemd started inside is no app of isod's, and a compositor goes on serving who is connected. Of
+        a user whose session inside ends with the policy nothing stays: that is told of the session.
         """
         for container in self._containers.all():
             new = after.containers.get(container.name)
@@ -137,7 +141,10 @@ class PolicyInForce:
             lost: set[str] = set()
             for caller, keys in self._reconciler.shown(container):
                 mine = {key: held[key] for key in keys}
-                lost.update(_lost(mine, container.policy, new) if sees(new, caller) else keys)
+                if sees(new, caller):
+                    lost.update(_lost(mine, container.policy, new))
+                elif await _may_stay(new, account_for(container.policy, caller)):
+                    lost.update(keys)
             for key in sorted(lost):
                 change = (
                     "programs that D-Bus or systemd started inside stay connected until they end; "
@@ -153,12 +160,19 @@ class PolicyInForce:
         but nothing new starts: what is on its way does not arrive.
         """
         ending: list[tuple[App, Caller, IsodError]] = []
+        owners: dict[int, Caller | None] = {}
         for app in self._apps.all():
             record = app.record
             if record.owner_uid == 0 or (app.ended and not record.running):
                 continue
             old, new = (policy.containers.get(record.container) for policy in (before, after))
-            owner = await asyncio.to_thread(caller_of, record.owner_uid)
+            if record.owner_uid not in owners:
+                owners[record.owner_uid] = await _owner(record.owner_uid)
+            owner = owners[record.owner_uid]
+            if owner is None:
+                told = {"app": record.id, "uid": record.owner_uid, "reason": "the host's accounts can't be read"}
+                _log.warning("app.not_judged", extra=told)
+                continue
             gone = not record.running if new is None else is_withdrawn(old, new, owner, record.user)
             lost = [] if new is None else _lost(record.grants, old, new)
             if gone:
@@ -168,6 +182,25 @@ class PolicyInForce:
                 error = NotGranted(resource=lost[0], container=record.container, reason="policy withdrew it")
                 ending.append((app, owner, error))
         return ending
+
+
+async def _owner(uid: int) -> Caller | None:
+    """Give who a uid is, None where the host's accounts can't be read.
+
+    A directory service that fails looks like one without the account (the pwd module has one error for both). So a uid
+    without a name is looked up again, and believed only while root's is found.
+    """
+    owner = await asyncio.to_thread(caller_of, uid)
+    for wait_sec in _NAMELESS_WAITS_SEC:
+        if owner.user:
+            return owner
+        await asyncio.sleep(wait_sec)
+        owner = await asyncio.to_thread(caller_of, uid)
+    return owner if owner.user or (await asyncio.to_thread(caller_of, 0)).user else None
+
+
+async def _may_stay(policy: ContainerPolicy, account: str) -> bool:
+    return await asyncio.to_thread(admission, policy, account) is Admission.YES
 
 
 def _unknown(policy: Policy) -> Mapping[str, Mapping[str, Sequence[str]]]:

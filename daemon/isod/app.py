@@ -215,8 +215,7 @@ class Daemon:
             containers=self._containers, files=files, store=self._store, audit=self._audit, events=self._events
         )
         self._recovery = Recovery(containers=self._containers, apps=self._apps, files=files, store=self._store)
-        logins = Logind(connection)
-        self._logins = LoginWatch(logins)
+        self._logins = LoginWatch(logins := Logind(connection))
         self._logout = Logout(sessions=self._sessions, containers=self._containers, logins=logins, watch=self._logins)
         self._autostart = Autostart(containers=self._containers, logins=self._logins)
         windows = Windows(self._reconciler.sockets, used_by)

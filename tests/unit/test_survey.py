@@ -9,7 +9,8 @@ import pytest
 
 from isod.host.accounts import groups_of
 from isod.host.network_tables import unaddressed
-from isod.host.survey import Survey, command_of
+from isod.host.processes import command_of
+from isod.host.survey import Survey
 from isod.ports import Account
 
 ALICE = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from isod.core.windows import ShownSocket, UnknownUse
-from isod.host.survey import network_of, pid_of
+from isod.host.processes import network_of, pid_of
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _TABLE_BYTES_MAX = 4 * 1024 * 1024  # 40,000 sockets; whoever makes more makes it unknown

@@ -5,30 +5,19 @@ is on and where below that, and which mounts the container's first process has (
 """
 
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from isod.directory_ports import HostDirectory
 from isod.host import rootfs
-from isod.host.survey import pid_of
-from isod_contract.errors import InvalidArgument
+from isod.host.mount_table import Mount, below, read_mounts
+from isod.host.processes import fd_info, pid_of
+from isod_contract.errors import InvalidArgument, UnsafePath
 from isod_kernel import untrusted_fds
 
-# Root in a container makes as many mounts as fs.mount-max of the host allows; what lies further down is not found.
-_MOUNTS_BYTES_MAX = 4 << 20
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
-
-
-class Mount(NamedTuple):
-    """One line of mountinfo."""
-
-    id: int
-    parent: int
-    device: str  # MAJOR:MINOR of the file system
-    root: str  # what of that file system is mounted
-    point: str  # where, for the process
+# Of as many places that may show a directory those that fit best are looked at: each costs a way through the mounts.
+_CANDIDATES_MAX = 64
 
 
 class HostDirectories:
@@ -40,20 +29,23 @@ class HostDirectories:
             if not stat.S_ISDIR(untrusted_fds.status(untrusted_fd).st_mode):
                 raise InvalidArgument(argument="directory-fd", reason="is no directory")
             path = os.readlink(f"/proc/self/fd/{untrusted_fd}")
-            with open(f"/proc/self/fdinfo/{untrusted_fd}") as lines:
-                values = dict(line.partition(":")[::2] for line in lines)
+            mount = int(fd_info(untrusted_fd).get("mnt_id", "-1"))
         except OSError as error:
             raise InvalidArgument(argument="directory-fd", reason=f"can't be used ({error.strerror})") from None
         finally:
             untrusted_fds.close(untrusted_fd)
-        return HostDirectory(path, int(values.get("mnt_id", "-1")), caller_pid)
+        return HostDirectory(path, mount, caller_pid)
 
     async def path_inside(self, guest: Any, directory: HostDirectory) -> str:
         """Give the path of the caller's directory in a running container; "" where that does not see it.
 
-        Raises UnsafePath, ContainerGone, LimitExceeded.
+        Raises UnsafePath, also for more mounts than are looked at; ContainerGone, LimitExceeded.
         """
-        found: str = await guest.offload.run(lambda: _path_inside(guest.pidfd, directory))
+        try:
+            found: str = await guest.offload.run(lambda: _path_inside(guest.pidfd, directory))
+        except OSError as error:
+            reason = f"what is mounted can't be read ({error.strerror or error})"
+            raise UnsafePath(path=directory.path, container=guest.machine, reason=reason) from None
         return found
 
     async def missing(self, guest: Any, account_uid: int, paths: Mapping[str, str]) -> tuple[str, ...]:
@@ -75,72 +67,70 @@ def _lacks(root_fd: int, path: str, uid: int) -> bool:
 
 
 def _path_inside(leader: int, directory: HostDirectory) -> str:
-    own = [mount for mount in _mounts_of(directory.pid) if mount.id == directory.mount]
+    own = [mount for mount in read_mounts(directory.pid) if mount.number == directory.mount]
     pid = pid_of(leader)
-    mounts = list(_mounts_of(pid))
+    mounts = read_mounts(pid)
     # If it ended meanwhile, the number may be another's.
     if not own or pid_of(leader) != pid:
         return ""
     return translated(directory.path, own[0], mounts)
 
 
-def translated(path: str, mount: Mount, mounts: Iterable[Mount]) -> str:
+def translated(path: str, mount: Mount, mounts: Sequence[Mount]) -> str:
     """Give a path below a mount as one below other mounts of the same file system; "" where none shows it.
 
-    The path itself is preferred if it is the same directory there, then the mount that shows least beside it.
+    The path itself is preferred if it is the same directory there, then the mount that shows least beside it. What both
+    lists hold may be hostile: it takes time in proportion to them. Of more than 64 places the best 64 are looked at.
     """
-    below = _below(path, mount.point)
-    if below is None:
+    rest = below(path, mount.place)
+    if rest is None:
         return ""
-    wanted, tree = _joined(mount.root, below), list(mounts)
-    found = []
-    for candidate in tree:
-        rest = _below(wanted, candidate.root) if candidate.device == mount.device else None
-        if rest is None:
-            continue
-        there = _joined(candidate.point, rest)
-        if _covering(there, tree) == candidate:
-            found.append((there == path, len(candidate.root), there))
-    return max(found)[2] if found else ""
+    wanted = _joined(mount.root, rest)
+    shown: dict[str, set[int]] = {}  # the mounts that would show it at a place, if nothing covers them there
+    depths: dict[str, int] = {}
+    for candidate in mounts:
+        deeper = below(wanted, candidate.root) if candidate.device == mount.device else None
+        if deeper is not None:
+            there = _joined(candidate.place, deeper)
+            shown.setdefault(there, set()).add(candidate.number)
+            depths[there] = max(depths.get(there, 0), len(candidate.root))
+    best = sorted(shown, key=lambda there: (there == path, depths[there], there), reverse=True)[:_CANDIDATES_MAX]
+    tree = _Tree(mounts)
+    return next((there for there in best if tree.covering(there) in shown[there]), "")
 
 
-def _covering(path: str, mounts: list[Mount]) -> Mount | None:
-    """Give the mount on which a path is: others may be mounted over what it passes."""
-    ids = {mount.id for mount in mounts}
-    current = next((mount for mount in mounts if mount.parent not in ids or mount.parent == mount.id), None)
-    while current is not None:
-        on_way = [
-            mount
-            for mount in mounts
-            if mount.parent == current.id != mount.id and _below(path, mount.point) is not None
-        ]
-        if not on_way:
-            return current
-        current = min(on_way, key=lambda mount: len(mount.point))
-    return None
+class _Tree:
+    """Mounts by what they are mounted on."""
+
+    def __init__(self, mounts: Sequence[Mount]) -> None:
+        numbers = {mount.number for mount in mounts}
+        self._hops_max = len(mounts)
+        self._above: dict[tuple[int, str], int] = {}
+        for mount in mounts:
+            if mount.parent != mount.number:
+                self._above.setdefault((mount.parent, mount.place), mount.number)
+        roots = (mount.number for mount in mounts if mount.parent not in numbers or mount.parent == mount.number)
+        self._root = next(roots, -1)
+
+    def covering(self, path: str) -> int:
+        """Give the mount on which a path is: others may be mounted over what it passes. -1 where there is none."""
+        current, hops = self._root, 0
+        for place in _on_the_way(path):
+            # The list is not read at once, so numbers in it may have come to make a circle.
+            while (above := self._above.get((current, place), -1)) >= 0 and hops <= self._hops_max:
+                current, hops = above, hops + 1
+        return current
 
 
-def _below(path: str, top: str) -> str | None:
-    """Give the rest of a path below a directory, "" for that itself; None if it is elsewhere."""
-    top = top.rstrip("/")
-    return path[len(top) :].strip("/") if path == top or path.startswith(top + "/") else None
+def _on_the_way(path: str) -> Iterator[str]:
+    """Give the directories that a path passes, from the root to itself."""
+    yield "/"
+    end = 0
+    while path != "/" and end < len(path):
+        end = path.find("/", end + 1)
+        end = len(path) if end < 0 else end
+        yield path[:end]
 
 
-def _joined(top: str, below: str) -> str:
-    return f"{top.rstrip('/')}/{below}".rstrip("/") or "/"
-
-
-def _mounts_of(pid: int) -> Iterator[Mount]:
-    """Give the mounts of a process, none if it has ended. The paths are for its own root."""
-    try:
-        with open(f"/proc/{pid}/mountinfo", "rb") as file:
-            data = file.read(_MOUNTS_BYTES_MAX)
-    except OSError:
-        return
-    for line in data.split(b"\n")[:-1]:
-        number, parent, device, root, point = line.split(b" ")[:5]
-        yield Mount(int(number), int(parent), device.decode(), _unescaped(root), _unescaped(point))
-
-
-def _unescaped(field: bytes) -> str:
-    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field))
+def _joined(top: str, deeper: str) -> str:
+    return f"{top.rstrip('/')}/{deeper}".rstrip("/") or "/"

@@ -1,7 +1,7 @@
 """What checks read in running containers: files by descriptor from the root, the network by a process in there."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from isod.host import rootfs
@@ -9,6 +9,7 @@ from isod.host.accounts import groups_of
 from isod.host.inside_places import PlacesOf, space_of
 from isod.host.mount_table import read_mounts
 from isod.host.network_tables import addressed, covers, gateways, interfaces, leads_out, unaddressed
+from isod.host.processes import network_of, pid_of
 from isod.ports import Account
 from isod.survey_ports import Inside, Network, Places
 from isod_contract.errors import IsodError
@@ -94,44 +95,9 @@ def _unaddressed_peer(machine: str, routes: str) -> str:
     return name if is_bare and any(not covers(hosts_routes, gateway) for gateway in gateways(routes)) else ""
 
 
-def pid_of(pidfd: int) -> int:
-    """Give the pid behind a pidfd, -1 once it has ended (pidfd_open(2), fdinfo)."""
-    try:
-        with open(f"/proc/self/fdinfo/{pidfd}") as file:
-            lines = dict(line.partition(":")[::2] for line in file)
-    except OSError:
-        return -1
-    return int(lines.get("Pid", "-1"))
-
-
-def network_of(pid: int) -> tuple[int, int] | None:
-    """Tell networks of processes apart: /proc/PID/ns takes ptrace rights, but each network has its own files."""
-    try:
-        status = os.stat(f"/proc/{pid}/net/dev")
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _read_proc(pid: int, name: str) -> str:
     try:
         with open(f"/proc/{pid}/net/{name}", "rb") as file:
             return file.read(_PROC_BYTES_MAX).decode(errors="replace")
     except FileNotFoundError:  # a kernel without IPv6
         return ""
-
-
-def command_of(pid: int) -> tuple[str, ...]:
-    """Give the argument vector of a process of the host, () if there is none."""
-    if not pid:
-        return ()
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            raw = file.read(_PROC_BYTES_MAX)
-    except OSError:
-        return ()
-    return tuple(word.decode(errors="replace") for word in _words(raw))
-
-
-def _words(raw: bytes) -> Iterable[bytes]:
-    return raw.removesuffix(b"\0").split(b"\0") if raw else ()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from isod.host.answering import Answering
 from isod.host.inside_places import PlacesOf
-from isod.host.mount_table import is_proc_masked, parse_mounts, unanswering
+from isod.host.mount_table import is_proc_masked, parse_mounts, read_mounts, unanswering
 from isod.host.network_tables import covers, gateways, leads_out, unheard
 from isod.ports import Account
 from isod.survey_ports import Places
@@ -117,6 +118,50 @@ def test_what_may_never_answer_is_not_asked_and_told(looked: Looked, kind: str) 
     ]
     assert all(kind in text for text in places.unseen)
     assert (places.home, places.unresolved_name) == ("", "")
+
+
+@pytest.mark.attack("C21")
+@pytest.mark.parametrize("target", ["/mnt/x/hosts", "../mnt/x/hosts", "../../../mnt/y/../x/hosts", "/srv/on/hosts"])
+def test_a_link_leads_to_nothing_that_may_never_answer(looked: Looked, target: str) -> None:
+    """Root inside has /etc/hosts be a link into a file system of its own, which the path itself does not tell."""
+    looked.mounts += "2 1 0:2 / /mnt/x rw - fuse x rw\n"
+    looked.write("mnt/x/hosts", "127.0.0.1 blog\n")
+    looked.write("mnt/y/hosts", "")
+    looked.write("srv/z", "")
+    (looked.path / "srv/on").symlink_to("../mnt/x")
+    for name in ("etc/hosts", "home"):
+        (looked.path / name).unlink(missing_ok=True)
+    (looked.path / "etc/hosts").symlink_to(target)
+    (looked.path / "home").symlink_to("/srv/on")
+    unseen = looked.places().unseen
+    assert [text.partition(" (")[0] for text in unseen] == ["the account's home", "/etc/hosts"]
+    assert all("of type fuse" in text for text in unseen)
+
+
+def test_links_that_lead_to_answers_are_followed(looked: Looked) -> None:
+    """As those of resolved, NixOS and systems with a home below /var."""
+    looked.mounts += "2 1 0:2 / /run rw - tmpfs x rw\n3 1 0:3 / /mnt rw - fuse x rw\n"
+    looked.write("run/resolve/stub", "nameserver 192.0.2.7\n")
+    looked.write("etc/static", "")
+    (looked.path / "etc/resolv.conf").symlink_to("../run/./resolve//now")
+    (looked.path / "run/resolve/now").symlink_to("/../../run/resolve/stub")
+    places = looked.places()
+    assert places.resolver is not None
+    assert places.resolver.servers == ("192.0.2.7",)
+
+
+@pytest.mark.attack("C21")
+def test_what_is_mounted_after_the_list_was_read_is_not_asked() -> None:
+    """Whatever the path says by then: what it leads to is known by its mount."""
+    root_fd = os.open("/", os.O_PATH)
+    try:
+        files = Answering(root_fd, [])
+        with pytest.raises(OSError, match="what is mounted on the way changes"), files.opened("/proc/self/status"):
+            pass
+        with Answering(root_fd, read_mounts(os.getpid())).opened("/"):
+            pass
+    finally:
+        os.close(root_fd)
 
 
 @pytest.mark.attack("C21")

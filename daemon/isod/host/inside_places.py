@@ -1,6 +1,5 @@
 """What lies on file systems of a container's own: by descriptor from its root, and only where the kernel answers."""
 
-import errno
 import os
 import posixpath
 import stat
@@ -8,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from isod.host import rootfs
-from isod.host.mount_table import Mount, at, is_below, is_proc_masked, unanswering
+from isod.host.answering import Answering
+from isod.host.mount_table import Mount, at, is_below, is_proc_masked
 from isod.host.network_tables import unheard
 from isod.ports import Account
 from isod.survey_ports import Places, Resolver, Space
@@ -32,6 +32,7 @@ class PlacesOf:
     def __init__(self, guest: Any, mounts: Sequence[Mount]) -> None:
         """Take a guest, and the mounts that its init sees."""
         self._root_fd = guest.root_fd
+        self._files = Answering(guest.root_fd, mounts)
         self._machine = guest.machine
         self._shift = guest.uid_shift
         self._mounts = mounts
@@ -58,17 +59,11 @@ class PlacesOf:
             self._unseen.append(f"{what} ({reason})")
             return otherwise
 
-    def _check_answers(self, path: str) -> None:
-        """Raise OSError for a path on whose way somebody else than the kernel has to answer."""
-        if kind := unanswering(self._mounts, path):
-            raise OSError(f"on the way lies a file system of type {kind}, which may never answer")
-
     def _tmp(self) -> Space:
         mount = at(self._mounts, "/tmp")  # noqa: S108
         if mount is None:
             return Space()
-        self._check_answers(mount.place)
-        with rootfs.opened(self._root_fd, "tmp", os.O_PATH | os.O_NOFOLLOW) as fd:
+        with self._files.opened(mount.place) as fd:
             return space_of(fd)
 
     # -- the home
@@ -105,24 +100,11 @@ class PlacesOf:
                 yield parent
 
     def _status(self, path: str) -> os.stat_result | None:
-        self._check_answers(path)
         try:
-            fd = self._open(path.strip("/") or ".")
+            with self._files.opened(path) as fd:
+                return os.fstat(fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        try:
-            return os.fstat(fd)
-        finally:
-            os.close(fd)
-
-    def _open(self, path: str) -> int:
-        """Open a path as O_PATH; links on the way may lead anywhere on the root's own file system, and no further."""
-        try:
-            return rootfs.openat2(self._root_fd, path, os.O_PATH | os.O_NOFOLLOW)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-        return rootfs.open_in_root(self._root_fd, path, os.O_PATH, same_file_system=True)
 
     # -- names
 
@@ -165,17 +147,11 @@ class PlacesOf:
 
     def _lines(self, path: str) -> list[str]:
         """Give the stripped lines of a small file as the container sees it; none where it is not there."""
-        self._check_answers("/" + path)
         try:
-            fd = rootfs.open_in_root(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            with self._files.opened_to_read("/" + path) as fd:
+                text = os.pread(fd, _BYTES_MAX, 0)
         except FileNotFoundError:
             return []
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(f"/{path} is no regular file")
-            text = os.pread(fd, _BYTES_MAX, 0)
-        finally:
-            os.close(fd)
         return [line.strip() for line in text.decode(errors="replace").splitlines()]
 
 

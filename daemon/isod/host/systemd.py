@@ -6,8 +6,8 @@ from typing import Any
 
 from isod.host.jobs import Jobs
 from isod.host.patient_calls import PatientCalls
-from isod.host.properties import read_properties
 from isod.host.processes import command_of
+from isod.host.properties import read_properties
 from isod.host.unitpath import (
     IS_DESTRUCTIVE,
     MANAGER_INTERFACE,

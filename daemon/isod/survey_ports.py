@@ -59,6 +59,7 @@ class Places:
     resolver: Resolver | None = None
     proc_is_masked: bool = False  # no user namespace inside may mount a /proc
     unseen: tuple[str, ...] = ()  # what could not be looked at, and why
+    unasked: tuple[str, ...] = ()  # what was left alone, since it may never answer, and why
 
 
 class Surveyor(Protocol):

@@ -10,14 +10,20 @@ _CHARACTERS_MAX = 2000
 
 
 class Problem(NamedTuple):
-    """What one check found: the fact, and the setting or command that changes it; each on one line."""
+    """What one check found: the fact, and the setting or command that changes it; each on one line.
+
+    Without a fix it is a note: nothing is known to be wrong.
+    """
 
     what: str
     fix: str
 
 
 class Finding(NamedTuple):
-    """One line of a report: a stable code, the fact, why it matters, the exact setting or command that ends it."""
+    """One line of a report: a stable code, the fact, why it matters, the exact setting or command that ends it.
+
+    A note has nothing that ends it.
+    """
 
     code: str
     what: str

@@ -299,7 +299,7 @@ METHODS = (
         _args("a{sv} options"),
         _args("aa{sv} findings"),
         Access.SEE,
-        "What is wrong with the container for the caller: code, what, why, fix (s); it changes nothing.",
+        "What is wrong with the container for the caller: code, what, why, fix (s; a note has none); nothing changes.",
         options.CheckOptions,
         effect=False,
     ),

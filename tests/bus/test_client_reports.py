@@ -124,6 +124,18 @@ def test_doctor_tells_what_isod_found_and_what_it_sees_itself(isoctl: Isoctl) ->
     assert shown.replace("\n", "").isprintable()
 
 
+def test_a_note_of_isods_is_no_finding(isoctl: Isoctl, isod: FakeIsod) -> None:
+    """A home on NFS is no fault: doctor never came to 0 there."""
+    found = {"code": "not-asked", "what": "nfs", "why": "unknown", "fix": ""}
+    isod.answers["Check"] = ("aa{sv}", ([{key: ("s", value) for key, value in found.items()}],))
+    done = json.loads(isoctl.run("doctor", "--json", "blog").stdout)
+    assert "not-asked" not in {finding["code"] for finding in done["findings"]}
+    assert "blog: nfs; unknown [not-asked]" in done["notes"]
+    shown = isoctl.run("doctor", "blog")
+    assert b"isoctl: blog: nfs; unknown [not-asked]\n" in shown.stderr
+    assert b"not-asked" not in shown.stdout
+
+
 def test_doctor_is_of_use_without_isod(isoctl: Isoctl, isod: FakeIsod) -> None:
     isod.leave()
     done = isoctl.run("doctor", "--json", "blog")

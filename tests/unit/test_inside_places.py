@@ -101,7 +101,7 @@ def test_one_is_told_nothing_of_homes_of_others(looked: Looked) -> None:
     looked.write("home/bob/secret/x/y", "")
     looked.mounts += "2 1 0:2 / /home/bob/secret/x rw - fuse.sshfs /dev/sdb rw\n"
     places = looked.places()
-    assert (places.parents, places.unseen) == ((), ())
+    assert (places.parents, places.unseen, places.unasked) == ((), (), ())
     assert "bob" not in str(places)
 
 
@@ -111,12 +111,13 @@ def test_what_may_never_answer_is_not_asked_and_told(looked: Looked, kind: str) 
     looked.mounts += f"2 1 0:2 / /home rw - {kind} x rw\n3 1 0:3 / /tmp rw - {kind} x rw\n"
     looked.mounts += "4 2 0:4 / /home/alice/a/b rw - tmpfs x rw\n"
     places = looked.places()
-    assert [text.partition(" (")[0] for text in places.unseen] == [
+    assert places.unseen == ()
+    assert [text.partition(" (")[0] for text in places.unasked] == [
         "/tmp",
         "the account's home",
         "mounts in the account's home",
     ]
-    assert all(kind in text for text in places.unseen)
+    assert all(kind in text for text in places.unasked)
     assert (places.home, places.unresolved_name) == ("", "")
 
 
@@ -133,9 +134,9 @@ def test_a_link_leads_to_nothing_that_may_never_answer(looked: Looked, target: s
         (looked.path / name).unlink(missing_ok=True)
     (looked.path / "etc/hosts").symlink_to(target)
     (looked.path / "home").symlink_to("/srv/on")
-    unseen = looked.places().unseen
-    assert [text.partition(" (")[0] for text in unseen] == ["the account's home", "/etc/hosts"]
-    assert all("of type fuse" in text for text in unseen)
+    unasked = looked.places().unasked
+    assert [text.partition(" (")[0] for text in unasked] == ["the account's home", "/etc/hosts"]
+    assert all("of type fuse" in text for text in unasked)
 
 
 def test_links_that_lead_to_answers_are_followed(looked: Looked) -> None:

@@ -35,6 +35,8 @@ def execute(request: cli.Request) -> int:
             state = isod.properties(host.bus, path, CONTAINER)["State"]
             if state != "running":
                 notes.append(f"{name} is {state}, so nothing inside it was looked at; `isoctl start {name}` first")
+        notes += [f"{_fact(name, finding)} [{finding.code}]" for name, finding in report if not finding.fix]
+        report = [(name, finding) for name, finding in report if finding.fix]
     else:
         notes += [f"{name} was not looked at: that takes isod" for name in request.operands]
     if "json" in request.options:
@@ -61,10 +63,13 @@ def _listed(name: str, finding: Finding) -> dict[str, str]:
     return {"container": name, **finding._asdict()}
 
 
+def _fact(name: str, finding: Finding) -> str:
+    return f"{name}: {finding.what}; {finding.why}" if name else f"{finding.what}; {finding.why}"
+
+
 def _print(report: Sequence[tuple[str, Finding]], notes: Sequence[str]) -> None:
     for name, finding in report:
-        where = f"{name}: " if name else ""
-        print(render.clean(f"{where}{finding.what}; {finding.why}. To fix: {finding.fix} [{finding.code}]"))
+        print(render.clean(f"{_fact(name, finding)}. To fix: {finding.fix} [{finding.code}]"))
     if not report:
         print("nothing wrong found")
     for note in notes:

@@ -16,6 +16,10 @@ _LINKS_MAX = 40  # as many as the kernel follows (path_resolution(7))
 _COMPONENTS_MAX = 512
 
 
+class MayNeverAnswerError(OSError):
+    """On the way lies a file system behind which stands a program or another machine."""
+
+
 class Answering:
     """A container's files, as its init sees them by its table of mounts."""
 
@@ -29,7 +33,7 @@ class Answering:
     def opened(self, path: str) -> Iterator[int]:
         """Hold what is at the end of an absolute path and its links, as O_PATH.
 
-        Raises OSError, also where on the way somebody else than the kernel has to answer.
+        Raises OSError: MayNeverAnswerError where on the way somebody else than the kernel has to answer.
         """
         with contextlib.ExitStack() as stack:
             yield self._walk(path, stack)
@@ -74,7 +78,7 @@ class Answering:
     def _open(self, here: list[tuple[str, int]], name: str) -> int:
         """Open a name in a directory that answers; a mount is crossed without asking what is mounted."""
         if kind := unanswering(self._mounts, "/" + "/".join([*(above for above, _ in here), name])):
-            raise OSError(f"on the way lies a file system of type {kind}, which may never answer")
+            raise MayNeverAnswerError(f"on the way lies a file system of type {kind}, which may never answer")
         directory_fd = here[-1][1] if here else self._root_fd
         fd = rootfs.openat2(directory_fd, name, os.O_PATH | os.O_NOFOLLOW)
         try:

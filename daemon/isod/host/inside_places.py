@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from isod.host import rootfs
-from isod.host.answering import Answering
+from isod.host.answering import Answering, MayNeverAnswerError
 from isod.host.mount_table import Mount, at, is_below, is_proc_masked
 from isod.host.network_tables import unheard
 from isod.ports import Account
@@ -37,6 +37,7 @@ class PlacesOf:
         self._shift = guest.uid_shift
         self._mounts = mounts
         self._unseen: list[str] = []
+        self._unasked: list[str] = []
 
     def look(self, account: Account | None, sockets: tuple[str, str], hosts_resolv_conf: str) -> Places:
         """Look at all: with its /proc/net/udp and udp6, and the host's resolv.conf where it has the host's network."""
@@ -48,12 +49,16 @@ class PlacesOf:
             unresolved_name=self._told("/etc/hosts", self._unresolved_name, ""),
             resolver=self._told("/etc/resolv.conf", lambda: self._resolver(sockets, hosts_resolv_conf), None),
             unseen=tuple(self._unseen),
+            unasked=tuple(self._unasked),
         )
 
     def _told(self, what: str, look: Callable[[], T], otherwise: T) -> T:
         """Give what a look gives; one that fails is told, and keeps no other from being done."""
         try:
             return look()
+        except MayNeverAnswerError as error:
+            self._unasked.append(f"{what} ({error})")
+            return otherwise
         except (OSError, IsodError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._unseen.append(f"{what} ({reason})")

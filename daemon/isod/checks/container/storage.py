@@ -105,7 +105,7 @@ def _is_shifted(facts: ContainerFacts) -> bool:
     return running is not None and running.inside.root_owner not in (None, running.uid_shift)
 
 
-@check("not-looked-at", "what is wrong there is not found")
+@check("not-looked-at", "faults there stay unknown")
 def not_looked_at(facts: ContainerFacts) -> Iterator[Problem]:
     """Report what of a container could not be looked at; the other checks have their answer."""
     if facts.running is not None and facts.running.places.unseen:
@@ -113,3 +113,10 @@ def not_looked_at(facts: ContainerFacts) -> Iterator[Problem]:
             f"it could not be looked at: {'; '.join(facts.running.places.unseen)}",
             f"`{facts.inside} findmnt` shows what is mounted there",
         )
+
+
+@check("not-asked", "faults there stay unknown")
+def not_asked(facts: ContainerFacts) -> Iterator[Problem]:
+    """Note what lies on another machine's files, or a program's: nothing is wrong, and nobody waits for them."""
+    if facts.running is not None and facts.running.places.unasked:
+        yield Problem(f"it was not looked at: {'; '.join(facts.running.places.unasked)}", fix="")

@@ -20,10 +20,36 @@ DOCKER = """-P INPUT ACCEPT
 -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
 """
 LETS_THEM = "-A DOCKER-USER -i ve-+ -j ACCEPT\n"
+# As nix/generate.nix makes it.
+OUR_NIXOS = """-N isod-forward
+-A FORWARD -j isod-forward
+-A isod-forward -s 10.233.5.2/32 -j ACCEPT
+-A isod-forward -d 10.233.5.2/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+"""
+LETS_OTHERS = """-A INPUT -i ve-+ -j ACCEPT
+-A isod-forward -s 10.233.6.2/32 -j ACCEPT
+-A isod-forward ! -s 10.233.5.2/32 -j ACCEPT
+-A isod-forward ! -i ve-+ -j ACCEPT
+-A isod-forward -d 10.233.5.2/32 -j ACCEPT
+-A isod-forward -s 10.233.5.2/32 -j DROP
+"""
+ROUTES = """Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask
+eth0\t0006E90A\t00000000\t0001\t0\t0\t0\t00FFFFFF
+ve-blog\t0205E90A\t00000000\t0005\t0\t0\t0\tFFFFFFFF
+"""
 
 
-def chains(policy: str) -> str:
-    chain = {"family": "inet", "table": "filter", "name": "forward", "hook": "forward", "policy": policy}
+def table(rules: str) -> str:
+    return (
+        "table inet filter {\n\tchain other {\n\t\ttype filter hook input priority 0; policy drop;\n"
+        '\t\tiifname "ve-*" accept\n\t}\n\tchain forward {\n'
+        "\t\ttype filter hook forward priority filter; policy drop;\n\t\tjump more\n\t}\n"
+        f"\tchain more {{\n{rules}\t}}\n}}\n"
+    )
+
+
+def chains(policy: str, family: str = "inet", name: str = "forward") -> str:
+    chain = {"family": family, "table": "filter", "name": name, "hook": "forward", "policy": policy}
     return json.dumps({"nftables": [{"metainfo": {}}, {"chain": {"name": "other"}}, {"chain": chain}]})
 
 
@@ -32,7 +58,16 @@ def chains(policy: str) -> str:
     [
         (DOCKER, "", "", "iptables (-P FORWARD DROP)"),
         (DOCKER, chains("drop"), "", "iptables (-P FORWARD DROP)"),
-        (DOCKER + LETS_THEM, chains("drop"), "", ""),
+        (DOCKER + LETS_THEM, chains("drop", "ip", "FORWARD"), "", ""),
+        (DOCKER + OUR_NIXOS, chains("drop", "ip", "FORWARD"), "", ""),
+        (DOCKER + LETS_OTHERS, "", "", "iptables (-P FORWARD DROP)"),
+        # One table that takes them does not help against another.
+        (DOCKER + LETS_THEM, chains("drop"), "", "nft (chain inet filter forward, policy drop)"),
+        ("-P FORWARD ACCEPT\n", chains("drop"), table(""), "nft (chain inet filter forward, policy drop)"),
+        ("-P FORWARD ACCEPT\n", chains("drop"), table("\t\tip saddr 10.233.5.2 accept\n"), ""),
+        ("", chains("drop"), table("\t\tip saddr { 10.1.0.0/16, 10.233.0.0/16 } counter accept\n"), ""),
+        ("", chains("drop"), table("\t\tip saddr 10.233.6.2 accept\n"), "nft (chain inet filter forward, policy drop)"),
+        ("", chains("drop"), table('\t\tiifname { "ve-blog", "br0" } accept\n'), ""),
         ("-P FORWARD ACCEPT\n", "", "", ""),
         ("", chains("drop"), "", "nft (chain inet filter forward, policy drop)"),
         ("", chains("drop"), '  iifname "ve-*" accept\n', ""),
@@ -54,6 +89,8 @@ def test_a_firewall_that_forwards_nothing_of_containers(
     )
     for name in ("iptables", "nft"):
         (tmp_path / name).chmod(0o755)
+    (tmp_path / "route").write_text(ROUTES)
+    monkeypatch.setattr(forwarding, "_ROUTES", str(tmp_path / "route"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert forwarding.closed_by() == closed
 

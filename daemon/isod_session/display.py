@@ -163,13 +163,12 @@ class Display:
             # What is short for a moment, an OSError or a RuntimeError, is the caller's to try again.
             copy_fd = os.dup(context.listen_fd)
             try:
-                close_fd = await in_thread(register, served.path, copy_fd, container, undo=os.close)
+                close_fd = await in_thread(
+                    register, served.path, copy_fd, container, undo=os.close, unbegun=lambda: os.close(copy_fd)
+                )
             except WaylandError as error:
                 _log.warning("container %s has no display: %s", container, error)
                 return
-            except RuntimeError:
-                os.close(copy_fd)  # no thread had it
-                raise
             if self.served is served and self._contexts.get(container) is context:
                 context.close_fd = close_fd
             else:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,3 +63,39 @@ async def test_what_was_opened_just_before_they_left_is_closed_too(monkeypatch: 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert undone == [7]
+
+
+@pytest.mark.parametrize("is_short", [False, True], ids=["threads are busy", "there can be no thread"])
+async def test_work_that_never_began_owns_nothing(monkeypatch: pytest.MonkeyPatch, is_short: bool) -> None:
+    """Who left while all threads were busy left a descriptor open; one without a thread had its number closed later."""
+    go_on, begun = threading.Event(), threading.Event()
+    worked: list[int] = []
+    let_go: list[bool] = []
+    executor = ThreadPoolExecutor(max_workers=1)
+    asyncio.get_running_loop().set_default_executor(executor)
+
+    def busy() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    with monkeypatch.context() as short:
+        if is_short:
+            short.setattr(threading.Thread, "start", _no_thread)
+        else:
+            executor.submit(busy)
+            assert begun.wait(10)
+        task = asyncio.create_task(
+            in_thread(worked.append, 7, undo=lambda _: pytest.fail("it was done"), unbegun=lambda: let_go.append(True))
+        )
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(RuntimeError if is_short else asyncio.CancelledError):
+            await task
+    assert let_go == [True]
+    go_on.set()
+    await asyncio.to_thread(int)
+    assert worked == []
+
+
+def _no_thread(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

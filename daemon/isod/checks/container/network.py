@@ -72,8 +72,8 @@ def resolv_stale(facts: ContainerFacts) -> Iterator[Problem]:
     if resolver.hosts_servers:
         yield Problem(
             f"it asks {', '.join(resolver.servers)} for names, and the host by now {', '.join(resolver.hosts_servers)}",
-            f"`isoctl restart {facts.name}` copies the host's file anew; systemd-resolved on the host has an address "
-            "that stays",
+            f"`isoctl restart {facts.name}` copies the host's file anew; for good, run systemd-resolved on the host, "
+            "whose address never changes (`systemctl enable --now systemd-resolved`)",
         )
 
 

@@ -211,14 +211,17 @@ in
         serviceConfig = {
           Type = "oneshot";
           TimeoutStartSec = "30s";
+          TimeoutStopSec = "5s";
         };
-        # Inside the container's own root, so that nothing there leads out of it; and each by itself, so that one that
-        # does not answer keeps no other waiting.
+        # By a program of the container's own, so that nothing there leads out of it: machined, which all containers
+        # share, would have a process of its own wait there for ever. It gets the text and no descriptor of the host's.
+        # Each by itself, so that one that does not answer keeps no other waiting.
         script = ''
-          source=$(readlink -f /etc/resolv.conf)
+          text=$(cat /etc/resolv.conf)
           for name in ${lib.escapeShellArgs copies}; do
             if machinectl show "$name" > /dev/null 2>&1; then
-              timeout 10 machinectl copy-to --force "$name" "$source" /etc/resolv.conf &
+              timeout -k 1 10 systemd-run --machine="$name" --quiet --collect --wait --expand-environment=no \
+                --unit=isod-resolv-conf --property=RuntimeMaxSec=8 -- /bin/sh -c 'printf "%s\n" "$1" > /etc/resolv.conf' sh "$text" &
             fi
           done
           wait

@@ -268,25 +268,32 @@ def test_what_was_silent_is_found_and_its_way_out_mends_it(lab: Lab, report: str
         lab.wait_for(lambda: doctor(lab, *fault.where) == [], 60, f"not cleared by {finding['fix']}")
 
 
+@contextmanager
+def mute(lab: Lab, container: str, place: str, mode: str) -> Iterator[None]:
+    """Have a file system in a container whose program never answers; its root has this mode (octal)."""
+    mount = f"mount -t fuse none {place} -o fd=9,rootmode={mode},user_id=0,group_id=0"
+    script = f"test -e /dev/fuse || mknod -m 666 /dev/fuse c 10 229; exec 9<>/dev/fuse; nsenter -m -t $1 {mount}"
+    leader = lab.run("machinectl", "show", "-P", "Leader", container).stdout.strip()
+    argv = ("sh", "-c", f"{script} && echo mounted && exec sleep 1000", "sh", leader)
+    with lab.popen(*argv, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"mounted\n"
+        try:
+            yield
+        finally:
+            lab.in_container(container, "umount", "-l", place)
+            server.end()
+
+
 @pytest.mark.attack("C21")
 def test_a_place_that_never_answers_is_told_and_spoils_nothing_else(lab: Lab) -> None:
     """One whose home is a file system of a program gets all other findings, and soon."""
     (hosts,) = inside("blog", "/etc/hosts")
-    mount = "mount -t fuse none /home -o fd=9,rootmode=40000,user_id=0,group_id=0"
-    script = f"test -e /dev/fuse || mknod -m 666 /dev/fuse c 10 229; exec 9<>/dev/fuse; nsenter -m -t $1 {mount}"
     with kept(lab, hosts):
         lab.host_path(hosts).write_text("127.0.0.1 localhost\n")
-        leader = lab.run("machinectl", "show", "-P", "Leader", "blog").stdout.strip()
-        argv = ("sh", "-c", f"{script} && echo mounted && exec sleep 1000", "sh", leader)
-        with lab.popen(*argv, stdout=subprocess.PIPE) as server:
-            assert server.stdout is not None
-            assert server.stdout.readline() == b"mounted\n"
-            try:
-                found = {finding["code"]: finding["what"] for finding in doctor(lab, "blog")}
-                told = lab.run("isoctl", "doctor", "blog", user="alice", check=False)
-            finally:
-                lab.in_container("blog", "umount", "-l", "/home")
-                server.end()
+        with mute(lab, "blog", "/home", "40000"):
+            found = {finding["code"]: finding["what"] for finding in doctor(lab, "blog")}
+            told = lab.run("isoctl", "doctor", "blog", user="alice", check=False)
     assert set(found) == {"hostname-unresolved"}
     # A home of that kind is no fault, and what is not known of it is told.
     assert re.search(r"home.*fuse.*\[not-asked\]", told.stderr)
@@ -357,3 +364,17 @@ def test_a_resolv_conf_that_changes_is_followed_on_nixos(lab: Lab) -> None:
             assert lab.in_container(name, "cat", "/etc/resolv.conf").stdout == "nameserver 192.0.2.77\n"
         assert not lab.host_path("/etc/motd-of-the-host").exists()
     lab.in_container("blog", "sh", "-c", "rm -f /etc/resolv.conf /etc/motd-of-the-host; touch /etc/resolv.conf")
+
+
+@pytest.mark.attack("C50")
+@pytest.mark.breaks("host-files")
+def test_no_service_of_all_containers_waits_for_a_resolv_conf_inside(lab: Lab) -> None:
+    """Root inside has it be a file that nobody ever answers for: machined had a process there that did not end."""
+    machined = f"{lab.run('systemctl', 'show', '-P', 'ControlGroup', 'systemd-machined').stdout.strip()}/cgroup.procs"
+    unit = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "isod-resolv-conf.service")
+    with mute(lab, "blog", "/etc/resolv.conf", "100000"), kept(lab, "/etc/resolv.conf"):
+        before = lab.run("cat", f"/sys/fs/cgroup{machined}").stdout
+        lab.host_path("/etc/resolv.conf").write_text("nameserver 192.0.2.78\n")
+        lab.run("sh", "-ec", followed("blog"), timeout_sec=60)
+        assert lab.run("cat", f"/sys/fs/cgroup{machined}").stdout == before
+        lab.wait_for(lambda: not lab.in_container("blog", *unit).stdout, what="the copy does not end", timeout_sec=60)

@@ -94,13 +94,16 @@ CASES = (
         f"({{ ... }}: {{ {ALICE} betterContainers.containers = {{ a = {{ }}; b.network = \"host\"; c.network = \"none\"; }}; }})",
         "{ inherit (h.resolvConf.isod-resolv-conf) wantedBy pathConfig; "
         'each = lib.hasInfix "for name in a b; do" h.resolvConf.isod-resolv-conf.script; '
-        'bounded = lib.hasInfix "timeout 10 machinectl copy-to --force \\"$name\\" \\"$source\\" /etc/resolv.conf &" '
-        "h.resolvConf.isod-resolv-conf.script; }",
+        'bounded = lib.hasInfix "timeout -k 1 10 systemd-run --machine=\\"$name\\"" '
+        "h.resolvConf.isod-resolv-conf.script; "
+        # Which has machined open what is inside.
+        'copied = lib.hasInfix "copy-to" h.resolvConf.isod-resolv-conf.script; }',
         {
             "wantedBy": ["multi-user.target"],
             "pathConfig": {"PathChanged": "/etc/resolv.conf"},
             "each": True,
             "bounded": True,
+            "copied": False,
         },
     ),
     Case(

@@ -62,7 +62,7 @@ complete -c isoctl -n '__fish_seen_subcommand_from top' -s h -l help -d 'show th
 complete -c isoctl -n __fish_use_subcommand -a kill -d 'Send a signal to all processes of an app'
 complete -c isoctl -n '__fish_seen_subcommand_from kill' -s s -l signal -x -d 'name or number; default TERM'
 complete -c isoctl -n '__fish_seen_subcommand_from kill' -s h -l help -d 'show this help'
-complete -c isoctl -n __fish_use_subcommand -a logs -d 'Show what apps that you started with -d wrote; what others write stands where you started them'
+complete -c isoctl -n __fish_use_subcommand -a logs -d 'Show what apps that you started with -d wrote; others write to the terminal or file that you gave them'
 complete -c isoctl -n '__fish_seen_subcommand_from logs' -s f -l follow -d 'go on as lines are written'
 complete -c isoctl -n '__fish_seen_subcommand_from logs' -s n -l lines -x -d 'only the last N lines'
 complete -c isoctl -n '__fish_seen_subcommand_from logs' -l since -x -d 'only what is from then on: 30s, 10m, 2h or 3d ago, today, or @SECONDS since 1970'

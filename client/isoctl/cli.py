@@ -1,7 +1,7 @@
 """The parser of the command line; argparse alone would cost a third of the start-up time."""
 
 from isoctl.contract_generated import CHOICES
-from isoctl.verbs import COMPLETE, VERBS, Flag, Verb
+from isoctl.verbs import HIDDEN, VERBS, Flag, Verb
 
 Value = bool | int | str | list[str]
 
@@ -31,11 +31,9 @@ class Request:
 
 def find_verb(untrusted_name: str) -> Verb:
     """Give the verb of a name or alias; UsageError if there is none."""
-    for verb in VERBS:
+    for verb in (*VERBS, *HIDDEN):
         if untrusted_name == verb.name or untrusted_name in verb.aliases:
             return verb
-    if untrusted_name == COMPLETE.name:
-        return COMPLETE
     from isoctl.habits import of_verb
 
     meant = of_verb(untrusted_name)

@@ -1,10 +1,18 @@
-"""The user's terminal emulator on the host, for applications of a container that need a terminal."""
+"""The user's terminal emulator on the host, for applications of a container that need a terminal.
 
+An emulator gets no word of a container's: several join their words and have a shell of the host read that (lxterminal,
+a terminator that runs already). So they lie in a file of the user's, which `isoctl __terminal` in the terminal reads.
+Nor would variables or descriptors do: often the emulator's server starts the command, which has its own.
+"""
+
+import contextlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
+import time
 
 from isoctl import cli
 
@@ -37,23 +45,84 @@ _HOLD = '"$@"; case $? in 125|126|127) printf "\\n[Enter closes this window]"; r
 _IN_DIRECTORY = 'cd -- "$0" && exec "$@"'
 
 
+_TOKEN_BYTES = 16
+_WORDS_BYTES_MAX = 4 << 20
+_LEFT_SEC = 3600.0
+_PREFIX = "isoctl-terminal-"
+
+
 def run_in_terminal(container: str, command: list[str], directory: str) -> None:
     """Open a terminal in which a command of a container runs; does not wait. Raises UsageError where there is none."""
-    own = [*sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1], "run", "-t"]
+    emulator = _emulator(command[0])
     # Not by -w, which looks at the host's directories too: this one is what a container's file says.
     inside = ["sh", "-c", _IN_DIRECTORY, directory, *command] if directory else command
-    words = [*_emulator(command[0]), "sh", "-c", _HOLD, "sh", *own, container, "--", *inside]
+    token = os.urandom(_TOKEN_BYTES).hex()
     try:
+        _leave(token, [container, *inside])
         subprocess.Popen(
-            words,
+            [*emulator, *_isoctl(), "__terminal", token],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
     except OSError as error:
-        message = f"{words[0]}: {error.strerror}"
+        with contextlib.suppress(OSError):
+            os.unlink(_path(token))
+        message = f"{error.filename or emulator[0]}: {error.strerror}"
         raise cli.UsageError(message) from None
+
+
+def take_over(token: str) -> None:
+    """Become the program that was left under a token. Raises UsageError; does not return otherwise."""
+    try:
+        container, *inside = _take(token)
+        # As a vector: no shell reads these words, but for the one that has them as its arguments.
+        os.execvp("sh", ["sh", "-c", _HOLD, "sh", *_isoctl(), "run", "-t", container, "--", *inside])  # noqa: S606
+    except (OSError, ValueError) as error:
+        message = f"no program waits for a terminal under that name ({error}); choose it once more in `isoctl menu`"
+        raise cli.UsageError(message) from None
+
+
+def _isoctl() -> list[str]:
+    """Give the words that start this isoctl, its verb aside."""
+    return sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+
+
+def _directory() -> str:
+    directory = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return directory if os.path.isdir(directory) else "/tmp"  # noqa: S108 - names can't be foreseen, owners are looked at
+
+
+def _path(token: str) -> str:
+    return f"{_directory()}/{_PREFIX}{token}"
+
+
+def _leave(token: str, words: list[str]) -> None:
+    """Write words for the isoctl in the terminal, and drop what none ever came for. Raises OSError."""
+    fd = os.open(_path(token), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        # No word on D-Bus holds a NUL.
+        file.write("\0".join(words).encode())
+    for entry in os.scandir(_directory()):
+        with contextlib.suppress(OSError):
+            if entry.name.startswith(_PREFIX) and time.time() - entry.stat().st_mtime > _LEFT_SEC:
+                os.unlink(entry.path)
+
+
+def _take(token: str) -> list[str]:
+    """Read what was left and take it away. Raises OSError, ValueError."""
+    if len(bytes.fromhex(token)) != _TOKEN_BYTES:
+        message = "it has another length"
+        raise ValueError(message)
+    fd = os.open(_path(token), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            message = "its file is another user's"
+            raise ValueError(message)
+        os.unlink(_path(token))
+        return file.read(_WORDS_BYTES_MAX).decode().split("\0")
 
 
 def _emulator(program: str) -> list[str]:

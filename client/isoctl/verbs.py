@@ -243,7 +243,7 @@ VERBS = (
     Verb(
         "logs",
         "NAME|APP",
-        "Show what apps that you started with -d wrote; what others write stands where you started them",
+        "Show what apps that you started with -d wrote; others write to the terminal or file that you gave them",
         (
             ("isoctl logs -f blog", "go on as lines are written"),
             ("isoctl logs -n 20 3f2a", "the last lines of one app"),
@@ -302,4 +302,8 @@ VERBS = (
     ),
 )
 
-COMPLETE = Verb("__complete", "KIND", "Names for the shell's completion", (), counts=(1, 1))
+# For programs alone.
+HIDDEN = (
+    Verb("__complete", "KIND", "Names for the shell's completion", (), counts=(1, 1)),
+    Verb("__terminal", "TOKEN", "What a terminal was opened for", (), counts=(1, 1)),
+)

@@ -215,6 +215,7 @@ class Guest(Protocol):
     uid_count: int  # uids below this one are there inside
     system: str  # the one that it says to run, if it is NixOS
     offload: Any  # runs blocking work on the container's files, with a deadline
+    ended_sessions: set[int]  # uids inside whose sessions isod has ended; what is left of one looks like one
 
     @property
     def closed(self) -> bool:

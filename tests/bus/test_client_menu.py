@@ -1,7 +1,9 @@
 """`isoctl menu` with stand-ins for the host's launcher, isod and the desktop: what is offered, chosen and started."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,10 @@ class Host:
             found = next(path for path in (Path("/usr/bin") / program, Path("/bin") / program) if path.exists())
             (self.bin / program).symlink_to(found)
         self._isoctl = Isoctl(bus.address)
+        self.runtime = directory / "run"
+        self.runtime.mkdir(0o700)
         self._environment = {
+            "XDG_RUNTIME_DIR": str(self.runtime),
             "PATH": str(self.bin),
             "WAYLAND_DISPLAY": "wayland-1",
             "DBUS_SESSION_BUS_ADDRESS": session.address,
@@ -75,6 +80,9 @@ class Host:
     @property
     def arguments(self) -> str:
         return Path((self.directory / "arguments").read_text().strip()).name
+
+    def isoctl(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return self._isoctl.run(*arguments, environment=self._environment)
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
         environment = self._environment | variables
@@ -290,20 +298,22 @@ def test_the_language_and_the_desktop_of_the_caller_are_sent(host: Host) -> None
 
 
 EMULATORS = [
-    ("foot", {}, "foot sh -c"),
-    ("xterm", {}, "xterm -e sh -c"),
-    ("gnome-terminal", {}, "gnome-terminal -- sh -c"),
-    ("odd", {"TERMINAL": "odd --new"}, "odd --new -e sh -c"),
-    ("kitty", {"TERMINAL": "nosuch"}, "kitty sh -c"),
-    ("wezterm", {"TERMINAL": "'"}, "wezterm start -- sh -c"),
+    ("foot", {}, "foot"),
+    ("xterm", {}, "xterm -e"),
+    ("gnome-terminal", {}, "gnome-terminal --"),
+    ("odd", {"TERMINAL": "odd --new"}, "odd --new -e"),
+    ("kitty", {"TERMINAL": "nosuch"}, "kitty"),
+    ("wezterm", {"TERMINAL": "'"}, "wezterm start --"),
 ]
+# A terminal, and a shell of the host that reads its words once more: as lxterminal does.
+JOINS = '[ "$1" = -e ] && shift; exec /usr/bin/script -qefc "$*" {}/screen'
 
 
 @pytest.mark.parametrize(("emulator", "variables", "expected"), EMULATORS, ids=[name for name, *_ in EMULATORS])
 def test_what_needs_a_terminal_gets_the_users_own(
     host: Host, emulator: str, variables: dict[str, str], expected: str
 ) -> None:
-    """D-12: fish and htop were in no menu; in the terminal stands `isoctl run -t`."""
+    """D-12: fish and htop were in no menu."""
     host.offer(("htop", "htop", ["htop", "-x", "a b"]), directory="/srv", terminal=True)
     host.launcher("wofi", "htop")
     host.install(
@@ -313,25 +323,67 @@ def test_what_needs_a_terminal_gets_the_users_own(
     done = host.run("blog", **variables)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     until((host.directory / MARK).exists)
-    words = (host.directory / MARK).read_text().splitlines()
-    assert " ".join(words).startswith(expected)
-    own, inside = words[words.index("run") :], ["sh", "-c", 'cd -- "$0" && exec "$@"', "/srv", "htop", "-x", "a b"]
-    assert own == ["run", "-t", "blog", "--", *inside]
+    *words, verb, token = (host.directory / MARK).read_text().splitlines()
+    assert words == [*expected.split(), sys.executable, "-S", "-m", "isoctl"]
+    assert (verb, len(bytes.fromhex(token))) == ("__terminal", 16)
     assert not host.isod.apps
+
+
+@pytest.mark.attack("C14")
+@pytest.mark.parametrize("directory", ["", "/"])
+def test_no_word_of_a_container_is_read_by_a_shell_of_the_host(host: Host, directory: str) -> None:
+    """Emulators that join their words have a shell read them; one entry broke in silence, another ran on the host."""
+    hostile = [f"; touch {host.directory}/pwned", f"$(touch {host.directory}/pwned)", "a b", "'", '"', "", "\n", "esac"]
+    inside = ["sh", "-c", f'printf "%s\\n" "$@" > {host.directory}/{MARK}', "sh", *hostile]
+    host.offer(("htop", "htop", inside), directory=directory, terminal=True)
+    host.launcher("wofi", "htop")
+    host.install("lxterminal", f"({JOINS.format(host.directory)}); touch {host.directory}/ended")
+    done = host.run("blog", TERMINAL="lxterminal")
+    assert (done.returncode, done.stderr) == (0, b"")
+    app = host.isod.only_app
+    assert app.argv == (["sh", "-c", 'cd -- "$0" && exec "$@"', directory, *inside] if directory else inside)
+    assert "terminal" in app.options
+    until(lambda: (host.directory / MARK).exists() and (host.directory / MARK).read_text().endswith("esac\n"))
+    until((host.directory / "ended").exists)
+    assert not (host.directory / "pwned").exists()
+    # Nothing is left of it for others.
+    assert list(host.runtime.iterdir()) == []
 
 
 @pytest.mark.parametrize(("code", "held"), [(0, False), (1, False), (125, True), (127, True)])
 def test_the_terminal_stays_where_isoctl_says_why_nothing_runs(host: Host, code: int, held: bool) -> None:
-    host.offer(("htop", "htop", ["htop"]), terminal=True)
+    host.offer(("htop", "htop", ["sh", "-c", f"exit {code}"]), terminal=True)
     host.launcher("wofi", "htop")
-    # In place of a terminal; the command line of isoctl in it is replaced by an end of that code.
-    host.install(
-        "foot",
-        f'sh -c "$3" sh sh -c "exit {code}" > {host.directory}/new; mv {host.directory}/new {host.directory}/{MARK}',
-    )
+    keys, screen = host.directory / "keys", host.directory / "screen"
+    os.mkfifo(keys)
+    host.install("foot", f"({JOINS.format(host.directory)}) <> {keys}; touch {host.directory}/{MARK}")
     assert host.run("blog").returncode == 0
+    if held:
+        until(lambda: screen.exists() and "Enter closes this window" in screen.read_text())
+        assert not (host.directory / MARK).exists()
+        keys.write_text("\n")
     until((host.directory / MARK).exists)
-    assert ("Enter closes this window" in (host.directory / MARK).read_text()) is held
+    assert ("Enter closes this window" in screen.read_text()) is held
+
+
+@pytest.mark.parametrize("token", ["0" * 32, "0", "../../etc/passwd", "'; x"])
+def test_a_terminal_without_a_program_says_so(host: Host, token: str) -> None:
+    done = host.isoctl("__terminal", token)
+    assert done.returncode == 2
+    assert b"choose it once more" in done.stderr
+
+
+@pytest.mark.attack("C14")
+def test_a_program_that_others_could_write_or_put_there_is_not_started(host: Host) -> None:
+    token = "ab" * 16
+    left = host.runtime / f"isoctl-terminal-{token}"
+    left.write_bytes(b"blog\0true")
+    left.chmod(0o666)
+    assert b"another user's" in host.isoctl("__terminal", token).stderr
+    left.rename(host.runtime / "elsewhere")
+    left.symlink_to("elsewhere")
+    assert host.isoctl("__terminal", token).returncode == 2
+    assert not host.isod.apps
 
 
 def test_without_a_terminal_emulator_it_says_what_to_install(host: Host, desktop: Notifications) -> None:

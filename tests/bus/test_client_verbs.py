@@ -16,6 +16,7 @@ import pytest
 from buses import Bus
 from client import Isoctl, until
 from fakeisod import FakeIsod, fake_isod
+from screen import Screen
 
 HOSTILE = "a\x1b[2Jb\x9bc\u202ed\u200be\nf\x7f"
 HARMLESS = "a\\x1b[2Jb\\x9bc\\u202ed\\u200be\\x0af\\x7f"
@@ -165,6 +166,24 @@ def test_logs_of_a_container_are_made_harmless_for_a_terminal(isoctl: Isoctl, is
     assert options == {"follow": ("b", True), "lines": ("u", 5)}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("blog",), "isoctl: no app of `isoctl run -d` has written anything yet"),
+        (("--since", "10m", "blog"), "isoctl: no app of `isoctl run -d` has written anything since then"),
+        (("f" * 32,), "isoctl: this app has not written anything yet"),
+    ],
+)
+def test_an_empty_log_is_told_in_a_sentence(
+    screen: Screen, isod: FakeIsod, arguments: tuple[str, ...], text: str
+) -> None:
+    isod.answers["OpenLog"] = ("h", (os.open("/dev/null", os.O_RDONLY),))
+    if len(arguments[0]) == 32:
+        isod.answers.pop("GetContainer")
+    assert screen.start("logs", *arguments).wait(10) == 0
+    assert screen.read_until(b"\n").decode().strip() == text
+
+
 def test_a_log_without_an_end_of_line_takes_no_more_memory(isoctl: Isoctl, isod: FakeIsod) -> None:
     """A12: a journalctl of root's inside that writes no line end made isoctl grow by 160 MB a second."""
     reader, writer = os.pipe()
@@ -282,7 +301,7 @@ IMPATIENT = (
     [("stop", "stopping", "stopped"), ("start", "starting", "running"), ("restart", "stopping", "running")],
 )
 def test_what_takes_long_is_waited_for(isoctl: Isoctl, isod: FakeIsod, verb: str, before: str, after: str) -> None:
-    """N-1, R-42: after the 30 s of its socket it said "the message bus went away: None", while the container went on."""
+    """N-1, R-42: after the 30 s of its socket it said "the message bus went away: None", and the container went on."""
     isod.answers |= {verb.capitalize(): ("", ()), "GetAll": ("a{sv}", (container("blog", before)[1],))}
     command = [sys.executable, "-S", "-c", IMPATIENT, verb, "blog"]
     process = subprocess.Popen(command, env=isoctl.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

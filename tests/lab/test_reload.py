@@ -102,7 +102,7 @@ def test_the_session_of_a_withdrawn_user_ends(lab: Lab, shared_policy: Path, how
     """N28: it stayed, with their user manager and all that runs there, until the container stopped."""
     for user in ("alice", "carol"):
         lab.run("isoctl", "run", "shared", "true", user=user)
-    lab.run("isoctl", "run", "shared", "systemd-run", "--user", "--unit=left", "sleep", "4829", user="carol")
+    lab.run("isoctl", "run", "shared", "systemd-run", "--user", "sleep", "4829", user="carol")
 
     def active(*units: str) -> list[str]:
         return lab.in_container("shared", "systemctl", "is-active", *units, check=False).stdout.split()

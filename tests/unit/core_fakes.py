@@ -50,6 +50,7 @@ class FakeGuest:
         self.zone = ""
         self.terminals = {"xterm", "xterm-256color", "screen", "vt100", "dumb"}
         self.left: dict[str, dict[int, str]] = {}
+        self.ended_sessions: set[int] = set()
 
     async def locales(self) -> frozenset[str]:
         return frozenset()

@@ -121,7 +121,7 @@ def test_services_without_a_connection_excuse_nobodys(world: World) -> None:
     os.close(listener)
 
 
-@pytest.mark.attack("C14")
+@pytest.mark.attack("C25")
 @pytest.mark.parametrize(
     "path",
     ["x\n1 2 3 zz 5 \udcff 7 8", "x\n1 2 3 4 5 \udcff 7 8", "x\n1 2 3 zz 5 03 7 8", "x\n1", "\0x\n1 2 3 - 5 02 7 8"],

@@ -34,6 +34,7 @@ class Guest:
     def __init__(self, *accounts: str) -> None:
         self.sessions = {keeper_unit(UIDS[name]): name for name in accounts}
         self.stopped: list[str] = []
+        self.ended_sessions: set[int] = set()
         self.hangs = 0
         self.on_list: Callable[[], None] = lambda: None
 
@@ -149,6 +150,7 @@ async def test_a_session_ends_when_nobody_may_have_apps_as_its_account(policy: d
     world = World(Guest(*UIDS), ContainerPolicy.model_validate(policy))
     assert set(await world.policy_changed()) == ended
     assert set(world.records) == {("session-end", account) for account in ended}
+    assert world.guest.ended_sessions == {UIDS[account] for account in ended}
 
 
 @pytest.mark.parametrize("policy", [{"users": ("alice",)}, {"ask": ("alice",)}, {"groups": ("team",)}])

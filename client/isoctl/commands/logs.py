@@ -27,11 +27,13 @@ def execute(request: cli.Request) -> int:
         options["since-usec"] = ("t", isod.since_usec(str(request.options["since-usec"])))
     reply = bus.call(path, interface, "OpenLog", "a{sv}", (options,))
     end_by_broken_pipe()
-    _copy(reply.take_fd(int(reply.body[0])))
+    whose = "no app of `isoctl run -d` has" if interface == CONTAINER else "this app has not"
+    when = "since then" if "since-usec" in request.options else "yet"
+    _copy(reply.take_fd(int(reply.body[0])), f"isoctl: {whose} written anything {when}\n")
     return 0
 
 
-def _copy(fd: int) -> None:
+def _copy(fd: int, nothing: str) -> None:
     from isoctl.render import clean
 
     line = b""
@@ -42,4 +44,4 @@ def _copy(fd: int) -> None:
     if not line and os.isatty(2):
         from isoctl.progress import write_error
 
-        write_error("isoctl: nothing; apps of `isoctl run -d` write here, all others where they were started\n")
+        write_error(nothing)

@@ -20,6 +20,7 @@ from isod.core.containers import Containers
 from isod.policy import ContainerPolicy
 from isod.ports import AuditSink
 from isod_contract.errors import IsodError
+from isod_contract.names import keeper_unit
 from isod_contract.records import SESSION_END
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Keepers:
 
     async def _end_all(self, container: Container, guest: Any) -> None:
         number = 0
-        answers: Counter[tuple[str, Admission]] = Counter()
+        answers: Counter[tuple[int, Admission]] = Counter()
         while container.guest is guest:
             await asyncio.sleep(_WAITS_SEC[number] if number < len(_WAITS_SEC) else _LATER_SEC)
             number += 1
@@ -102,29 +103,32 @@ class Keepers:
                 told = {"container": container.name, "reason": str(error)}
                 _log.info("session.not_ended", extra=told)
 
-    async def _look(self, container: Container, guest: Any, answers: Counter[tuple[str, Admission]]) -> bool:
+    async def _look(self, container: Container, guest: Any, answers: Counter[tuple[int, Admission]]) -> bool:
         """End what is due; tells whether nothing is left of it. Raises ContainerGone, UnsafePath."""
         withdrawn = [found async for found in self._withdrawn(guest, container.policy)]
-        given = {(unit, answer) for unit, _, answer in withdrawn}
+        given = {(uid, answer) for uid, _, answer in withdrawn}
         for key in answers.keys() - given:
             del answers[key]  # in a row
         answers.update(given)
-        for unit, account, answer in withdrawn:
+        for uid, account, answer in withdrawn:
+            unit = keeper_unit(uid)
             # Looked at after all waits: what runs as that account is ended by whoever takes its leave from it.
-            due = answers[unit, answer] >= answer.value
+            due = answers[uid, answer] >= answer.value
             if due and container.guest is guest and not self._has_app(container, account):
                 self._audit.record(SESSION_END, container=container.name, account=account, unit=unit)
                 _log.info("session.withdrawn", extra={"container": container.name, "account": account})
+                guest.ended_sessions.add(uid)
                 await guest.stop_unit(unit)
         return not withdrawn  # else to see whether they went
 
-    async def _withdrawn(self, guest: Any, policy: ContainerPolicy) -> AsyncIterator[tuple[str, str, Admission]]:
-        """Give unit, account and answer for each session that a policy does not admit. Raises as above."""
+    async def _withdrawn(self, guest: Any, policy: ContainerPolicy) -> AsyncIterator[tuple[int, str, Admission]]:
+        """Give uid, account and answer for each session that a policy does not admit. Raises as above."""
         for unit in (await guest.running_units(_PATTERN))[:_UNITS_MAX]:
-            number = _UNIT.fullmatch(unit)
-            account = await _account_of(guest, unit, int(number[1])) if number else ""
+            if (number := _UNIT.fullmatch(unit)) is None or unit != keeper_unit(uid := int(number[1])):
+                continue
+            account = await _account_of(guest, unit, uid)
             if account and (answer := await asyncio.to_thread(admission, policy, account)) is not Admission.YES:
-                yield unit, account, answer
+                yield uid, account, answer
 
     def _has_app(self, container: Container, account: str) -> bool:
         return any(

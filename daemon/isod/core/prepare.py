@@ -40,12 +40,17 @@ class Prepare:
 
     async def run(self, guest: Any, account: Account, container: str) -> None:
         """Make the account's directories right. Raises UnsafePath, NoSpace, ContainerGone."""
-        if await guest.offload.run(lambda: self._files.prepare_nix_and_check(guest, account, container)):
+        is_ready = await guest.offload.run(lambda: self._files.prepare_nix_and_check(guest, account, container))
+        if is_ready and account.uid not in guest.ended_sessions:
             return
         # One at a time: the first makes it, the others then find it made.
         async with self._turns.setdefault(guest, asyncio.Lock()):
-            if not await guest.offload.run(lambda: self._files.runtime_ready(guest, account, container)):
+            is_ready = await guest.offload.run(lambda: self._files.runtime_ready(guest, account, container))
+            # logind leaves the directory for a while (logind.conf(5), UserStopDelaySec), and then takes it from whoever
+            # was let in again meanwhile.
+            if not is_ready or account.uid in guest.ended_sessions:
                 await self._make_runtime(guest, account, container)
+                guest.ended_sessions.discard(account.uid)
 
     async def _make_runtime(self, guest: Any, account: Account, container: str) -> None:
         if await guest.has_unit("systemd-logind.service"):

@@ -64,6 +64,7 @@ class GuestManager:
         calls = GuestCalls(connection)
         self.logins = Logind(calls)
         self.system = ""
+        self.ended_sessions: set[int] = set()
         self._accounts = AccountCache(root_fd, machine)
         self._connection = calls
         self._manager = PatientCalls(calls, is_patient=False)

@@ -306,7 +306,31 @@ def test_a_program_is_looked_for_inside_and_must_be_one(root: Root, tmp_path: Pa
     root.write("plain", "").chmod(0o644)
     root.link("loop", "loop")
     os.mkfifo(root.path / "fifo")
-    assert root.names() == []
+    # What nothing can be said of is shown; it says what is missing when it is chosen.
+    assert root.names() == ["loop"]
+
+
+@pytest.mark.attack("C30")
+def test_links_of_an_account_tell_it_nothing_of_files_of_others(root: Root) -> None:
+    """The daemon reads with rights that the account lacks: bob's closed home was told to alice, file by file."""
+    bob = root.path / "home/bob"
+    root.write("home/bob/share/applications/mail.desktop", entry("bob's mail", "bob-secret"))
+    root.write("home/bob/there", "").chmod(0o755)
+    for path in (bob, *bob.rglob("*")):
+        os.chown(path, 1001, 1001)
+    bob.chmod(0o700)
+    own = root.path / "home/alice/.local/share/applications"
+    own.mkdir(parents=True)
+    (own / "file.desktop").symlink_to("/home/bob/share/applications/mail.desktop")
+    (own / "directory").symlink_to("/home/bob/share/applications")
+    (root.path / "home/alice/bin").symlink_to("/home/bob")
+    for name in ("there", "absent"):
+        (own / f"path-{name}.desktop").write_text(entry(f"path {name}", TryExec=f"/home/bob/{name}"))
+        (own / f"word-{name}.desktop").write_text(entry(f"word {name}", TryExec=name))
+        (root.path / f"home/alice/{name}").symlink_to(f"/home/bob/{name}")
+        (own / f"link-{name}.desktop").write_text(entry(f"link {name}", TryExec=f"/home/alice/{name}"))
+    # What is there and what is not are told alike.
+    assert root.names() == ["link absent", "link there", "path absent", "path there"]
 
 
 def test_an_entry_in_latin_1_can_be_read(root: Root) -> None:

@@ -61,7 +61,7 @@ def read_applications(
         if app_id in seen:
             continue
         seen.add(app_id)
-        text = _read(root_fd, path)
+        text = reading.text_of(path)
         application = parse(app_id, text, languages, desktops) if text else None
         if application is None or not reading.has(application.untrusted_try_exec):
             continue
@@ -79,6 +79,11 @@ class _Reading:
     def __init__(self, root_fd: int, account: Account) -> None:
         """Begin; the account's name and home are what the container says."""
         self._root_fd = root_fd
+        # Links of the account's may lead to files of others, which isod could read and the account could not. So only
+        # what is its own counts, or root's: of the container, or of the host where that shares its /usr.
+        root_uid = os.fstat(root_fd).st_uid
+        self._uid = root_uid + account.uid
+        self._owners = frozenset({0, root_uid, self._uid})
         self._home, self._user = account.home.strip("/"), account.name
         self._files_left = _ENTRIES_READ_MAX
         self._directories_left = _DIRECTORIES_READ_MAX
@@ -99,12 +104,38 @@ class _Reading:
         if not untrusted_program:
             return True
         if untrusted_program not in self._programs:
-            in_path = "/" not in untrusted_program
-            paths = [f"{place}/{untrusted_program}" for place in self._places(_PROGRAMS)] if in_path else []
-            if untrusted_program.startswith("/"):
-                paths = [untrusted_program]
-            self._programs[untrusted_program] = not self._is_late() and any(map(self._is_program, paths))
+            self._programs[untrusted_program] = not self._is_late() and self._is_there(untrusted_program)
         return self._programs[untrusted_program]
+
+    def text_of(self, path: str) -> str:
+        """Read a small regular file as text; "" for anything else."""
+        try:
+            fd = rootfs.open_in_root(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return ""
+        try:
+            status = os.fstat(fd)
+            is_small = stat.S_ISREG(status.st_mode) and status.st_size <= limits.DESKTOP_ENTRY_BYTES_MAX
+            if not is_small or status.st_uid not in self._owners:
+                return ""
+            return _decoded(os.read(fd, limits.DESKTOP_ENTRY_BYTES_MAX))
+        except OSError:
+            return ""
+        finally:
+            os.close(fd)
+
+    def _is_there(self, untrusted_program: str) -> bool:
+        if "/" not in untrusted_program:
+            return any(self._is_program(f"{place}/{untrusted_program}") for place in self._places(_PROGRAMS))
+        if not untrusted_program.startswith("/") or ".." in untrusted_program.split("/"):
+            return False
+        try:
+            # Where the account may not look it is not told: the application is shown, and says what is missing.
+            return not rootfs.lacks(self._root_fd, untrusted_program, self._uid) and self._is_program(
+                untrusted_program, if_unknown=True
+            )
+        except (OSError, ValueError):
+            return True
 
     def _places(self, patterns: Sequence[str]) -> list[str]:
         return [pattern.format(home=self._home, user=self._user) for pattern in patterns]
@@ -114,7 +145,7 @@ class _Reading:
         if len(above) > _DEPTH_MAX or self._directories_left <= 0 or self._is_late():
             return
         self._directories_left -= 1
-        identity, names = _entries(self._root_fd, path)
+        identity, names = self._entries(path)
         if identity is None or identity in above:
             return
         for name, may_be_directory in names:
@@ -126,18 +157,41 @@ class _Reading:
             elif may_be_directory:
                 yield from self._below(f"{path}/{name}", f"{prefix}{name}-", (*above, identity))
 
-    def _is_program(self, path: str) -> bool:
+    def _is_program(self, path: str, *, if_unknown: bool = False) -> bool:
+        """Tell whether a file can be executed; `if_unknown` of what can't be opened, or is of somebody else."""
         try:
             fd = rootfs.open_in_root(self._root_fd, path, os.O_PATH)
         except (OSError, ValueError):
-            return False
+            return if_unknown
         try:
-            mode = os.fstat(fd).st_mode
+            status = os.fstat(fd)
         except OSError:
-            return False
+            return if_unknown
         finally:
             os.close(fd)
-        return stat.S_ISREG(mode) and bool(mode & 0o111)
+        if status.st_uid not in self._owners:
+            return if_unknown
+        return stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
+
+    def _entries(self, path: str) -> tuple[tuple[int, int] | None, list[tuple[str, bool]]]:
+        """List a directory: its identity, and each name with whether it may be a directory; the first if many."""
+        try:
+            # A symlink is resolved inside the container's root: in NixOS every one of these is one.
+            directory_fd = rootfs.open_in_root(self._root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+        except OSError:
+            return None, []
+        try:
+            status = os.fstat(directory_fd)
+            if status.st_uid not in self._owners:
+                return None, []
+            with os.scandir(directory_fd) as entries:
+                some = itertools.islice(entries, _ENTRIES_READ_MAX)
+                names = [(entry.name, entry.is_symlink() or entry.is_dir(follow_symlinks=False)) for entry in some]
+        except OSError:
+            return None, []
+        finally:
+            os.close(directory_fd)
+        return (status.st_dev, status.st_ino), sorted(names)
 
     def _is_late(self) -> bool:
         is_late = time.monotonic() > self._deadline_sec
@@ -145,42 +199,6 @@ class _Reading:
             _log.warning("applications.cut_short", extra={"account": self._user, "sec": _DEADLINE_SEC})
         self._was_late = is_late
         return is_late
-
-
-def _entries(root_fd: int, path: str) -> tuple[tuple[int, int] | None, list[tuple[str, bool]]]:
-    """List a directory: its identity, and each name with whether it may be a directory; the first if there are many."""
-    try:
-        # A symlink is resolved inside the container's root: in NixOS every one of these is one.
-        directory_fd = rootfs.open_in_root(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
-    except OSError:
-        return None, []
-    try:
-        status = os.fstat(directory_fd)
-        with os.scandir(directory_fd) as entries:
-            some = itertools.islice(entries, _ENTRIES_READ_MAX)
-            names = [(entry.name, entry.is_symlink() or entry.is_dir(follow_symlinks=False)) for entry in some]
-    except OSError:
-        return None, []
-    finally:
-        os.close(directory_fd)
-    return (status.st_dev, status.st_ino), sorted(names)
-
-
-def _read(root_fd: int, path: str) -> str:
-    """Read a small regular file as text; "" for anything else."""
-    try:
-        fd = rootfs.open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return ""
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > limits.DESKTOP_ENTRY_BYTES_MAX:
-            return ""
-        return _decoded(os.read(fd, limits.DESKTOP_ENTRY_BYTES_MAX))
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
 
 
 def _decoded(raw: bytes) -> str:

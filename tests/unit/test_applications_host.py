@@ -12,6 +12,7 @@ from closed import until_open_are
 from isod.desktop_entry import Application
 from isod.host import applications
 from isod.host.applications import read_applications
+from isod.host.as_account import Viewer
 from isod.ports import Account
 from isod_contract import limits
 
@@ -249,13 +250,13 @@ def test_a_tree_that_fans_out_is_bounded(root: Root, monkeypatch: pytest.MonkeyP
     root.write("srv/8/x.desktop", entry("x"))
     root.link("usr/share/applications", "/srv/0")
     opened: list[str] = []
-    real = applications.rootfs.open_in_root
+    real = applications.open_readable
 
-    def counted(root_fd: int, path: str, flags: int) -> int:
+    def counted(root_fd: int, path: str, viewer: Viewer) -> tuple[int, os.stat_result]:
         opened.append(path)
-        return real(root_fd, path, flags)
+        return real(root_fd, path, viewer)
 
-    monkeypatch.setattr(applications.rootfs, "open_in_root", counted)
+    monkeypatch.setattr(applications, "open_readable", counted)
     assert "mine" in root.names()
     assert len(opened) < 2000
 
@@ -267,14 +268,14 @@ def test_what_was_read_in_time_is_told(root: Root, monkeypatch: pytest.MonkeyPat
     for number in range(500):
         root.write(f"{SYSTEM}/{number}.desktop", entry("slow"))
     monkeypatch.setattr(applications, "_DEADLINE_SEC", 0.2)
-    real = applications.rootfs.open_in_root
+    real = applications.open_readable
 
-    def slow(root_fd: int, path: str, flags: int) -> int:
+    def slow(root_fd: int, path: str, viewer: Viewer) -> tuple[int, os.stat_result]:
         if path.startswith(f"{SYSTEM}/"):
             time.sleep(0.02)
-        return real(root_fd, path, flags)
+        return real(root_fd, path, viewer)
 
-    monkeypatch.setattr(applications.rootfs, "open_in_root", slow)
+    monkeypatch.setattr(applications, "open_readable", slow)
     names = root.names()
     assert "mine" in names
     assert len(names) < 500
@@ -306,31 +307,44 @@ def test_a_program_is_looked_for_inside_and_must_be_one(root: Root, tmp_path: Pa
     root.write("plain", "").chmod(0o644)
     root.link("loop", "loop")
     os.mkfifo(root.path / "fifo")
-    # What nothing can be said of is shown; it says what is missing when it is chosen.
-    assert root.names() == ["loop"]
+    assert root.names() == []
 
 
 @pytest.mark.attack("C30")
-def test_links_of_an_account_tell_it_nothing_of_files_of_others(root: Root) -> None:
-    """The daemon reads with rights that the account lacks: bob's closed home was told to alice, file by file."""
-    bob = root.path / "home/bob"
-    root.write("home/bob/share/applications/mail.desktop", entry("bob's mail", "bob-secret"))
-    root.write("home/bob/there", "").chmod(0o755)
-    for path in (bob, *bob.rglob("*")):
-        os.chown(path, 1001, 1001)
-    bob.chmod(0o700)
+@pytest.mark.parametrize(("owner", "mode"), [(1001, 0o700), (0, 0o700), (1001, 0o750), (0, 0o701)])
+def test_links_of_an_account_tell_it_nothing_of_closed_directories(root: Root, owner: int, mode: int) -> None:
+    """Read with rights that the account lacks, bob's closed home was told to alice, file by file, and root's too."""
+    closed = root.path / "home/closed"
+    root.write("home/closed/share/applications/mail.desktop", entry("bob's mail", "bob-secret"))
+    root.write("home/closed/run", "").chmod(0o755)
+    root.write("home/closed/key", "").chmod(0o600)
+    for path in (closed, *closed.rglob("*")):
+        os.chown(path, owner, owner)
+    closed.chmod(mode)
     own = root.path / "home/alice/.local/share/applications"
     own.mkdir(parents=True)
-    (own / "file.desktop").symlink_to("/home/bob/share/applications/mail.desktop")
-    (own / "directory").symlink_to("/home/bob/share/applications")
-    (root.path / "home/alice/bin").symlink_to("/home/bob")
-    for name in ("there", "absent"):
-        (own / f"path-{name}.desktop").write_text(entry(f"path {name}", TryExec=f"/home/bob/{name}"))
-        (own / f"word-{name}.desktop").write_text(entry(f"word {name}", TryExec=name))
-        (root.path / f"home/alice/{name}").symlink_to(f"/home/bob/{name}")
-        (own / f"link-{name}.desktop").write_text(entry(f"link {name}", TryExec=f"/home/alice/{name}"))
-    # What is there and what is not are told alike.
-    assert root.names() == ["link absent", "link there", "path absent", "path there"]
+    (own / "file.desktop").symlink_to("/home/closed/share/applications/mail.desktop")
+    (own / "directory").symlink_to("/home/closed/share/applications")
+    (root.path / "home/alice/bin").symlink_to("/home/closed")
+    names = ("run", "key", "absent")
+    for name in names:
+        (root.path / f"home/alice/{name}").symlink_to(f"/home/closed/{name}")
+        for kind, program in (("path", f"/home/closed/{name}"), ("link", f"/home/alice/{name}"), ("word", name)):
+            (own / f"{kind}-{name}.desktop").write_text(entry(f"{kind} {name}", TryExec=program))
+    # What is there and what is not are told alike: shown, since the account is to find out itself.
+    assert root.names() == sorted(f"{kind} {name}" for kind in ("path", "link", "word") for name in names)
+    assert len(root.applications(Account("root", 0, 0, "/home/alice", "/bin/sh"))) > 0
+
+
+def test_a_file_of_its_own_that_leads_to_root_s_is_read_where_it_may_be(root: Root) -> None:
+    """NixOS and Home Manager have links to root's files in a home."""
+    root.write("nix/store/abc/mail.desktop", entry("mail"))
+    root.link("home/alice/.local/share/applications/mail.desktop", "/nix/store/abc/mail.desktop")
+    root.link("home/alice/.nix-profile", "../../nix/var/profile")
+    root.write("nix/var/profile/share/applications/other.desktop", entry("other"))
+    assert root.names() == ["mail", "other"]
+    (root.path / "nix/store/abc/mail.desktop").chmod(0o600)
+    assert root.names() == ["other"]
 
 
 def test_an_entry_in_latin_1_can_be_read(root: Root) -> None:

@@ -32,6 +32,7 @@ PROFILES = {
     "starts a shell and exits with it": "bash; exit",
     "leaves a program behind": 'sleep 300 & echo $! >"$HOME/left"',
     "has isod's own names": "export OURS=theirs _ISOCTL_0=theirs _ISOCTL_e=theirs PWD=/theirs",
+    "exports its own options": "set -u; export SHELLOPTS",
     "exports what bash lets nobody set": "export UID EUID PPID SHELLOPTS BASHOPTS",
 }
 

@@ -25,9 +25,9 @@ _DIRECTORIES = "/run/current-system/sw/bin /usr/bin /bin"
 # by the process that holds it ($1), so that nothing which the profile leaves behind has it.
 _TELL = (
     'exec >"/proc/$1/fd/1";unset PWD OLDPWD SHLVL _;'
-    'unset _ISOCTL_u;if [ "$BASH_VERSION" ];then case "$(export -p)" in *" UID="*)_ISOCTL_u=UID;;esac;'
+    'unset _ISOCTL_u;if [ "${BASH_VERSION-}" ];then case "$(export -p)" in *" UID="*)_ISOCTL_u=UID;;esac;'
     f"command export -n {_READ_ONLY};fi;"
-    'export -p;[ -z "$_ISOCTL_u" ]||echo "export $_ISOCTL_u";'
+    'export -p;[ -z "${_ISOCTL_u-}" ]||echo "export $_ISOCTL_u";'
     'echo "umask $(umask)";'
     f"for one in {_LIMITS};do ulimit -S$one >/dev/null 2>&1&&for kind in S H;do "
     'printf "ulimit -$kind$one ";ulimit -$kind$one;done;done;'

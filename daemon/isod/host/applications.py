@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from isod.desktop_entry import Application, parse
-from isod.host import rootfs
+from isod.host.as_account import Closed, Viewer, open_readable, reach
 from isod.ports import Account
 from isod_contract import limits
 
@@ -50,13 +50,16 @@ _DEADLINE_SEC = 3.0  # what was read until then is told; the offload's own deadl
 
 
 def read_applications(
-    root_fd: int, account: Account, languages: Sequence[str], desktops: Sequence[str]
+    root_fd: int, account: Account, languages: Sequence[str], desktops: Sequence[str], *, uid_shift: int = 0
 ) -> list[Application]:
-    """Give what a menu shows, by name; what can't be read, or is more than a reply holds, is left out."""
+    """Give what a menu shows, by name; what can't be read, or is more than a reply holds, is left out.
+
+    `uid_shift` is what the container's root is on the host.
+    """
     seen: set[str] = set()
     found: list[Application] = []
     chars_left = _CHARS_MAX
-    reading = _Reading(root_fd, account)
+    reading = _Reading(root_fd, account, Viewer(uid_shift + account.uid, is_root=account.uid == 0))
     for app_id, path in reading.files():
         if app_id in seen:
             continue
@@ -76,14 +79,9 @@ def read_applications(
 class _Reading:
     """One look at the files of a container, in which all together is bounded."""
 
-    def __init__(self, root_fd: int, account: Account) -> None:
+    def __init__(self, root_fd: int, account: Account, viewer: Viewer) -> None:
         """Begin; the account's name and home are what the container says."""
-        self._root_fd = root_fd
-        # Links of the account's may lead to files of others, which isod could read and the account could not. So only
-        # what is its own counts, or root's: of the container, or of the host where that shares its /usr.
-        root_uid = os.fstat(root_fd).st_uid
-        self._uid = root_uid + account.uid
-        self._owners = frozenset({0, root_uid, self._uid})
+        self._root_fd, self._viewer = root_fd, viewer
         self._home, self._user = account.home.strip("/"), account.name
         self._files_left = _ENTRIES_READ_MAX
         self._directories_left = _DIRECTORIES_READ_MAX
@@ -110,13 +108,11 @@ class _Reading:
     def text_of(self, path: str) -> str:
         """Read a small regular file as text; "" for anything else."""
         try:
-            fd = rootfs.open_in_root(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError:
+            fd, status = open_readable(self._root_fd, path, self._viewer)
+        except (OSError, Closed):
             return ""
         try:
-            status = os.fstat(fd)
-            is_small = stat.S_ISREG(status.st_mode) and status.st_size <= limits.DESKTOP_ENTRY_BYTES_MAX
-            if not is_small or status.st_uid not in self._owners:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > limits.DESKTOP_ENTRY_BYTES_MAX:
                 return ""
             return _decoded(os.read(fd, limits.DESKTOP_ENTRY_BYTES_MAX))
         except OSError:
@@ -127,15 +123,7 @@ class _Reading:
     def _is_there(self, untrusted_program: str) -> bool:
         if "/" not in untrusted_program:
             return any(self._is_program(f"{place}/{untrusted_program}") for place in self._places(_PROGRAMS))
-        if not untrusted_program.startswith("/") or ".." in untrusted_program.split("/"):
-            return False
-        try:
-            # Where the account may not look it is not told: the application is shown, and says what is missing.
-            return not rootfs.lacks(self._root_fd, untrusted_program, self._uid) and self._is_program(
-                untrusted_program, if_unknown=True
-            )
-        except (OSError, ValueError):
-            return True
+        return untrusted_program.startswith("/") and self._is_program(untrusted_program)
 
     def _places(self, patterns: Sequence[str]) -> list[str]:
         return [pattern.format(home=self._home, user=self._user) for pattern in patterns]
@@ -157,33 +145,30 @@ class _Reading:
             elif may_be_directory:
                 yield from self._below(f"{path}/{name}", f"{prefix}{name}-", (*above, identity))
 
-    def _is_program(self, path: str, *, if_unknown: bool = False) -> bool:
-        """Tell whether a file can be executed; `if_unknown` of what can't be opened, or is of somebody else."""
+    def _is_program(self, path: str) -> bool:
+        """Tell whether a file can be executed; yes where the account may not look: it is to find out itself."""
         try:
-            fd = rootfs.open_in_root(self._root_fd, path, os.O_PATH)
+            fd = reach(self._root_fd, path, self._viewer)
+        except Closed:
+            return True
         except (OSError, ValueError):
-            return if_unknown
+            return False
         try:
-            status = os.fstat(fd)
+            mode = os.fstat(fd).st_mode
         except OSError:
-            return if_unknown
+            return False
         finally:
             os.close(fd)
-        if status.st_uid not in self._owners:
-            return if_unknown
-        return stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
+        return stat.S_ISREG(mode) and bool(mode & 0o111)
 
     def _entries(self, path: str) -> tuple[tuple[int, int] | None, list[tuple[str, bool]]]:
         """List a directory: its identity, and each name with whether it may be a directory; the first if many."""
         try:
-            # A symlink is resolved inside the container's root: in NixOS every one of these is one.
-            directory_fd = rootfs.open_in_root(self._root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
-        except OSError:
+            # Symlinks are followed: in NixOS every one of these is one.
+            directory_fd, status = open_readable(self._root_fd, path, self._viewer)
+        except (OSError, Closed):
             return None, []
         try:
-            status = os.fstat(directory_fd)
-            if status.st_uid not in self._owners:
-                return None, []
             with os.scandir(directory_fd) as entries:
                 some = itertools.islice(entries, _ENTRIES_READ_MAX)
                 names = [(entry.name, entry.is_symlink() or entry.is_dir(follow_symlinks=False)) for entry in some]

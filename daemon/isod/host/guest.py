@@ -142,7 +142,10 @@ class GuestManager:
         self, account: Account, languages: Sequence[str], desktops: Sequence[str]
     ) -> list[Application]:
         """Read the desktop entries inside, for a menu in these languages on these desktops."""
-        return await self.offload.run(lambda: read_applications(self.root_fd, account, languages, desktops))
+        shift = self.uid_shift
+        return await self.offload.run(
+            lambda: read_applications(self.root_fd, account, languages, desktops, uid_shift=shift)
+        )
 
     async def start_unit(
         self, unit: str, properties: Sequence[tuple[str, str, Any]], fds: Sequence[int] = ()

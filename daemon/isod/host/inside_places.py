@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from isod.host import rootfs
-from isod.host.answering import Answering, MayNeverAnswerError
+from isod.host.answering import Answering, Budget, MayNeverAnswerError, TooMuchError
 from isod.host.mount_table import Mount, at, is_below, is_proc_masked
 from isod.host.network_tables import unheard
 from isod.ports import Account
@@ -32,7 +32,8 @@ class PlacesOf:
     def __init__(self, guest: Any, mounts: Sequence[Mount]) -> None:
         """Take a guest, and the mounts that its init sees."""
         self._root_fd = guest.root_fd
-        self._files = Answering(guest.root_fd, mounts)
+        self._budget = Budget()
+        self._files = Answering(guest.root_fd, mounts, self._budget)
         self._machine = guest.machine
         self._shift = guest.uid_shift
         self._mounts = mounts
@@ -44,10 +45,11 @@ class PlacesOf:
         return Places(
             tmp=self._told("/tmp", self._tmp, Space()),  # noqa: S108 - looked at, not used
             home=self._told("the account's home", lambda: self._home(account), ""),
-            parents=self._told("mounts in the account's home", lambda: tuple(self._parents(account)), ()),
             proc_is_masked=is_proc_masked(self._mounts),
             unresolved_name=self._told("/etc/hosts", self._unresolved_name, ""),
             resolver=self._told("/etc/resolv.conf", lambda: self._resolver(sockets, hosts_resolv_conf), None),
+            # After the others, since its share of the budget grows with the mounts.
+            parents=self._told("mounts in the account's home", lambda: tuple(self._parents(account)), ()),
             unseen=tuple(self._unseen),
             unasked=tuple(self._unasked),
         )
@@ -56,7 +58,7 @@ class PlacesOf:
         """Give what a look gives; one that fails is told, and keeps no other from being done."""
         try:
             return look()
-        except MayNeverAnswerError as error:
+        except (MayNeverAnswerError, TooMuchError) as error:
             self._unasked.append(f"{what} ({error})")
             return otherwise
         except (OSError, IsodError, ValueError) as error:
@@ -97,12 +99,18 @@ class PlacesOf:
             parent
             for mount in self._mounts
             if mount.place != account.home and is_below(mount.place, account.home)
-            for parent in _between(account.home, mount.place)
+            for parent in self._between(account.home, mount.place)
         }
         for parent in sorted(parents)[:_PARENTS_MAX]:
             status = self._status(parent)
             if status is not None and status.st_uid == self._shift:
                 yield parent
+
+    def _between(self, home: str, place: str) -> Iterator[str]:
+        """Give the directories between a home, which may be written oddly, and a place below it."""
+        while (place := posixpath.dirname(place)) not in (home, "/") and is_below(place, home):
+            self._budget.step()
+            yield place
 
     def _status(self, path: str) -> os.stat_result | None:
         try:
@@ -176,9 +184,3 @@ def _may_write(status: os.stat_result, uid: int, gid: int) -> bool:
     """Tell whether an account may enter a directory and make something there."""
     shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
     return status.st_mode >> shift & 0o3 == 0o3
-
-
-def _between(home: str, place: str) -> Iterator[str]:
-    """Give the directories between a home and a place below it."""
-    while (place := posixpath.dirname(place)) != home and is_below(place, home):
-        yield place

@@ -9,7 +9,8 @@ from typing import NamedTuple
 _BYTES_MAX = 4 << 20
 _MOUNTS_MAX = 10_000
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-# The kernel answers for these by itself; behind all others stands a program or another machine that may never answer.
+# The kernel answers for these by itself; behind all others stands a program or another machine that may never answer,
+# or may do so: root in a container may mount an overlay over a FUSE server of theirs.
 _ANSWERING = frozenset(
     {
         "bcachefs",
@@ -19,7 +20,6 @@ _ANSWERING = frozenset(
         "ext3",
         "ext4",
         "f2fs",
-        "overlay",
         "ramfs",
         "squashfs",
         "tmpfs",
@@ -77,15 +77,6 @@ def below(path: str, directory: str) -> str | None:
 def is_below(place: str, directory: str) -> bool:
     """Tell whether an absolute path is a directory or lies in it."""
     return below(place, directory) is not None
-
-
-def unanswering(mounts: Sequence[Mount], path: str) -> str:
-    """Name a file system on the way to a path that may never answer; "" where the kernel answers for all.
-
-    The root is not asked about: a container that boots from another machine's files depends on it in all else, too.
-    """
-    on_the_way = (mount for mount in mounts if mount.place != "/" and is_below(path, mount.place))
-    return next((mount.kind for mount in on_the_way if not answers(mount)), "")
 
 
 def answers(mount: Mount) -> bool:

@@ -28,7 +28,7 @@ rec {
     menu = option (types.listOf types.str) "none" "Command inside that shows a menu of applications. By default the host's launcher shows those of the container.";
     start_timeout_sec = option (types.ints.between 1 86400) "`90`" "Seconds after which a start that is not ready is reported as failed.";
     stop_timeout_sec = option (types.ints.between 1 3600) "`10`" "Seconds that an app has, after it was asked to end, before it is killed.";
-    idle_stop_sec = option (types.ints.between 0 31536000) "`0`" "Seconds without an app of ours, a login session inside, and a program that is connected to a display, after which the container is stopped; 0: never. A window keeps it running, whoever opened it; so none is closed, and nobody is warned.";
+    idle_stop_sec = option (types.ints.between 0 31536000) "`0`" "Seconds without an app of ours, a login session inside, and a program that is connected to a display, after which the container is stopped; 0: never. A window of an account's program keeps it running, whatever opened it; so none of those is closed, and nobody is warned. One of root's inside, on that account's display, may be closed.";
     autostart = option types.bool "`false`" "Start the container when one of its users logs in.";
     on_logout = option (types.enum [ "keep" "stop" ]) "`\"keep\"`" "What happens to the container when the last of its users leaves their desktop.";
     environment = option (types.attrsOf types.str) "none" "Variables set in every app, over those of the login profile and the session.";

@@ -204,8 +204,9 @@ class ContainerPolicy(StrictModel):
         ge=0,
         le=31_536_000,
         description="Seconds without an app of ours, a login session inside, and a program that is connected to a "
-        "display, after which the container is stopped; 0: never. A window keeps it running, whoever opened it; so "
-        "none is closed, and nobody is warned.",
+        "display, after which the container is stopped; 0: never. A window of an account's program keeps it running, "
+        "whatever opened it; so none of those is closed, and nobody is warned. One of root's inside, on that account's "
+        "display, may be closed.",
     )
     autostart: bool = Field(False, description="Start the container when one of its users logs in.")
     on_logout: Literal["keep", "stop"] = Field(

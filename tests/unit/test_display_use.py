@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class World:
         groups = Path("/proc/self/cgroup").read_text().splitlines()
         own = next(line.removeprefix("0::") for line in groups if line.startswith("0::"))
         above = self.cgroups / os.path.dirname(own).lstrip("/")
+        self.container = above
         self.manager = above / f"user.slice/user-{UID}.slice/user@{UID}.service"
         self.unit("init.scope", 2)
 
@@ -37,6 +39,16 @@ class World:
         for parent in (self.manager / path).relative_to(self.manager).parents:
             (self.manager / parent / "cgroup.procs").touch()
         (self.manager / path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in range(processes)))
+
+    def outside(self, path: str, pid: int) -> None:
+        """Have a process run elsewhere in the container; its real name and owner are what the kernel tells."""
+        directory = self.container
+        for name in path.split("/"):
+            directory /= name
+            directory.mkdir(exist_ok=True)
+            (directory / "cgroup.procs").touch()
+        (self.container / "cgroup.procs").touch()
+        (directory / "cgroup.procs").write_text(f"{pid}\n")
 
     def listen(self, name: str = "wayland-0") -> int:
         return ContainerDirectories(self.directory).listen(self.directory_fd, name, PLACE)[0]
@@ -119,6 +131,58 @@ def test_services_without_a_connection_excuse_nobodys(world: World) -> None:
         with world.connect():
             assert world.used_by(world.shown(listener)) == "2 connections to its display"
     os.close(listener)
+
+
+@contextlib.contextmanager
+def running(uid: int, name: str = "cat") -> Iterator[int]:
+    """Hold a process of that uid and name."""
+    argv = {"cat": ["cat"], "sleep": ["sleep", "infinity"]}[name]
+    owner = {"user": uid} if os.getuid() == 0 else {}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, **owner) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("path", ["system.slice/viewer.service", f"user.slice/user-{UID}.slice/session-3.scope"])
+@pytest.mark.parametrize("is_isods", [True, False])
+def test_a_program_outside_the_accounts_manager_is_excused_by_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: str, is_isods: bool
+) -> None:
+    """One of a service or timer with User=, or that outlives its session: one connected portal had it closed."""
+    listener = world.listen()
+    shown = world.shown(listener) if is_isods else ShownSocket(UID, "/run/user/1000/wayland-0")
+    world.unit("session.slice/gvfs-daemon.service", 1)
+    own = UID if os.getuid() == 0 else os.getuid()
+    monkeypatch.setattr(display_use, "_on_host", lambda _pid, _uid: own)
+    with world.connect() if is_isods else contextlib.nullcontext(), running(own) as pid:
+        assert world.used_by(shown) == ""
+        world.outside(path, pid)
+        expected = "1 connection to its display" if is_isods else f"{os.path.basename(path)} of uid {UID}"
+        assert world.used_by(shown) == expected
+    os.close(listener)
+
+
+def test_what_holds_the_session_and_processes_of_others_keep_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session that isod keeps for each user is a `sleep infinity`; and root has services everywhere."""
+    shown = ShownSocket(UID, "/run/user/1000/wayland-0")
+    own = UID if os.getuid() == 0 else os.getuid()
+    monkeypatch.setattr(display_use, "_on_host", lambda _pid, _uid: own)
+    with running(own, "sleep") as keeper:
+        world.outside(f"user.slice/user-{UID}.slice/session-c1.scope", keeper)
+        world.outside("system.slice/other.service", 1)  # root
+        assert world.used_by(shown) == ""
+        monkeypatch.setattr(display_use, "_PROCESSES_READ_MAX", 0)
+        with pytest.raises(UnknownUse, match="processes"):
+            world.used_by(shown)
+
+
+def test_an_accounts_uid_on_the_host_is_by_the_containers_map() -> None:
+    assert display_use._on_host(os.getpid(), 0) == -1
+    assert display_use._on_host(os.getpid(), 1000) in (1000, -1)
 
 
 @pytest.mark.attack("C25")

@@ -15,6 +15,7 @@ import sys
 import time
 
 from isoctl import cli
+from isoctl.progress import write_error
 
 # What stands before the command to run, where it is not -e; the first that is installed is taken.
 _EMULATORS: dict[str, tuple[str, ...]] = {
@@ -44,7 +45,7 @@ _HOLD = '"$@"; case $? in 125|126|127) printf "\\n[Enter closes this window]"; r
 
 _IN_DIRECTORY = 'cd -- "$0" && exec "$@"'
 
-
+_USAGE = 2  # isoctl(1), EXIT STATUS
 _TOKEN_BYTES = 16
 _WORDS_BYTES_MAX = 4 << 20
 _LEFT_SEC = 3600.0
@@ -81,6 +82,11 @@ def take_over(token: str) -> None:
         os.execvp("sh", ["sh", "-c", _HOLD, "sh", *_isoctl(), "run", "-t", container, "--", *inside])  # noqa: S606
     except (OSError, ValueError) as error:
         message = f"no program waits for a terminal under that name ({error}); choose it once more in `isoctl menu`"
+        if os.isatty(0) and os.isatty(2):
+            # The window would close before anybody can read that.
+            write_error(f"isoctl: {message}\n\n[Enter closes this window]")
+            sys.stdin.readline()
+            raise SystemExit(_USAGE) from None
         raise cli.UsageError(message) from None
 
 
@@ -106,7 +112,7 @@ def _leave(token: str, words: list[str]) -> None:
         file.write("\0".join(words).encode())
     for entry in os.scandir(_directory()):
         with contextlib.suppress(OSError):
-            if entry.name.startswith(_PREFIX) and time.time() - entry.stat().st_mtime > _LEFT_SEC:
+            if entry.name.startswith(_PREFIX) and time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_SEC:
                 os.unlink(entry.path)
 
 

@@ -171,7 +171,7 @@ def test_logs_of_a_container_are_made_harmless_for_a_terminal(isoctl: Isoctl, is
     [
         (("blog",), "isoctl: no app of `isoctl run -d` has written anything yet"),
         (("--since", "10m", "blog"), "isoctl: no app of `isoctl run -d` has written anything since then"),
-        (("f" * 32,), "isoctl: this app has not written anything yet"),
+        (("f" * 32,), "isoctl: nothing of this app is logged yet; an app without -d writes where it was started"),
     ],
 )
 def test_an_empty_log_is_told_in_a_sentence(

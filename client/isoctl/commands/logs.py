@@ -27,9 +27,11 @@ def execute(request: cli.Request) -> int:
         options["since-usec"] = ("t", isod.since_usec(str(request.options["since-usec"])))
     reply = bus.call(path, interface, "OpenLog", "a{sv}", (options,))
     end_by_broken_pipe()
-    whose = "no app of `isoctl run -d` has" if interface == CONTAINER else "this app has not"
     when = "since then" if "since-usec" in request.options else "yet"
-    _copy(reply.take_fd(int(reply.body[0])), f"isoctl: {whose} written anything {when}\n")
+    nothing = f"no app of `isoctl run -d` has written anything {when}"
+    if interface == APP:
+        nothing = f"nothing of this app is logged {when}; an app without -d writes where it was started"
+    _copy(reply.take_fd(int(reply.body[0])), f"isoctl: {nothing}\n")
     return 0
 
 

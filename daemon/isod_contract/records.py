@@ -70,7 +70,7 @@ SESSION_END = Record(
     "session-end",
     "6a42ae2fb4804bafa0e09a177e9f7ff8",
     "isod ended a session in a container",
-    "Policy no longer admits anybody as ISOCTL_ACCOUNT in ISOCTL_CONTAINER: the session ISOCTL_UNIT inside was ended.",
+    "Policy no longer admits anybody as ISOCTL_ACCOUNT in ISOCTL_CONTAINER: the session ISOCTL_UNIT inside ends.",
 )
 
 RECORDS = (DECISION, LAUNCH, EXIT, CONTAINER_START, CONTAINER_STOP, ATTACH, DETACH, POLICY, SESSION, SESSION_END)

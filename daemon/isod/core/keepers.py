@@ -31,7 +31,7 @@ _UNITS_MAX = 256  # looked at in one go; a container may list what it likes
 # Until all are gone: apps of the account end first, and a container that hangs is asked again once it may answer.
 _WAITS_SEC = (0.0, 2.0, 5.0, 15.0, 30.0)
 _LATER_SEC = 60.0
-_TELLS_SEC = 5.0  # a reload waits for what is told beforehand
+_TELLS_SEC = 2.0  # a reload waits for what is told beforehand, of each container
 
 
 class Keepers:
@@ -53,25 +53,24 @@ class Keepers:
     def look_at(self, container: Container) -> None:
         """Look at a container, if it answers; does not wait.
 
-        Also whenever it begins to: it may have been away when policy changed, or isod was.
+        Also whenever it begins to: it may have been away when policy changed, or isod was. Without a policy file that
+        could be read (it is broken, or deleted) nothing is known of who is admitted, and nothing ends.
         """
         before = self._under_way.pop(container, None)
         if before is not None:
             before.cancel()
-        if (guest := container.guest) is not None:
+        if (guest := container.guest) is not None and self._has_policy(container):
             self._under_way[container] = self._background.spawn(self._end_all(container, guest))
 
-    async def told(
-        self, before: Mapping[str, ContainerPolicy], after: Mapping[str, ContainerPolicy]
-    ) -> list[Mapping[str, object]]:
-        """Name the sessions that end with a new policy; waits a while for a container that does not answer."""
-        concerned = [
-            each
-            for each in self._containers.all()
-            if each.guest is not None
-            and (new := after.get(each.name)) is not None
-            and ((old := before.get(each.name)) is None or _admitted(old) != _admitted(new))
-        ]
+    def _has_policy(self, container: Container) -> bool:
+        return container.name in self._containers.policy.containers
+
+    async def told(self, after: Mapping[str, ContainerPolicy]) -> list[Mapping[str, object]]:
+        """Name the sessions that end with a policy; waits a while for a container that does not answer.
+
+        Of all containers: the members of a group change without the policy.
+        """
+        concerned = [each for each in self._containers.all() if each.guest is not None and each.name in after]
         found = await asyncio.gather(*(self._told(each, after[each.name]) for each in concerned))
         return [change for changes in found for change in changes]
 
@@ -86,6 +85,9 @@ class Keepers:
                     changes.append((what, True))
         except (IsodError, TimeoutError):
             changes = [("it does not answer; sessions of withdrawn users inside end as soon as it does", False)]
+        except Exception as error:  # noqa: BLE001 - isod is out of threads: what is told must hold up nothing that ends
+            _log.warning("session.not_told", extra=_fault(container, error))
+            changes = [("its sessions could not be read now; those of withdrawn users end later", False)]
         return [
             {"container": container.name, "key": "session", "change": change, "ends": ends} for change, ends in changes
         ]
@@ -100,12 +102,16 @@ class Keepers:
                 if container.guest is not guest or await self._look(container, guest, answers):
                     return
             except (IsodError, TimeoutError) as error:
-                told = {"container": container.name, "reason": str(error)}
-                _log.info("session.not_ended", extra=told)
+                _log.info("session.not_ended", extra=_fault(container, error))
+            except Exception as error:  # noqa: BLE001 - a fault costs one look; else the session would stay for good
+                _log.warning("session.not_ended", extra=_fault(container, error))
 
     async def _look(self, container: Container, guest: Any, answers: Counter[tuple[int, Admission]]) -> bool:
         """End what is due; tells whether nothing is left of it. Raises ContainerGone, UnsafePath."""
-        withdrawn = [found async for found in self._withdrawn(guest, container.policy)]
+        policy = container.policy
+        if not self._has_policy(container):
+            return True  # the next policy has it looked at again
+        withdrawn = [found async for found in self._withdrawn(guest, policy)]
         given = {(uid, answer) for uid, _, answer in withdrawn}
         for key in answers.keys() - given:
             del answers[key]  # in a row
@@ -114,12 +120,28 @@ class Keepers:
             unit = keeper_unit(uid)
             # Looked at after all waits: what runs as that account is ended by whoever takes its leave from it.
             due = answers[uid, answer] >= answer.value
-            if due and container.guest is guest and not self._has_app(container, account):
-                self._audit.record(SESSION_END, container=container.name, account=account, unit=unit)
-                _log.info("session.withdrawn", extra={"container": container.name, "account": account})
-                guest.ended_sessions.add(uid)
+            same = container.guest is guest and container.policy is policy and self._has_policy(container)
+            if due and same and not self._has_app(container, account):
+                self._note_end(container, guest, uid, account)
                 await guest.stop_unit(unit)
         return not withdrawn  # else to see whether they went
+
+    def _note_end(self, container: Container, guest: Any, uid: int, account: str) -> None:
+        """Record the end of a session, once until isod opens another one for that account.
+
+        Whether a unit is there, and whose, is the container's word: one that lies would write the audit, so what is
+        recorded of it while isod is connected to it is bounded.
+        """
+        if uid in guest.ended_sessions:
+            return
+        recorded = len(guest.ended_sessions)
+        guest.ended_sessions.add(uid)
+        if recorded < _UNITS_MAX:
+            self._audit.record(SESSION_END, container=container.name, account=account, unit=keeper_unit(uid))
+            _log.info("session.withdrawn", extra={"container": container.name, "account": account})
+        elif recorded == _UNITS_MAX:
+            reason = f"more than {_UNITS_MAX} ended: the ends of others are not recorded until it is started again"
+            _log.warning("session.not_recorded", extra={"container": container.name, "reason": reason})
 
     async def _withdrawn(self, guest: Any, policy: ContainerPolicy) -> AsyncIterator[tuple[int, str, Admission]]:
         """Give uid, account and answer for each session that a policy does not admit. Raises as above."""
@@ -139,8 +161,9 @@ class Keepers:
         )
 
 
-def _admitted(policy: ContainerPolicy) -> tuple[object, ...]:
-    return policy.users, policy.groups, policy.ask, policy.user, policy.grants.level("root")
+def _fault(container: Container, error: Exception) -> dict[str, str]:
+    reason = str(error) if isinstance(error, IsodError) else f"{type(error).__name__}: {error}"
+    return {"container": container.name, "reason": reason}
 
 
 async def _account_of(guest: Any, unit: str, uid: int) -> str:

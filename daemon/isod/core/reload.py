@@ -120,12 +120,17 @@ class PolicyInForce:
             if not dry_run:
                 for app, _, reason in ending:
                     self._apps.warn(app, reason)
-        # Out of the turn: whoever looks at the policy meanwhile does not wait for containers.
-        changes += await self.keepers.told(before.containers, fresh.policy.containers)
-        late = [] if dry_run else await self._apps.stop_all(app for app, _, _ in ending)
-        if not dry_run:
-            self.keepers.look_at_all()
-        return [*changes, *(_told(app, owner, is_late=app in late) for app, owner, _ in ending)]
+        # Out of the turn: whoever looks at the policy meanwhile does not wait for containers. Nor does what ends wait
+        # for what is told: one container that does not answer would keep the withdrawn apps of all.
+        try:
+            sessions, late = await asyncio.gather(
+                self.keepers.told(fresh.policy.containers),
+                self._apps.stop_all(() if dry_run else [app for app, _, _ in ending]),
+            )
+        finally:
+            if not dry_run:
+                self.keepers.look_at_all()
+        return [*changes, *sessions, *(_told(app, owner, is_late=app in late) for app, owner, _ in ending)]
 
     async def _staying(self, after: Policy) -> AsyncIterator[Mapping[str, object]]:
         """Name the displays that a new policy takes from running containers where something may stay connected.
@@ -190,13 +195,16 @@ async def _owner(uid: int) -> Caller | None:
     A directory service that fails looks like one without the account (the pwd module has one error for both). So a uid
     without a name is looked up again, and believed only while root's is found.
     """
-    owner = await asyncio.to_thread(caller_of, uid)
-    for wait_sec in _NAMELESS_WAITS_SEC:
-        if owner.user:
-            return owner
-        await asyncio.sleep(wait_sec)
+    try:
         owner = await asyncio.to_thread(caller_of, uid)
-    return owner if owner.user or (await asyncio.to_thread(caller_of, 0)).user else None
+        for wait_sec in _NAMELESS_WAITS_SEC:
+            if owner.user:
+                return owner
+            await asyncio.sleep(wait_sec)
+            owner = await asyncio.to_thread(caller_of, uid)
+        return owner if owner.user or (await asyncio.to_thread(caller_of, 0)).user else None
+    except (OSError, RuntimeError):  # no descriptor, no thread
+        return None
 
 
 async def _may_stay(policy: ContainerPolicy, account: str) -> bool:

@@ -7,8 +7,9 @@ import re
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 _TIMEOUT_SEC = 5.0
 _LINKS = "/sys/class/net"
@@ -18,6 +19,18 @@ _IPTABLES = (("ip", "filter"), ("ip6", "filter"))
 _UFW = ("/etc/ufw/ufw.conf", "/etc/default/ufw")
 
 _Network = ipaddress.IPv4Network
+
+
+class _Rule(NamedTuple):
+    """What is asked of one rule."""
+
+    accepts: bool
+    chains: tuple[str, ...]  # where it leads
+    is_theirs: bool  # it names what containers send, by their link or their address
+    is_any: bool  # it names nothing, and takes all
+
+
+_Chains = Mapping[str, Sequence[_Rule]]
 
 
 def has_links() -> bool:
@@ -39,9 +52,8 @@ def is_likely_closed() -> bool:
 def closed_by() -> str:
     """Name what drops all that is forwarded, unless a rule of it takes what containers send; "" for nothing."""
     rules, networks = _said("iptables", "-S"), _networks()
-    if re.search(r"^-P FORWARD DROP$", rules, re.MULTILINE) and not any(
-        _takes(rule, networks) for rule in rules.splitlines()
-    ):
+    is_dropped = re.search(r"^-P FORWARD DROP$", rules, re.MULTILINE)
+    if is_dropped and not _lets_through(_iptables_chains(rules, networks), "FORWARD"):
         return "iptables (-P FORWARD DROP)"
     try:
         listed: list[dict[str, Any]] = json.loads(_said("nft", "-j", "list", "chains") or "{}").get("nftables", [])
@@ -54,8 +66,9 @@ def closed_by() -> str:
         is_iptables = rules and table in _IPTABLES and chain.get("name") == "FORWARD"
         if chain.get("hook") != "forward" or chain.get("policy") != "drop" or is_iptables:
             continue
-        if not any(_lets_through(rule, networks) for rule in _forwarding_rules(_said("nft", "list", "table", *table))):
-            return f"nft (chain {' '.join(table)} {chain.get('name')}, policy drop)"
+        name = str(chain.get("name"))
+        if not _lets_through(_nft_chains(_said("nft", "list", "table", *table), networks), name):
+            return f"nft (chain {' '.join(table)} {name}, policy drop)"
     return ""
 
 
@@ -70,21 +83,56 @@ def _networks() -> list[_Network]:
     return found
 
 
-def _takes(rule: str, networks: Sequence[_Network]) -> bool:
-    """Tell whether a rule of iptables lets through what containers send, by their link or their address."""
-    if not re.match(r"-A (?!INPUT |OUTPUT )", rule) or not rule.endswith("-j ACCEPT"):
-        return False
-    source = re.search(r"(?<!! )-s (\S+)", rule)
-    return bool(re.search(r"(?<!! )-i ve-", rule)) or (source is not None and _has_one(source[1], networks))
+def _lets_through(chains: _Chains, start: str) -> bool:
+    """Tell whether what containers send is accepted on the way from a chain on; the order of rules is not looked at."""
+    # "": what no chain holds, as maps of verdicts that any rule may use.
+    waiting, seen = [(start, True), ("", False)], set()
+    while waiting:
+        name, takes_all = waiting.pop()
+        if (name, takes_all) in seen:
+            continue
+        seen.add((name, takes_all))
+        for rule in chains.get(name, ()):
+            # One that takes all takes what is led to its chain, which may be something else than what containers send.
+            takes = rule.is_theirs or (rule.is_any and takes_all)
+            if rule.accepts and takes:
+                return True
+            waiting.extend((chain, takes) for chain in rule.chains)
+    return False
 
 
-def _lets_through(rule: str, networks: Sequence[_Network]) -> bool:
-    """Tell the same of a rule of nft."""
-    if not re.search(r"\baccept\b", rule):
-        return False
-    source = re.search(r"\bsaddr (\{[^}]*\}|[^\s!]\S*)", rule)
-    words = re.findall(r"[0-9./]+", source[1]) if source else []
-    return bool(re.search(r'iifname [^!]*"?ve-', rule)) or any(_has_one(word, networks) for word in words)
+def _iptables_chains(listed: str, networks: Sequence[_Network]) -> _Chains:
+    """Read what `iptables -S` prints."""
+    chains = defaultdict(list)
+    for line in listed.splitlines():
+        plain = re.sub(r'-m comment --comment ("(?:[^"\\]|\\.)*"|\S+) ?', "", line)
+        if found := re.match(r"-A (\S+) (.*?) ?(?<!\S)-[jg] (\S+)", plain):
+            name, match, target = found.groups()
+            source = re.search(r"(?<!! )-s (\S+)", match)
+            is_theirs = bool(re.search(r"(?<!! )-i ve-", match)) or bool(source and _has_one(source[1], networks))
+            chains[name].append(_Rule(target == "ACCEPT", (target,), is_theirs, is_any=not match))
+    return chains
+
+
+def _nft_chains(listed: str, networks: Sequence[_Network]) -> _Chains:
+    """Read a table as nft(8) lists it."""
+    chains, name = defaultdict(list), ""
+    for line in listed.splitlines():
+        if begun := re.match(r"\s*chain (\S+)", line):
+            name = begun[1]
+        elif re.match(r"\s*(map|set) ", line):
+            name = ""
+        plain = re.sub(r'\bcomment "[^"]*"|\blog prefix "[^"]*"', "", line)
+        plain = re.sub(r"\bcounter( packets \d+ bytes \d+| name \S+)?|\blog\b( level \w+)?", "", plain)
+        leads = tuple(re.findall(r"\b(?:jump|goto) ([^\s,}]+)", plain))
+        accepts = bool(re.search(r"\baccept\b", plain)) and not re.search(r"\bpolicy accept\b", plain)
+        if accepts or leads:
+            source = re.search(r"\bsaddr (\{[^}]*\}|[^\s!]\S*)", plain)
+            words = re.findall(r"[0-9./]+", source[1]) if source else []
+            is_theirs = bool(re.search(r'iifname [^!]*"?ve-', plain)) or any(_has_one(word, networks) for word in words)
+            is_any = bool(re.fullmatch(r"\s*(accept|(jump|goto) \S+)\s*", plain))
+            chains[name].append(_Rule(accepts, leads, is_theirs, is_any))
+    return chains
 
 
 def _has_one(source: str, networks: Sequence[_Network]) -> bool:
@@ -94,18 +142,6 @@ def _has_one(source: str, networks: Sequence[_Network]) -> bool:
     except ValueError:
         return False
     return any(own.overlaps(network) for network in networks)
-
-
-def _forwarding_rules(table: str) -> Iterator[str]:
-    """Give the rules of a table, as nft(8) lists it, but for those of what comes to or from the host itself."""
-    hook = ""
-    for line in table.splitlines():
-        if re.match(r"\s*chain ", line):
-            hook = ""
-        elif found := re.search(r"\bhook (\w+)", line):
-            hook = found[1]
-        elif hook in ("", "forward"):
-            yield line
 
 
 def _said(*argv: str) -> str:

@@ -33,6 +33,11 @@ LETS_OTHERS = """-A INPUT -i ve-+ -j ACCEPT
 -A isod-forward -d 10.233.5.2/32 -j ACCEPT
 -A isod-forward -s 10.233.5.2/32 -j DROP
 """
+UFW = """-A INPUT -j ufw-user-input
+-A ufw-user-input -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT
+"""
+CLOSED = "iptables (-P FORWARD DROP)"
+NFT_CLOSED = "nft (chain inet filter forward, policy drop)"
 ROUTES = """Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask
 eth0\t0006E90A\t00000000\t0001\t0\t0\t0\t00FFFFFF
 ve-blog\t0205E90A\t00000000\t0005\t0\t0\t0\tFFFFFFFF
@@ -72,6 +77,25 @@ def chains(policy: str, family: str = "inet", name: str = "forward") -> str:
         ("", chains("drop"), "", "nft (chain inet filter forward, policy drop)"),
         ("", chains("drop"), '  iifname "ve-*" accept\n', ""),
         ("", chains("accept"), "", ""),
+        # What another hook's chains take is not forwarded.
+        (DOCKER + UFW, "", "", CLOSED),
+        (DOCKER + UFW + "-A ufw-user-input -j ACCEPT\n", "", "", CLOSED),
+        (DOCKER + UFW + "-A FORWARD -j ufw-user-input\n", "", "", ""),
+        ("", chains("drop"), table("").replace("jump more", "jump less"), NFT_CLOSED),
+        ("", chains("drop"), table('\t\tiifname "ve-*" accept\n').replace("jump more", "jump less"), NFT_CLOSED),
+        # A rule without a match takes all that comes to it.
+        (DOCKER + "-A FORWARD -j ACCEPT\n", "", "", ""),
+        (DOCKER + '-A FORWARD -m comment --comment "all -j DROP" -j ACCEPT\n', "", "", ""),
+        (DOCKER + "-A DOCKER-USER -j ACCEPT\n", "", "", ""),
+        (DOCKER + "-A FORWARD -i docker0 -j DOCKER\n-A DOCKER -j ACCEPT\n", "", "", CLOSED),
+        (DOCKER + "-A FORWARD -i ve-+ -j DOCKER\n-A DOCKER -j ACCEPT\n", "", "", ""),
+        (DOCKER + "-A FORWARD -j DOCKER\n-A DOCKER -j FORWARD\n", "", "", CLOSED),
+        ("", chains("drop"), table("\t\taccept\n"), ""),
+        ("", chains("drop"), table('\t\tcounter packets 7 bytes 9 accept comment "x"\n'), ""),
+        ("", chains("drop"), table("\t\tct state established,related accept\n"), NFT_CLOSED),
+        ("", chains("drop"), table('\t\tdrop comment "accept"\n'), NFT_CLOSED),
+        ("", chains("drop"), table("\t\taccept\n").replace("jump more", 'iifname "br0" jump more'), NFT_CLOSED),
+        ("", chains("drop"), table("\t\taccept\n").replace("jump more", 'iifname vmap { "ve-*" : jump more }'), ""),
         ("", "no JSON", "", ""),
         ("", "", "", ""),
     ],

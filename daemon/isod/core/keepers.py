@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from isod.core.admission import Admission, admission
+from isod.core.admission import LATER_SEC, WAITS_SEC, Admission, admission
 from isod.core.apps import Apps
 from isod.core.background import Background
 from isod.core.container import Container
@@ -29,8 +29,8 @@ _PATTERN = "isoctl-session-*.service"  # isod_contract.names.keeper_unit
 _UNIT = re.compile(r"isoctl-session-([0-9]{1,10})\.service")
 _UNITS_MAX = 256  # looked at in one go; a container may list what it likes
 # Until all are gone: apps of the account end first, and a container that hangs is asked again once it may answer.
-_WAITS_SEC = (0.0, 2.0, 5.0, 15.0, 30.0)
-_LATER_SEC = 60.0
+_WAITS_SEC = WAITS_SEC
+_LATER_SEC = LATER_SEC
 _TELLS_SEC = 2.0  # a reload waits for what is told beforehand, of each container
 
 

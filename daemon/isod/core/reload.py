@@ -4,13 +4,17 @@ import asyncio
 import logging
 import shlex
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 
 from isod.authorise import account_for, is_withdrawn, sees
-from isod.core.admission import Admission, admission
+from isod.core.admission import LATER_SEC, WAITS_SEC, Admission, admission, owner_admission
 from isod.core.app import App
 from isod.core.apps import Apps
+from isod.core.background import Background
 from isod.core.containers import Containers
 from isod.core.devices import Devices
 from isod.core.host_users import caller_of, unknown_names
@@ -31,6 +35,19 @@ _log = logging.getLogger(__name__)
 _COMMAND_CHARS = 80
 _LOOK_AGAIN_SEC = 1.0
 _NAMELESS_WAITS_SEC = (0.2, 0.5, 1.0)
+_DOUBT_WAITS_SEC = WAITS_SEC
+_DOUBT_LATER_SEC = LATER_SEC
+_DOUBTS = {Admission.NOT_A_MEMBER: "half a minute", Admission.UNKNOWN: "four minutes"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """An app that a policy ends, or may end, why, and how sure that is; `answer` is never YES."""
+
+    app: App
+    owner: Caller
+    reason: IsodError
+    answer: Admission
 
 
 class PolicyInForce:
@@ -59,6 +76,8 @@ class PolicyInForce:
         self._audit = audit
         self.keepers = Keepers(containers=containers, apps=apps, audit=audit)
         self._turn = asyncio.Lock()
+        self._doubts: asyncio.Task[None] | None = None
+        self._background = Background()
         self._seen = PolicyView()
         self._looked_sec = -_LOOK_AGAIN_SEC
 
@@ -109,6 +128,8 @@ class PolicyInForce:
             if not dry_run:
                 # First in force, so that no launch is decided by the old one while apps are ended.
                 self._loaded = fresh
+                if self._doubts is not None:
+                    self._doubts.cancel()
                 self._looked_sec = -_LOOK_AGAIN_SEC
                 await self._containers.apply_policy(fresh.policy)
                 self._reconciler.policy_changed(self._containers.all())
@@ -117,20 +138,24 @@ class PolicyInForce:
                 # Before anything is ended: what the journal has of a policy must not hang on a container's answer.
                 self.tell()
             ending = await self._ending(before, fresh.policy)
+            _log_not_judged(ending)
+            sure = [each for each in ending if each.answer is Admission.NO]
             if not dry_run:
-                for app, _, reason in ending:
-                    self._apps.warn(app, reason)
+                for each in sure:
+                    self._apps.warn(each.app, each.reason)
+                if len(sure) < len(ending):
+                    self._doubts = self._background.spawn(self._end_doubted(before, fresh.policy))
         # Out of the turn: whoever looks at the policy meanwhile does not wait for containers. Nor does what ends wait
         # for what is told: one container that does not answer would keep the withdrawn apps of all.
         try:
             sessions, late = await asyncio.gather(
                 self.keepers.told(fresh.policy.containers),
-                self._apps.stop_all(() if dry_run else [app for app, _, _ in ending]),
+                self._apps.stop_all(() if dry_run else [each.app for each in sure]),
             )
         finally:
             if not dry_run:
                 self.keepers.look_at_all()
-        return [*changes, *sessions, *(_told(app, owner, is_late=app in late) for app, owner, _ in ending)]
+        return [*changes, *sessions, *(_told(each, is_late=each.app in late) for each in ending)]
 
     async def _staying(self, after: Policy) -> AsyncIterator[Mapping[str, object]]:
         """Name the displays that a new policy takes from running containers where something may stay connected.
@@ -157,15 +182,16 @@ class PolicyInForce:
                 )
                 yield {"container": container.name, "key": f"grants.{key}", "change": change, "ends": False}
 
-    async def _ending(self, before: Policy, after: Policy) -> list[tuple[App, Caller, IsodError]]:
-        """Give the apps that a new policy ends, with their owners, and why.
+    async def _ending(self, before: Policy, after: Policy) -> list[_Ending]:
+        """Give the apps that a new policy ends.
 
         Those are the apps of withdrawn users and accounts, running or on their way, and those that hold a withdrawn
         grant: a client that is connected to a display stays so until it ends. A deleted file ends nothing that runs,
         but nothing new starts: what is on its way does not arrive.
         """
-        ending: list[tuple[App, Caller, IsodError]] = []
+        ending: list[_Ending] = []
         owners: dict[int, Caller | None] = {}
+        admitted: dict[tuple[str, int], Admission] = {}
         for app in self._apps.all():
             record = app.record
             if record.owner_uid == 0 or (app.ended and not record.running):
@@ -175,18 +201,70 @@ class PolicyInForce:
                 owners[record.owner_uid] = await _owner(record.owner_uid)
             owner = owners[record.owner_uid]
             if owner is None:
-                told = {"app": record.id, "uid": record.owner_uid, "reason": "the host's accounts can't be read"}
-                _log.warning("app.not_judged", extra=told)
+                nobody = Caller("", record.owner_uid, "")
+                unread = NotPermitted(reason=f"the host's accounts can't be read, so uid {record.owner_uid} is nobody")
+                ending.append(_Ending(app, nobody, unread, Admission.UNREADABLE))
                 continue
-            gone = not record.running if new is None else is_withdrawn(old, new, owner, record.user)
             lost = [] if new is None else _lost(record.grants, old, new)
-            if gone:
-                reason = f"policy no longer admits {owner.user or owner.uid} as {record.user}"
-                ending.append((app, owner, NotPermitted(reason=reason)))
-            elif lost:
-                error = NotGranted(resource=lost[0], container=record.container, reason="policy withdrew it")
-                ending.append((app, owner, error))
+            if new is None:
+                answer = Admission.YES if record.running else Admission.NO
+            elif not is_withdrawn(old, new, owner, record.user):
+                answer = Admission.YES
+            elif sees(new, owner):
+                answer = Admission.NO  # they stay, and not as that account
+            else:
+                key = record.container, owner.uid
+                if key not in admitted:
+                    admitted[key] = await _admission_of(old, new, owner)
+                answer = admitted[key]
+            reason: IsodError = NotPermitted(
+                reason=f"policy no longer admits {owner.user or owner.uid} as {record.user}"
+            )
+            if lost and answer is not Admission.NO:
+                reason = NotGranted(resource=lost[0], container=record.container, reason="policy withdrew it")
+                answer = Admission.NO
+            if answer is not Admission.YES:
+                ending.append(_Ending(app, owner, reason, answer))
         return ending
+
+    async def _end_doubted(self, before: Policy, policy: Policy) -> None:
+        """End the apps whose owners are not admitted by what the host says of its accounts, once that is sure.
+
+        It has to say so several times in a row: a directory service that fails knows of nobody. For as long as this
+        policy is in force; the next one has all judged anew.
+        """
+        answers: Counter[tuple[str, Admission]] = Counter()
+        for wait_sec in chain(_DOUBT_WAITS_SEC, repeat(_DOUBT_LATER_SEC)):
+            await asyncio.sleep(wait_sec)
+            try:
+                found = await self._ending(before, policy)
+            except Exception as error:  # noqa: BLE001 - a fault costs one look
+                _log.warning("app.not_judged", extra={"reason": f"{type(error).__name__}: {error}"})
+                continue
+            _log_not_judged(found)
+            ending = [each for each in found if not each.app.record.stop_wanted]
+            given = {(each.app.record.id, each.answer) for each in ending}
+            answers = Counter({key: answers[key] + 1 for key in given})
+            due = [each for each in ending if answers[each.app.record.id, each.answer] >= each.answer.value]
+            if self._loaded.policy is not policy:
+                return
+            for each in due:
+                self._apps.warn(each.app, each.reason)
+            await self._apps.stop_all(each.app for each in due)
+            if len(due) == len(ending):
+                return
+
+
+async def _admission_of(old: ContainerPolicy | None, new: ContainerPolicy, owner: Caller) -> Admission:
+    try:
+        return await asyncio.to_thread(owner_admission, old, new, owner)
+    except (OSError, RuntimeError):  # no descriptor, no thread
+        return Admission.UNREADABLE
+
+
+def _log_not_judged(ending: Sequence[_Ending]) -> None:
+    for uid in sorted({each.owner.uid for each in ending if each.answer is Admission.UNREADABLE}):
+        _log.warning("app.not_judged", extra={"uid": uid, "reason": "the host's accounts can't be read"})
 
 
 async def _owner(uid: int) -> Caller | None:
@@ -243,15 +321,19 @@ def _lost(held: Mapping[str, str], old: ContainerPolicy | None, new: ContainerPo
     return lost
 
 
-def _told(app: App, owner: Caller, *, is_late: bool) -> dict[str, object]:
-    record = app.record
+def _told(ending: _Ending, *, is_late: bool) -> dict[str, object]:
+    record, owner = ending.app.record, ending.owner
     name = owner.user or str(owner.uid)
     when = f" as soon as container {record.container} answers, which it does not now" if is_late else ""
+    if ending.answer in _DOUBTS:
+        when = f" in {_DOUBTS[ending.answer]}, if the host's accounts and groups still do not admit them then"
+    judged = ending.answer is not Admission.UNREADABLE
+    what = f"ends{when}" if judged else "stays until the host's accounts can be read, which tell whether it ends"
     return {
         "container": record.container,
         "key": "app",
         "app": record.id,
         "uid": record.owner_uid,
-        "change": f"{record.id[:12]} of {name} ends{when}: {shlex.join(shortened(record.argv, _COMMAND_CHARS))}",
-        "ends": True,
+        "change": f"{record.id[:12]} of {name} {what}: {shlex.join(shortened(record.argv, _COMMAND_CHARS))}",
+        "ends": judged,
     }

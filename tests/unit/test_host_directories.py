@@ -2,10 +2,13 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from isod.directory_ports import HostDirectory
 from isod.host import mount_table, rootfs
 from isod.host.host_directories import HostDirectories, translated
 from isod.host.mount_table import Mount, parse_mounts, read_mounts
@@ -111,6 +114,34 @@ def test_a_descriptor_is_located_and_closed(tmp_path: Path) -> None:
     file = os.open(__file__, os.O_RDONLY)
     with pytest.raises(InvalidArgument, match="is no directory"):
         HostDirectories().locate(file, os.getpid())
+
+
+@pytest.fixture(params=["zombie", "gone"])
+def ended(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Give the pid of a process that has ended."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    if request.param == "gone":
+        os.waitpid(pid, 0)
+    yield pid
+    if request.param == "zombie":
+        os.waitpid(pid, 0)
+
+
+async def test_of_a_caller_who_has_ended_nothing_is_known_and_nothing_refused(ended: int) -> None:
+    """What they gave for where it is not shared is used, as before: one may call and not wait for the answer."""
+    pidfd = os.pidfd_open(os.getpid())
+    guest = SimpleNamespace(pidfd=pidfd, machine="blog", offload=SimpleNamespace(run=_run))
+    try:
+        assert await HostDirectories().path_inside(guest, HostDirectory("/srv", 1, ended)) == ""
+    finally:
+        os.close(pidfd)
+
+
+async def _run(look: Callable[[], str]) -> str:
+    return look()
 
 
 @pytest.mark.attack("C30")

@@ -4,6 +4,7 @@ Nothing of the host is opened, and no path of a caller's is believed: the kernel
 is on and where below that, and which mounts the container's first process has (proc(5), mountinfo).
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from isod_kernel import untrusted_fds
 
 # Of as many places that may show a directory those that fit best are looked at: each costs a way through the mounts.
 _CANDIDATES_MAX = 64
+# What the kernel answers for the mounts of a process that has ended: EINVAL before its parent has taken note of it.
+_ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL)
 
 
 class HostDirectories:
@@ -67,7 +70,13 @@ def _lacks(root_fd: int, path: str, uid: int) -> bool:
 
 
 def _path_inside(leader: int, directory: HostDirectory) -> str:
-    own = [mount for mount in read_mounts(directory.pid) if mount.number == directory.mount]
+    try:
+        own = [mount for mount in read_mounts(directory.pid) if mount.number == directory.mount]
+    except OSError as error:
+        # Who called has ended, as one may who waits for nothing: where their directory was can't be told any more.
+        if error.errno in _ENDED:
+            return ""
+        raise
     pid = pid_of(leader)
     mounts = read_mounts(pid)
     # If it ended meanwhile, the number may be another's.

@@ -215,13 +215,19 @@ in
         };
         # By a program of the container's own, so that nothing there leads out of it: machined, which all containers
         # share, would have a process of its own wait there for ever. It gets the text and no descriptor of the host's.
-        # Each by itself, so that one that does not answer keeps no other waiting.
+        # To ask for it, a child of systemd-run is led into the container and connects to the bus there. Where root inside
+        # has that answered by a file system of theirs, the child stays, even killed, until the container stops: one for
+        # each change of the file, in this unit alone. Each by itself, so that one that does not answer keeps no other
+        # waiting.
         script = ''
           text=$(cat /etc/resolv.conf)
           for name in ${lib.escapeShellArgs copies}; do
             if machinectl show "$name" > /dev/null 2>&1; then
-              timeout -k 1 10 systemd-run --machine="$name" --quiet --collect --wait --expand-environment=no \
-                --unit=isod-resolv-conf --property=RuntimeMaxSec=8 -- /bin/sh -c 'printf "%s\n" "$1" > /etc/resolv.conf' sh "$text" &
+              if ! timeout -k 1 10 systemd-run --machine="$name" --quiet --collect --wait --expand-environment=no \
+                --unit=isod-resolv-conf --property=RuntimeMaxSec=8 -- /bin/sh -c 'printf "%s\n" "$1" > /etc/resolv.conf' sh "$text"
+              then
+                echo "$name: its /etc/resolv.conf was not written; 'isoctl doctor $name' tells if it is old" >&2
+              fi &
             fi
           done
           wait

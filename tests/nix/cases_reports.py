@@ -96,6 +96,7 @@ CASES = (
         'each = lib.hasInfix "for name in a b; do" h.resolvConf.isod-resolv-conf.script; '
         'bounded = lib.hasInfix "timeout -k 1 10 systemd-run --machine=\\"$name\\"" '
         "h.resolvConf.isod-resolv-conf.script; "
+        'told = lib.hasInfix "echo \\"$name: its /etc/resolv.conf was not written" h.resolvConf.isod-resolv-conf.script; '
         # Which has machined open what is inside.
         'copied = lib.hasInfix "copy-to" h.resolvConf.isod-resolv-conf.script; }',
         {
@@ -103,6 +104,7 @@ CASES = (
             "pathConfig": {"PathChanged": "/etc/resolv.conf"},
             "each": True,
             "bounded": True,
+            "told": True,
             "copied": False,
         },
     ),

@@ -9,44 +9,13 @@ from pathlib import Path
 import pytest
 
 from closed import until_open_are
-from isod.desktop_entry import Application
+from desktop_root import Root, entry
 from isod.host import applications
-from isod.host.applications import read_applications
 from isod.host.as_account import Viewer
 from isod.ports import Account
 from isod_contract import limits
 
-ALICE = Account("alice", 1000, 1000, "/home/alice", "/bin/bash")
 SYSTEM = "usr/share/applications"
-
-
-def entry(name: str, command: str = "foo", **keys: str) -> str:
-    values = {"Type": "Application", "Name": name, "Exec": command, **keys}
-    return "[Desktop Entry]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
-
-
-class Root:
-    """A container's root directory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY)
-
-    def write(self, path: str, text: str) -> Path:
-        file = self.path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-    def link(self, path: str, target: str) -> None:
-        (self.path / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.path / path).symlink_to(target)
-
-    def names(self, account: Account = ALICE) -> list[str]:
-        return [item.name for item in self.applications(account)]
-
-    def applications(self, account: Account = ALICE, desktops: tuple[str, ...] = ()) -> list[Application]:
-        return read_applications(self.fd, account, (), desktops)
 
 
 @pytest.fixture
@@ -308,43 +277,6 @@ def test_a_program_is_looked_for_inside_and_must_be_one(root: Root, tmp_path: Pa
     root.link("loop", "loop")
     os.mkfifo(root.path / "fifo")
     assert root.names() == []
-
-
-@pytest.mark.attack("C30")
-@pytest.mark.parametrize(("owner", "mode"), [(1001, 0o700), (0, 0o700), (1001, 0o750), (0, 0o701)])
-def test_links_of_an_account_tell_it_nothing_of_closed_directories(root: Root, owner: int, mode: int) -> None:
-    """Read with rights that the account lacks, bob's closed home was told to alice, file by file, and root's too."""
-    closed = root.path / "home/closed"
-    root.write("home/closed/share/applications/mail.desktop", entry("bob's mail", "bob-secret"))
-    root.write("home/closed/run", "").chmod(0o755)
-    root.write("home/closed/key", "").chmod(0o600)
-    for path in (closed, *closed.rglob("*")):
-        os.chown(path, owner, owner)
-    closed.chmod(mode)
-    own = root.path / "home/alice/.local/share/applications"
-    own.mkdir(parents=True)
-    (own / "file.desktop").symlink_to("/home/closed/share/applications/mail.desktop")
-    (own / "directory").symlink_to("/home/closed/share/applications")
-    (root.path / "home/alice/bin").symlink_to("/home/closed")
-    names = ("run", "key", "absent")
-    for name in names:
-        (root.path / f"home/alice/{name}").symlink_to(f"/home/closed/{name}")
-        for kind, program in (("path", f"/home/closed/{name}"), ("link", f"/home/alice/{name}"), ("word", name)):
-            (own / f"{kind}-{name}.desktop").write_text(entry(f"{kind} {name}", TryExec=program))
-    # What is there and what is not are told alike: shown, since the account is to find out itself.
-    assert root.names() == sorted(f"{kind} {name}" for kind in ("path", "link", "word") for name in names)
-    assert len(root.applications(Account("root", 0, 0, "/home/alice", "/bin/sh"))) > 0
-
-
-def test_a_file_of_its_own_that_leads_to_root_s_is_read_where_it_may_be(root: Root) -> None:
-    """NixOS and Home Manager have links to root's files in a home."""
-    root.write("nix/store/abc/mail.desktop", entry("mail"))
-    root.link("home/alice/.local/share/applications/mail.desktop", "/nix/store/abc/mail.desktop")
-    root.link("home/alice/.nix-profile", "../../nix/var/profile")
-    root.write("nix/var/profile/share/applications/other.desktop", entry("other"))
-    assert root.names() == ["mail", "other"]
-    (root.path / "nix/store/abc/mail.desktop").chmod(0o600)
-    assert root.names() == ["other"]
 
 
 def test_an_entry_in_latin_1_can_be_read(root: Root) -> None:

@@ -350,6 +350,9 @@ class Logins(Protocol):
     async def uids(self) -> set[int] | None:
         """Give who has a session now; None where that can't be told."""
 
+    async def has_session(self, uid: int) -> bool:
+        """Tell whether a uid has a session that is open; not where that can't be told."""
+
     async def logins(self) -> Sequence[Login] | None:
         """Give the sessions of people; None where that can't be told."""
 

@@ -24,6 +24,11 @@ class Logind(FakeGuest):
         self.looked = 0
         self.restarts = 0
         self.has_pam = True
+        self.logins = self
+        self.sessions: set[int] = set()
+
+    async def has_session(self, uid: int) -> bool:
+        return uid in self.sessions
 
     async def has_unit(self, _unit: str) -> bool:
         return True
@@ -93,6 +98,7 @@ async def test_one_who_is_let_in_again_gets_a_session_though_the_directory_is_st
             return True
 
     guest = Left(0)
+    guest.sessions = {ALICE.uid}
     files: Any = guest
     prepared = prepare.Prepare(files)
     await prepared.run(guest, ALICE, "blog")
@@ -101,3 +107,33 @@ async def test_one_who_is_let_in_again_gets_a_session_though_the_directory_is_st
     for _ in range(2):
         await prepared.run(guest, ALICE, "blog")
         assert [unit for unit, _, _ in guest.started] == [KEEPER]
+
+
+@pytest.mark.parametrize("lacks", ["keeper", "session"])
+async def test_one_who_is_let_in_again_waits_for_the_session_and_not_for_the_directory_of_the_last(lacks: str) -> None:
+    """One that hangs in PAM was never restarted, and logind took the directory from under what ran by then."""
+
+    class Hanging(Logind):
+        async def queue_existing(self, member: str, unit: str) -> None:
+            await super().queue_existing(member, unit)
+            if self.restarts == 2:
+                self.tell(KEEPER, ActiveState="active")
+                self.sessions.add(ALICE.uid)
+
+    guest = Hanging(0)
+    guest.ended_sessions.add(ALICE.uid)
+    guest.tell(KEEPER, ActiveState="active" if lacks == "session" else "activating")
+    guest.sessions = {ALICE.uid} if lacks == "keeper" else set()
+    files: Any = guest
+    await prepare.Prepare(files).run(guest, ALICE, "blog")
+    assert guest.restarts == 2
+    assert guest.ended_sessions == set()
+
+
+async def test_one_who_is_let_in_again_and_gets_no_session_is_told() -> None:
+    guest = Logind(0)
+    guest.ended_sessions.add(ALICE.uid)
+    files: Any = guest
+    with pytest.raises(StartFailed, match="opens no session for alice"):
+        await prepare.Prepare(files).run(guest, ALICE, "blog")
+    assert guest.ended_sessions == {ALICE.uid}

@@ -85,13 +85,25 @@ class Prepare:
         )
 
     async def _becomes_ready(self, guest: Any, account: Account, container: str, wait_sec: float) -> bool:
-        """Look until the directory and its bus are there, for a bounded time; the bus comes a moment later."""
+        """Look until the directory and its bus are there, for a bounded time; the bus comes a moment later.
+
+        Those of a session that isod ended are there all along: of such an account the session must be open, too.
+        """
         deadline = time.monotonic() + wait_sec
-        while not await guest.offload.run(lambda: self._files.runtime_ready(guest, account, container)):
+        while not (
+            (account.uid not in guest.ended_sessions or await self._is_kept(guest, account))
+            and await guest.offload.run(lambda: self._files.runtime_ready(guest, account, container))
+        ):
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(_KEEPER_RECHECK_SEC)
         return True
+
+    @staticmethod
+    async def _is_kept(guest: Any, account: Account) -> bool:
+        """Tell whether the keeper is past PAM (systemd.service(5), Type=exec), and logind has a session of its user."""
+        unit = await guest.unit_properties(keeper_unit(account.uid), "Unit")
+        return unit.get("ActiveState") == "active" and bool(await guest.logins.has_session(account.uid))
 
     @staticmethod
     async def _start_keeper(guest: Any, unit: str, account: Account) -> Any:

@@ -42,6 +42,20 @@ class Logind:
             return None
         return found
 
+    async def has_session(self, uid: int) -> bool:
+        """Tell whether a uid has a session that is open, of any class; not where logind can't be asked."""
+        try:
+            with await self._connection.call(
+                _LOGIND, _PATH, f"{_LOGIND}.Manager", "GetUser", "u", [uid], timeout_sec=_TIMEOUT_SEC, expect="o"
+            ) as reply:
+                path = str(reply.body[0])
+            properties = await read_properties(
+                self._connection, _LOGIND, path, f"{_LOGIND}.User", timeout_sec=_TIMEOUT_SEC
+            )
+        except WireError:
+            return False
+        return properties.get("State") in _LOGGED_IN
+
     async def logins(self) -> Sequence[Login] | None:
         """Give the sessions of people; None without logind. None of a greeter, or without terminal and display.
 

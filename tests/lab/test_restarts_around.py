@@ -107,7 +107,7 @@ def test_the_tenth_restart_of_isod_is_as_quick_as_the_first(host: Lab) -> None:
     host.run("systemctl", "kill", "-s", "KILL", "isod")
     began = time.monotonic()
     assert launches(host, 1) == []
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_an_isod_that_is_killed_in_a_cold_start_is_asked_again(host: Lab) -> None:

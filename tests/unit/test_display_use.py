@@ -119,6 +119,15 @@ def test_services_that_are_connected_and_show_nothing_keep_nothing(world: World)
     os.close(listener)
 
 
+def test_what_portals_leave_running_keeps_nothing_where_connections_can_t_be_counted(world: World) -> None:
+    """On mutter no container was idle any more in which a program had once asked a portal."""
+    world.unit("session.slice/xdg-permission-store.service", 1)
+    world.unit("session.slice/xdg-document-portal.service", 2)
+    assert world.used_by(ShownSocket(UID, "/nowhere")) == ""
+    world.unit("app.slice/editor.service", 1)
+    assert world.used_by(ShownSocket(UID, "/nowhere")) != ""
+
+
 def test_services_without_a_connection_excuse_nobodys(world: World) -> None:
     """N6, and each kind of it: what shows nothing is often not connected either, and somebody else is."""
     listener = world.listen()

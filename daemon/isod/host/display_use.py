@@ -22,7 +22,10 @@ _PROCESSES_READ_MAX = 4000
 _LISTENING = 0x10000  # __SO_ACCEPTCON
 _CONNECTED = (b"02", b"03")  # connecting, connected: one that the server has not taken yet waits for it
 # What a user manager runs as soon as there is a display, with one connection each and no window.
-_WINDOWLESS = ("xdg-desktop-portal", "at-spi", "ibus", "fcitx", "gnome-keyring", "gcr-ssh-agent", "gvfs-")
+_WINDOWLESS = (
+    *("xdg-desktop-portal", "xdg-document-portal", "xdg-permission-store"),
+    *("at-spi", "ibus", "fcitx", "gnome-keyring", "gcr-ssh-agent", "gvfs-"),
+)
 # Without a window for as long as they are one process: what a bus or an agent starts has its control group.
 _WINDOWLESS_ALONE = (
     *("dbus.service", "dbus-broker.service", "dconf.service", "gpg-agent.service", "ssh-agent.service"),

@@ -107,7 +107,10 @@ def test_a_compositor_that_cannot_isolate_is_refused_by_name(weston: Desktop) ->
 @pytest.mark.attack("C18")
 def test_doctor_finds_a_compositor_that_cannot_isolate_by_its_registry(weston: Desktop) -> None:
     done = weston.run("isoctl", "doctor", "--json", "blog", check=False)
-    (finding,) = json.loads(done.stdout)["findings"]
+    # That bwrap can mount no /proc in nspawn is found in each container that has it, as all of this tree do.
+    findings = [found for found in json.loads(done.stdout)["findings"] if found["code"] != "sandbox-no-proc"]
+    assert len(findings) == 1, findings
+    (finding,) = findings
     assert (done.returncode, finding["code"]) == (1, "compositor-unsafe")
     assert "weston_capture_v1" in finding["what"]
     assert 'grants.wayland = "raw"' in finding["fix"]

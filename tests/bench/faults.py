@@ -66,6 +66,8 @@ def _stopped(unit: str, seconds: float) -> Breaking:
     """Hold a service for a while, as SIGSTOP does."""
 
     def breaking(lab: Lab, enough: threading.Event) -> None:
+        # Some are started by who asks them, and end again: what does not run can't be held.
+        lab.run("systemctl", "start", unit)
         enough.wait(0.5)
         lab.run("systemctl", "kill", "--signal=STOP", unit)
         enough.wait(seconds)

@@ -1,8 +1,11 @@
 """A container's root directory with desktop entries in it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from closed import until_open_are
 from isod.desktop_entry import Application
 from isod.host.applications import read_applications
 from isod.ports import Account
@@ -37,3 +40,14 @@ class Root:
 
     def applications(self, account: Account = ALICE, desktops: tuple[str, ...] = ()) -> list[Application]:
         return read_applications(self.fd, account, (), desktops)
+
+
+@contextmanager
+def container_root(path: Path) -> Iterator[Root]:
+    """Make one; what reads it leaves no descriptor open."""
+    path.mkdir()
+    made = Root(path)
+    before = len(os.listdir("/proc/self/fd"))
+    yield made
+    until_open_are(before)
+    os.close(made.fd)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from closed import until_open_are
-from desktop_root import Root, entry
+from desktop_root import Root, container_root, entry
 from isod.host import applications
 from isod.host.as_account import Viewer
 from isod.ports import Account
@@ -20,12 +19,8 @@ SYSTEM = "usr/share/applications"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    (tmp_path / "root").mkdir()
-    made = Root(tmp_path / "root")
-    before = len(os.listdir("/proc/self/fd"))
-    yield made
-    until_open_are(before)
-    os.close(made.fd)
+    with container_root(tmp_path / "root") as made:
+        yield made
 
 
 def test_a_container_without_any_has_none(root: Root) -> None:

@@ -6,19 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from closed import until_open_are
-from desktop_root import Root, entry
+from desktop_root import Root, container_root, entry
 from isod.ports import Account
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    (tmp_path / "root").mkdir()
-    made = Root(tmp_path / "root")
-    before = len(os.listdir("/proc/self/fd"))
-    yield made
-    until_open_are(before)
-    os.close(made.fd)
+    with container_root(tmp_path / "root") as made:
+        yield made
 
 
 @pytest.mark.attack("C30")

@@ -6,6 +6,7 @@ packages=(
     python3-venv libsystemd-dev pkg-config gcc python3-dev make git   # the tests' own Python packages
     dbus dbus-broker xz-utils                                         # private buses
     groff-base                                                        # manual pages are rendered
+    python3-gi                                                        # menus are compared with GLib's own reading
     nix-bin                                                           # evaluates the NixOS module; nothing is built
     mmdebstrap systemd-container util-linux mount                     # the lab
 )
